@@ -1,0 +1,290 @@
+"""Grenache's HTTP API without HTTP: from (path, body) to (status, body), for whatever door they came through.
+
+Statuses and bodies are those of the Node grape, byte for byte, apart from what docs/http-api.md lists. A body is
+``{"data": ...}``; everything else in it (``rid``) is ignored.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import NoReturn, Protocol, TypeAlias
+
+import attrs
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from grape.errors import GrapeError
+from grape.storage import Got
+from grape.values import Value, text_to_bytes, to_json
+
+Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
+
+JSON_TYPE = b"application/json"
+TEXT_TYPE = b"text/plain"
+
+log = Logger(namespace="grape")
+
+
+class Calls(Protocol):
+    """What the API calls: a node."""
+
+    def lookup(self, name: str) -> Deferred[list[str]]: ...
+
+    def announce(self, name: str | bytes, port: int) -> Deferred[int]: ...
+
+    def put(
+        self,
+        value: Value,
+        *,
+        key: bytes | None = None,
+        signature: bytes | None = None,
+        seq: int | None = None,
+        salt: bytes = b"",
+        cas: int | None = None,
+    ) -> Deferred[str]: ...
+
+    def get(self, hash: str, salt: bytes = b"", *, cache: bool | None = None) -> Deferred[Got | None]: ...
+
+
+@attrs.frozen
+class Answer:
+    """An HTTP answer."""
+
+    status: int
+    body: bytes
+    content_type: bytes = JSON_TYPE
+
+
+PAYLOAD_TOO_BIG = Answer(413, b"ERR_GRAPE_PAYLOAD_SIZE", TEXT_TYPE)
+PAYLOAD_INVALID = Answer(500, b"ERR_GRAPE_PAYLOAD_INVALID", TEXT_TYPE)
+NOT_FOUND = Answer(200, b'"ERR_REQ_NOTFOUND"')
+NOTHING = Answer(200, b"")
+FAULT = Answer(500, b'"ERR_GRAPE_GENERIC"')
+
+
+class Missing:
+    """The type of what was not in the body at all."""
+
+
+MISSING = Missing()
+
+
+class Api:
+    """The four calls of a node."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        self._routes: dict[bytes, Callable[[Json | Missing], Deferred[Answer]]] = {
+            b"/lookup": self._lookup,
+            b"/announce": self._announce,
+            b"/put": self._put,
+            b"/get": self._get,
+        }
+
+    def call(self, path: bytes, body: bytes) -> Deferred[Answer]:
+        """The answer to a request; ``path`` is the request target as sent. Does not fail. Can be cancelled."""
+        try:
+            envelope = parse(body)
+        except ValueError:
+            return succeed(PAYLOAD_INVALID)
+        if envelope is None:
+            return succeed(_text(400, "ERR_GRAPE_PAYLOAD_INVALID"))
+        route = self._routes.get(path)
+        if route is None:
+            return succeed(NOT_FOUND)
+        data = envelope.get("data", MISSING) if isinstance(envelope, dict) else MISSING
+        try:
+            answer = route(data)
+        except GrapeError as error:
+            return succeed(_text(error.status, error.code))
+        return answer.addErrback(_failed)
+
+    def _lookup(self, data: Json | Missing) -> Deferred[Answer]:
+        if not isinstance(data, str):
+            raise GrapeError("ERR_GRAPE_LOOKUP")
+        return self._calls.lookup(data).addCallback(_json)
+
+    def _announce(self, data: Json | Missing) -> Deferred[Answer]:
+        if not isinstance(data, list):
+            raise GrapeError("ERR_GRAPE_ANNOUNCE")
+        port = _integral(data[1]) if len(data) > 1 else None
+        if port is None or not 0 <= port <= 65_535:
+            raise GrapeError("ERR_GRAPE_SERVICE_PORT")
+        name = data[0]
+        if not isinstance(name, str):
+            octets = _octets(name)
+            if octets is None:
+                raise GrapeError("ERR_GRAPE_ANNOUNCE", 400)
+            return self._calls.announce(octets, port).addCallback(_json)
+        return self._calls.announce(name, port).addCallback(_json)
+
+    def _put(self, data: Json | Missing) -> Deferred[Answer]:
+        refused = GrapeError("ERR_GRAPE_PUT", 400)
+        if data is None or isinstance(data, Missing):
+            raise refused
+        if isinstance(data, str):
+            return self._calls.put(data).addCallback(_json)
+        options = data if isinstance(data, dict) else {}
+        key = _buffer(options.get("k"), "hex", refused)
+        if key is None:
+            if "v" not in options:
+                raise GrapeError("opts.v not given")
+            return self._calls.put(_value(options["v"], refused)).addCallback(_json)
+        signature = _buffer(options.get("sig"), "hex", refused)
+        salt = _buffer(options.get("salt"), "utf-8", refused)
+        if "v" not in options:
+            raise GrapeError("opts.v not given")
+        cas = _integral(options["cas"]) if "cas" in options else None
+        if "cas" in options and cas is None:
+            raise GrapeError("opts.cas must be an integer if provided")
+        put = self._calls.put(
+            _value(options["v"], refused),
+            key=key,
+            signature=signature,
+            seq=_seq(options, refused),
+            salt=salt or b"",
+            cas=cas,
+        )
+        return put.addCallback(_json)
+
+    def _get(self, data: Json | Missing) -> Deferred[Answer]:
+        refused = GrapeError("ERR_GRAPE_GET", 400)
+        if data is None or isinstance(data, Missing):
+            raise refused
+        options = {"hash": data} if isinstance(data, str) else data
+        if not isinstance(options, dict):
+            raise GrapeError("ERR_GRAPE_GENERIC")
+        salt = _buffer(options.get("salt"), "utf-8", refused) or b""
+        hash, cache = options.get("hash"), options.get("cache")
+        if not isinstance(hash, str):
+            raise GrapeError("ERR_GRAPE_GENERIC")
+        got = self._calls.get(hash, salt, cache=cache if isinstance(cache, bool) else None)
+        return got.addCallback(_item, salt)
+
+
+def parse(body: bytes) -> Json:
+    """The JSON of a body as JSON.parse reads it: bytes that are not UTF-8 become U+FFFD. Raises ValueError."""
+    try:
+        return json.loads(body.decode("utf-8", "replace"), parse_constant=_no_constant, parse_int=_number)  # type: ignore[no-any-return]
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+
+
+def _no_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not JSON")
+
+
+def _number(digits: str) -> float:
+    # JavaScript's numbers are doubles; those that are exact either way stay integers.
+    return int(digits) if len(digits) < 20 else float(digits)
+
+
+def _json(value: object) -> Answer:
+    return Answer(200, _dump(value))
+
+
+def _text(status: int, text: str) -> Answer:
+    return Answer(status, _dump(text))
+
+
+def _dump(value: object) -> bytes:
+    return text_to_bytes(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+
+
+def _failed(failure: Failure) -> Answer:
+    error = failure.value
+    if isinstance(error, GrapeError):
+        return _text(error.status, error.code)
+    log.failure("a call failed", failure)
+    return FAULT
+
+
+def _item(got: Got | None, salt: bytes) -> Answer:
+    """The answer to a get; its members in the order that the Node grape has them."""
+    if got is None:
+        return NOTHING
+    item = got.item
+    answer: dict[str, object] = {"id": got.node_id.hex()}
+    if got.local:
+        answer |= {"token": None, "v": to_json(item.value)}
+        if item.key is not None:
+            answer |= {"sig": item.signature.hex(), "k": item.key.hex(), "seq": item.seq}
+        return _json(answer)
+    if item.key is not None:
+        answer |= {"k": item.key.hex(), "seq": item.seq, "sig": item.signature.hex()}
+    if got.token is not None:
+        answer["token"] = got.token.hex()
+    answer["v"] = to_json(item.value)
+    if salt:
+        answer["salt"] = salt.decode("utf-8", "replace")
+    return _json(answer)
+
+
+def _value(value: Json, refused: GrapeError) -> Value:
+    if value is None:
+        raise refused
+    return value
+
+
+def _seq(options: dict[str, Json], refused: GrapeError) -> int | None:
+    if "seq" not in options:
+        return None
+    seq = options["seq"]
+    if isinstance(seq, bool) or not isinstance(seq, (int, float)):
+        raise GrapeError("opts.seq not an integer")
+    whole = _integral(seq)
+    if whole is None or abs(whole) >= 2**63:
+        raise refused
+    return whole
+
+
+def _integral(value: Json) -> int | None:
+    """A JSON number without a fraction; JavaScript does not tell 5 from 5.0."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return int(value) if isinstance(value, int) or value.is_integer() else None
+
+
+def _octets(value: Json) -> bytes | None:
+    """The bytes of an array of byte values or of a Buffer's JSON form; None for anything else."""
+    if isinstance(value, dict) and value.get("type") == "Buffer":
+        value = value.get("data")
+    if not isinstance(value, list):
+        return None
+    octets = [_integral(item) for item in value]
+    return bytes(octet & 0xFF for octet in octets if octet is not None) if None not in octets else None
+
+
+def _buffer(value: Json, encoding: str, refused: GrapeError) -> bytes | None:
+    """What the reference makes a buffer of: text in ``encoding``, an array, a Buffer's JSON form, or the JSON text
+    of any of these. None for what is absent or empty. Raises ``refused`` for a wrong type."""
+    if value is None or value is False or value == "" or value == 0:
+        return None
+    if isinstance(value, str):
+        try:
+            inner = parse(value.encode("utf-8", "surrogatepass"))
+        except ValueError:
+            inner = None
+        octets = _octets(inner)
+        if octets is not None:
+            return octets
+        return _decode(inner if isinstance(inner, str) else value, encoding)
+    octets = _octets(value)
+    if octets is None:
+        raise refused
+    return octets
+
+
+def _decode(text: str, encoding: str) -> bytes:
+    if encoding != "hex":
+        return text_to_bytes(text)
+    # As Node's: up to the first pair that is not hexadecimal.
+    octets = bytearray()
+    for start in range(0, len(text) - 1, 2):
+        pair = text[start : start + 2]
+        if not all(digit in "0123456789abcdefABCDEF" for digit in pair):
+            break
+        octets.append(int(pair, 16))
+    return bytes(octets)

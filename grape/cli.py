@@ -1,0 +1,41 @@
+"""The console command ``grape``: the plugin's service without twistd's pid file, plugin scan and tracebacks."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.logger import (
+    FileLogObserver,
+    FilteringLogObserver,
+    LogLevel,
+    LogLevelFilterPredicate,
+    eventAsText,
+    globalLogBeginner,
+)
+
+from grape.tap import Options, makeService
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a grape until a signal ends it. ``arguments`` are those of the command line, without its name."""
+    options = Options()
+    options.parseOptions(arguments)
+    _log_to_stderr()
+    service = makeService(options)
+    from twisted.internet import reactor as global_reactor
+
+    reactor: Any = global_reactor
+    service.privilegedStartService()
+    service.startService()
+    reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
+    reactor.run()
+
+
+def _log_to_stderr() -> None:
+    levels = LogLevelFilterPredicate(defaultLogLevel=LogLevel.info)
+    # twisted.web tells of every connection that it closes.
+    levels.setLogLevelForNamespace("twisted.web", LogLevel.warn)
+    observer = FileLogObserver(sys.stderr, lambda event: eventAsText(event, includeSystem=False) + "\n")
+    globalLogBeginner.beginLoggingTo([FilteringLogObserver(observer, [levels])], redirectStandardIO=False)

@@ -1,0 +1,155 @@
+"""Every knob of a grape, with its default and its range, in one place."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import attrs
+
+from grape.dht.compact import Address, is_ipv4
+from grape.dht.lookup import ALPHA
+
+DHT_PORT = 20_001
+API_PORT = 30_001
+MAX_PORT = 65_535
+PEER_MAX_AGE_SECONDS = 240.0
+NODE_LIVENESS_SECONDS = 300.0
+MAX_PAYLOAD_BYTES = 8_192
+MAX_TABLES = 5_000
+MAX_VALUES = 5_000
+MAX_CONCURRENCY = 160
+
+
+class ConfigError(ValueError):
+    """A value that no grape can run with: ``name`` is the option's, ``problem`` says what it takes."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"{name} {problem}")
+        self.name = name
+        self.problem = problem
+
+
+def parse_bootstrap(entry: str) -> Address:
+    """The ``(host, port)`` of a bootstrap entry ``host:port``. Raises ConfigError."""
+    host, colon, port_text = entry.strip().rpartition(":")
+    try:
+        port = int(port_text, 0)
+    except ValueError:
+        port = 0
+    if not colon or not host or not 0 < port <= MAX_PORT:
+        raise ConfigError("dht_bootstrap", f"takes HOST:PORT entries, not {entry.strip()!r}")
+    if ":" in host or "/" in host or any(c.isspace() for c in host):
+        raise ConfigError("dht_bootstrap", f"takes IPv4 addresses and host names, not {host!r}")
+    return host, port
+
+
+def _to_bootstrap(entries: Iterable[str | Address] | bool | None) -> tuple[Address, ...]:
+    if not entries or entries is True:
+        return ()
+    texts = entries.split(",") if isinstance(entries, str) else entries
+    addresses = [
+        parse_bootstrap(entry if isinstance(entry, str) else f"{entry[0]}:{entry[1]}")
+        for entry in texts
+        if entry and (not isinstance(entry, str) or entry.strip())
+    ]
+    return tuple(dict.fromkeys(addresses))
+
+
+# For each number its lowest and highest value, and whether it has to be whole.
+_RANGES = {
+    "dht_port": (0, MAX_PORT, True),
+    "api_port": (0, MAX_PORT, True),
+    "dht_concurrency": (1, MAX_CONCURRENCY, True),
+    "dht_max_tables": (1, 10**7, True),
+    "dht_max_values": (1, 10**7, True),
+    "dht_peer_max_age": (0, math.inf, False),
+    "cache_max_age": (0, math.inf, False),
+    "dht_node_liveness": (0.1, math.inf, False),
+    "check_max_payload_size": (1, 2**31, True),
+    "timeslot": (0.001, math.inf, False),
+}
+_MAY_BE_NONE = ("api_port", "cache_max_age", "timeslot")
+_HOSTS = ("host", "dht_bind", "api_bind")
+
+
+@attrs.frozen(kw_only=True)
+class Config:
+    """How a grape runs. Times are in seconds here (the flags and Grenache's own keywords are in milliseconds).
+
+    Raises ConfigError for a value out of range.
+    """
+
+    #: Address for both sockets, and what a lone grape's own services are listed under. None: all addresses.
+    host: str | None = None
+    #: Address of the UDP socket alone (IPv4).
+    dht_bind: str | None = None
+    #: Address of the HTTP socket alone.
+    api_bind: str | None = None
+    #: UDP port; 0 lets the system choose.
+    dht_port: int = DHT_PORT
+    #: HTTP port; 0 lets the system choose; None: no HTTP.
+    api_port: int | None = API_PORT
+    #: Nodes to join through; strings "host:port", or one string with commas.
+    dht_bootstrap: tuple[Address, ...] = attrs.field(default=(), converter=_to_bootstrap)
+    #: Queries that one lookup has in flight. 16 is what the Node grape does, whatever it is told.
+    dht_concurrency: int = ALPHA
+    #: Keys whose closest nodes and tokens are kept for five minutes.
+    dht_max_tables: int = MAX_TABLES
+    #: Items kept for others; the longest unused goes first.
+    dht_max_values: int = MAX_VALUES
+    #: Life of an announced peer, exactly; 0: for ever. The Node link announces again every 60 to 180 s.
+    dht_peer_max_age: float = PEER_MAX_AGE_SECONDS
+    #: How long what a lookup found may stand in while no other node can be reached. None: half the peer age.
+    cache_max_age: float | None = None
+    #: Silence after which a contact is pinged.
+    dht_node_liveness: float = NODE_LIVENESS_SECONDS
+    #: Bytes of an HTTP body.
+    check_max_payload_size: int = MAX_PAYLOAD_BYTES
+    #: Length of a 0.x network's time slot; None: names are used as they are.
+    timeslot: float | None = None
+    #: BEP 43: ask, but do not serve.
+    read_only: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        for name, (low, high, whole) in _RANGES.items():
+            value = getattr(self, name)
+            if value is not None or name not in _MAY_BE_NONE:
+                _check_number(name, value, low, high, whole=whole)
+        for name in _HOSTS:
+            host = getattr(self, name)
+            if host is not None and (not isinstance(host, str) or any(c.isspace() or c in "/," for c in host)):
+                raise ConfigError(name, f"takes an address or a host name, not {host!r}")
+
+    @property
+    def dht_host(self) -> str:
+        """The address to bind the UDP socket to, "" for all. The DHT speaks IPv4."""
+        host = self.dht_bind if self.dht_bind is not None else self.host
+        if host == "localhost":
+            return "127.0.0.1"
+        # An IPv6 host can only be meant for the HTTP socket.
+        return "" if host is None or (self.dht_bind is None and ":" in host) else host
+
+    @property
+    def api_host(self) -> str:
+        """The address to bind the HTTP socket to; "::" is all addresses of both families."""
+        host = self.api_bind if self.api_bind is not None else self.host
+        return "::" if host is None else host
+
+    @property
+    def announced_host(self) -> str | None:
+        """The address that services announced here are known to have: a real, specific one, or None."""
+        host = self.dht_host
+        return host if host and is_ipv4(host) and host != "0.0.0.0" else None
+
+    @property
+    def cache_age(self) -> float:
+        """The age of the lookup cache in seconds."""
+        return self.dht_peer_max_age / 2 if self.cache_max_age is None else self.cache_max_age
+
+
+def _check_number(name: str, value: object, low: float, high: float, *, whole: bool) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or (whole and not isinstance(value, int)):
+        raise ConfigError(name, f"takes a {'whole ' if whole else ''}number, not {value!r}")
+    if not low <= value <= high:
+        raise ConfigError(name, f"takes {low:g} or more" if high == math.inf else f"takes {low:g} to {high:g}")

@@ -1,0 +1,77 @@
+"""Bencode, strict first: bencode2 does the work, a lenient reader takes what the reference's decoder takes too.
+
+The Node grape accepts unsorted or repeated keys, bytes after the end and integers with leading zeros or a plus sign.
+Such a message is still a message; but what it holds is not in canonical form, so nothing of it may be stored under
+its hash (BEP 44), and ``decode`` says so.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from bencode2 import bdecode, bencode
+
+BValue: TypeAlias = "int | bytes | list[BValue] | dict[bytes, BValue]"
+
+MAX_DEPTH = 32
+MAX_LENIENT_BYTES = 8_192
+MAX_INTEGER_DIGITS = 20
+
+_DIGITS = b"0123456789"
+
+
+def decode(data: bytes) -> tuple[BValue, bool]:
+    """The value of ``data``, and whether it was in canonical form. Raises ValueError if it is not bencode."""
+    try:
+        return bdecode(data), True
+    except ValueError:
+        if data[:1] != b"d" or len(data) > MAX_LENIENT_BYTES:
+            raise
+        return _read(data, 0, 0)[0], False
+
+
+def encode(value: BValue) -> bytes:
+    """The bencoded form of ``value``."""
+    return bencode(value)
+
+
+def _read(data: bytes, at: int, depth: int) -> tuple[BValue, int]:
+    mark = data[at : at + 1]
+    if mark == b"i":
+        end = data.index(b"e", at)
+        digits = data[at + 1 : end]
+        if len(digits) > MAX_INTEGER_DIGITS or digits.lstrip(b"+-").strip(_DIGITS) or not digits:
+            raise ValueError("bad integer")
+        return int(digits), end + 1
+    if mark in (b"l", b"d"):
+        if depth >= MAX_DEPTH:
+            raise ValueError("nested too deep")
+        return _read_list(data, at + 1, depth + 1) if mark == b"l" else _read_dict(data, at + 1, depth + 1)
+    return _read_string(data, at)
+
+
+def _read_string(data: bytes, at: int) -> tuple[bytes, int]:
+    colon = data.index(b":", at, at + 8)
+    digits = data[at:colon]
+    if not digits.isdigit():
+        raise ValueError("bad string length")
+    end = colon + 1 + int(digits)
+    if end > len(data):
+        raise ValueError("string runs past the end")
+    return data[colon + 1 : end], end
+
+
+def _read_list(data: bytes, at: int, depth: int) -> tuple[BValue, int]:
+    items: list[BValue] = []
+    while data[at : at + 1] != b"e":
+        item, at = _read(data, at, depth)
+        items.append(item)
+    return items, at + 1
+
+
+def _read_dict(data: bytes, at: int, depth: int) -> tuple[BValue, int]:
+    members: dict[bytes, BValue] = {}
+    while data[at : at + 1] != b"e":
+        key, at = _read_string(data, at)
+        members[key], at = _read(data, at, depth)
+    return members, at + 1

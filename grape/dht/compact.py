@@ -1,0 +1,69 @@
+"""Compact peer and node info (BEP 5): 4 bytes of IPv4 address, 2 bytes of port; for a node its id before them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+
+from grape.dht.errors import LocalProtocolError
+from grape.dht.nodeid import ID_BYTES
+
+Address = tuple[str, int]
+
+PEER_BYTES = 6
+NODE_BYTES = ID_BYTES + PEER_BYTES
+
+
+@lru_cache(maxsize=65_536)
+def encode_peer(address: Address) -> bytes:
+    """Six bytes for an IPv4 ``(host, port)``. Raises LocalProtocolError for anything else."""
+    host, port = address
+    try:
+        octets = bytes(map(int, host.split(".")))
+        if len(octets) != 4:
+            raise ValueError(host)
+        return octets + port.to_bytes(2, "big")
+    except (ValueError, OverflowError) as error:
+        raise LocalProtocolError(f"not an IPv4 address and port: {host}:{port}") from error
+
+
+@lru_cache(maxsize=65_536)
+def decode_peer(compact: bytes) -> Address:
+    """The ``(host, port)`` of six bytes. Port 0 is passed on: what it means is for the caller to say."""
+    a, b, c, d, high, low = compact
+    return f"{a}.{b}.{c}.{d}", (high << 8) | low
+
+
+def is_ipv4(host: str) -> bool:
+    """Whether ``host`` is a dotted IPv4 address."""
+    try:
+        encode_peer((host, 0))
+    except LocalProtocolError:
+        return False
+    return True
+
+
+def decode_peers(values: object) -> Iterator[Address]:
+    """The usable peers of a ``values`` list: entries that are not six bytes, and port 0, are passed over."""
+    if not isinstance(values, list):
+        return
+    for value in values:
+        if isinstance(value, bytes) and len(value) == PEER_BYTES:
+            peer = decode_peer(value)
+            if peer[1]:
+                yield peer
+
+
+def decode_nodes(nodes: object) -> Iterator[tuple[bytes, Address]]:
+    """The ``(node id, (host, port))`` of a ``nodes`` string. A broken tail and port 0 are passed over."""
+    if not isinstance(nodes, bytes):
+        return
+    for start in range(0, len(nodes) - NODE_BYTES + 1, NODE_BYTES):
+        address = decode_peer(nodes[start + ID_BYTES : start + NODE_BYTES])
+        if address[1]:
+            yield nodes[start : start + ID_BYTES], address
+
+
+def encode_nodes(nodes: Iterable[tuple[bytes, Address]]) -> bytes:
+    """The ``nodes`` string of ``(node id, address)`` pairs."""
+    return b"".join(node_id + encode_peer(address) for node_id, address in nodes)

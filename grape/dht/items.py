@@ -1,0 +1,137 @@
+"""Items (BEP 44): immutable ones named by the hash of their value, mutable ones by a public key and a salt."""
+
+from __future__ import annotations
+
+from hashlib import sha1
+
+import attrs
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from grape.dht import bencoding
+from grape.dht.bencoding import BValue
+from grape.dht.errors import RemoteProtocolError
+from grape.dht.krpc import CAS_MISMATCH, PROTOCOL_ERROR, SALT_TOO_BIG, SEQUENCE_TOO_LOW, VALUE_TOO_BIG
+
+KEY_BYTES = 32
+SIGNATURE_BYTES = 64
+MAX_SALT_BYTES = 64
+MAX_VALUE_BYTES = 1_000
+MAX_SEQ = 2**63 - 1
+
+# Keys of small order: one signature verifies for every message under them (OpenSSL accepts them, libsodium does not).
+# The points of order 1, 2, 4 and 8 in every encoding that a decoder takes, the sign bit aside.
+_SMALL_ORDER = frozenset(
+    bytes.fromhex(text)
+    for text in (
+        "0000000000000000000000000000000000000000000000000000000000000000",
+        "0100000000000000000000000000000000000000000000000000000000000000",
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+        "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    )
+)
+
+
+@attrs.define(frozen=True, slots=True)
+class Item:
+    """A stored value. ``raw`` is its bencoded form, ``value`` the decoded one; ``key`` is ``None`` when immutable.
+
+    For a mutable item ``key`` is the 32-byte ed25519 public key, ``signature`` 64 bytes, ``seq`` its sequence number
+    and ``salt`` up to 64 bytes, empty for none.
+    """
+
+    value: BValue
+    raw: bytes
+    key: bytes | None = None
+    signature: bytes = b""
+    seq: int = 0
+    salt: bytes = b""
+
+    @property
+    def target(self) -> bytes:
+        """The 20-byte key the item is stored under."""
+        if self.key is None:
+            return sha1(self.raw).digest()
+        return sha1(self.key + self.salt).digest()
+
+
+def immutable(value: BValue) -> Item:
+    """An immutable item. Raises RemoteProtocolError 205 if the value is too big."""
+    raw = bencoding.encode(value)
+    _check_size(value, raw)
+    return Item(value, raw)
+
+
+def mutable(value: BValue, key: bytes, signature: bytes, seq: int, salt: bytes = b"") -> Item:
+    """A mutable item whose parts have the right sizes. Raises RemoteProtocolError 203, 205 or 207 if not.
+
+    The signature is not verified: ``is_signed`` does that.
+    """
+    raw = bencoding.encode(value)
+    _check_size(value, raw)
+    if len(salt) > MAX_SALT_BYTES:
+        raise RemoteProtocolError(SALT_TOO_BIG, "salt is too big")
+    if len(key) != KEY_BYTES or len(signature) != SIGNATURE_BYTES:
+        raise RemoteProtocolError(PROTOCOL_ERROR, "`a.k` takes 32 and `a.sig` 64 bytes")
+    if not -MAX_SEQ <= seq <= MAX_SEQ:
+        raise RemoteProtocolError(PROTOCOL_ERROR, "`a.seq` is out of range")
+    return Item(value, raw, key, signature, seq, salt)
+
+
+def from_response(target: bytes, values: dict[bytes, BValue], salt: bytes = b"") -> Item | None:
+    """The item that a ``get`` response carries for ``target``, if it is the right one and rightly signed."""
+    if b"v" not in values:
+        return None
+    value = values[b"v"]
+    key, signature, seq = values.get(b"k"), values.get(b"sig"), values.get(b"seq", 0)
+    try:
+        if isinstance(key, bytes) and isinstance(signature, bytes) and isinstance(seq, int):
+            item = mutable(value, key, signature, seq, salt)
+            return item if item.target == target and is_signed(item) else None
+        item = immutable(value)
+    except RemoteProtocolError:
+        return None
+    return item if item.target == target else None
+
+
+def signature_input(raw: bytes, seq: int, salt: bytes) -> bytes:
+    """The bytes that a mutable item's signature is over (BEP 44)."""
+    prefix = b"4:salt%d:%b" % (len(salt), salt) if salt else b""
+    return prefix + b"3:seqi%de1:v" % seq + raw
+
+
+def is_signed(item: Item) -> bool:
+    """Whether a mutable item's signature is good. Keys of small order never are."""
+    key = item.key
+    if key is None or _without_sign(key) in _SMALL_ORDER:
+        return False
+    try:
+        public_key = Ed25519PublicKey.from_public_bytes(key)
+        public_key.verify(item.signature, signature_input(item.raw, item.seq, item.salt))
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def check_update(stored: Item, new: Item, cas: int | None) -> None:
+    """Whether ``new`` may take the place of ``stored`` (BEP 44). Raises RemoteProtocolError 301 or 302 if not.
+
+    ``cas`` is checked first, as the reference does. The same ``seq`` is good only with the same value: a refresh.
+    """
+    if cas is not None and cas != stored.seq:
+        raise RemoteProtocolError(CAS_MISMATCH, "CAS mismatch, re-read and try again")
+    if new.seq < stored.seq or (new.seq == stored.seq and new.raw != stored.raw):
+        raise RemoteProtocolError(SEQUENCE_TOO_LOW, "sequence number less than current")
+
+
+def _check_size(value: BValue, raw: bytes) -> None:
+    # The reference counts a string's own bytes, without the bencoded length before them.
+    if (len(value) if isinstance(value, bytes) else len(raw)) > MAX_VALUE_BYTES:
+        raise RemoteProtocolError(VALUE_TOO_BIG, "data payload too large")
+
+
+def _without_sign(key: bytes) -> bytes:
+    return key[:-1] + bytes((key[-1] & 0x7F,))

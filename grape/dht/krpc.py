@@ -1,0 +1,127 @@
+"""KRPC messages (BEP 5): queries, responses and errors, to and from datagrams.
+
+A datagram is a bencoded dictionary: ``t`` the transaction id, ``y`` the kind (``q``, ``r`` or ``e``), ``v`` the
+sender's software, ``ip`` (in responses, BEP 42) the querier's address as the responder sees it, ``ro`` (in queries,
+BEP 43) set by a node that cannot be queried.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import attrs
+
+from grape.dht import bencoding
+from grape.dht.bencoding import BValue
+from grape.dht.errors import RemoteProtocolError
+
+GENERIC_ERROR = 201
+SERVER_ERROR = 202
+PROTOCOL_ERROR = 203
+METHOD_UNKNOWN = 204
+VALUE_TOO_BIG = 205
+INVALID_SIGNATURE = 206
+SALT_TOO_BIG = 207
+CAS_MISMATCH = 301
+SEQUENCE_TOO_LOW = 302
+
+CLIENT_VERSION = b"GP\x00\x01"
+
+MAX_ERROR_BYTES = 512
+
+
+@attrs.define(frozen=True, slots=True)
+class Query:
+    """A question: ``method`` and ``arguments`` as sent. ``transaction_id`` is ``None`` when the peer sent no ``t``.
+
+    ``canonical`` is false for a datagram that only the lenient reader could read.
+    """
+
+    method: bytes
+    arguments: dict[bytes, BValue]
+    transaction_id: BValue | None
+    read_only: bool = False
+    canonical: bool = True
+
+
+@attrs.define(frozen=True, slots=True)
+class Response:
+    """An answer: ``values`` is its ``r`` dictionary."""
+
+    values: dict[bytes, BValue]
+    transaction_id: BValue | None
+
+
+@attrs.define(frozen=True, slots=True)
+class Error:
+    """A refusal: ``code`` and ``message`` of its ``e`` list."""
+
+    code: int
+    message: str
+    transaction_id: BValue | None
+
+
+def decode(datagram: bytes) -> Query | Response | Error:
+    """The message in ``datagram``.
+
+    Raises RemoteProtocolError: not answerable for what is not a KRPC message at all, answerable (203) for a query
+    that is one but lacks its method or arguments.
+    """
+    try:
+        message, canonical = bencoding.decode(datagram)
+    except ValueError as error:
+        raise RemoteProtocolError(PROTOCOL_ERROR, "not bencoded", answerable=False) from error
+    if not isinstance(message, dict):
+        raise RemoteProtocolError(PROTOCOL_ERROR, "not a dictionary", answerable=False)
+    kind = message.get(b"y")
+    transaction_id = message.get(b"t")
+    if kind == b"q":
+        method = message.get(b"q")
+        arguments = message.get(b"a")
+        if not isinstance(method, bytes):
+            raise RemoteProtocolError(PROTOCOL_ERROR, "missing required `q` field", transaction_id)
+        if not isinstance(arguments, dict):
+            raise RemoteProtocolError(PROTOCOL_ERROR, "missing required `a` field", transaction_id)
+        return Query(method, arguments, transaction_id, message.get(b"ro") == 1, canonical)
+    if kind == b"r":
+        values = message.get(b"r")
+        if isinstance(values, dict):
+            return Response(values, transaction_id)
+    elif kind == b"e":
+        detail = message.get(b"e")
+        if isinstance(detail, list) and len(detail) >= 2 and isinstance(detail[0], int):
+            text = detail[1] if isinstance(detail[1], bytes) else b""
+            return Error(detail[0], text.decode("utf-8", "replace"), transaction_id)
+    raise RemoteProtocolError(PROTOCOL_ERROR, "not a message", answerable=False)
+
+
+def encode_query(
+    transaction_id: bytes, method: bytes, arguments: dict[bytes, BValue], *, read_only: bool = False
+) -> bytes:
+    """The datagram of a query."""
+    message: dict[bytes, BValue] = {
+        b"a": arguments,
+        b"q": method,
+        b"t": transaction_id,
+        b"v": CLIENT_VERSION,
+        b"y": b"q",
+    }
+    if read_only:
+        message[b"ro"] = 1
+    return bencoding.encode(message)
+
+
+def encode_response(transaction_id: BValue | None, values: dict[bytes, BValue], querier: bytes) -> bytes:
+    """The datagram of a response. ``querier`` is the compact address the query came from (BEP 42's ``ip``)."""
+    message: dict[bytes, BValue] = {b"ip": querier, b"r": values, b"v": CLIENT_VERSION, b"y": b"r"}
+    if transaction_id is not None:
+        message[b"t"] = transaction_id
+    return bencoding.encode(message)
+
+
+def encode_error(transaction_id: object, code: int, message: str) -> bytes:
+    """The datagram of an error."""
+    answer: dict[bytes, BValue] = {b"e": [code, message.encode()], b"v": CLIENT_VERSION, b"y": b"e"}
+    if transaction_id is not None:
+        answer[b"t"] = cast("BValue", transaction_id)
+    return bencoding.encode(answer)

@@ -1,0 +1,176 @@
+"""The iterative lookup (Kademlia) as a machine: it is told what was heard and says whom to ask next.
+
+It never sends and never waits. ``ask()`` gives the candidates to query now; ``heard``, ``slow`` and ``failed`` report
+what became of them; ``finished`` says when the k closest that can be reached have answered. A slow candidate (past
+its soft timeout) gives its place to the next one and no longer holds the end back, unless nobody answered at all.
+A doubtful one (it failed lately) is asked last and not waited for.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Iterable
+from enum import Enum
+
+import attrs
+
+from grape.dht.compact import Address
+from grape.dht.nodeid import position
+from grape.dht.routing import K
+
+ALPHA = 16
+MAX_QUERIES = 160
+MAX_CANDIDATES = 256
+MAX_NODES_PER_RESPONSE = 64
+
+
+class State(Enum):
+    UNASKED = 0
+    PENDING = 1
+    SLOW = 2
+    HEARD = 3
+    FAILED = 4
+
+
+class Candidate:
+    """A node that may be asked. ``token`` is what it gave for a write, ``None`` before that."""
+
+    __slots__ = ("address", "distance", "doubtful", "node_id", "round_trip", "state", "token")
+
+    def __init__(self, node_id: bytes, address: Address, distance: int, round_trip: float, *, doubtful: bool) -> None:
+        self.node_id = node_id
+        self.address = address
+        self.distance = distance
+        self.round_trip = round_trip
+        self.doubtful = doubtful
+        self.state = State.UNASKED
+        self.token: bytes | None = None
+
+    def __lt__(self, other: Candidate) -> bool:
+        return self.distance < other.distance
+
+
+@attrs.define(frozen=True, slots=True)
+class Found:
+    """What a lookup found out: the closest nodes that answered, nearest first, and its counts.
+
+    ``complete`` is false for a lookup that was ended before its k closest had answered.
+    """
+
+    complete: bool
+    closest: tuple[Candidate, ...]
+    asked: int
+    answered: int
+    failed: int
+
+
+class Lookup:
+    """One lookup of ``key`` (any length) by the node ``own_id``."""
+
+    def __init__(self, key: bytes, own_id: bytes, k: int = K, alpha: int = ALPHA) -> None:
+        self.key = key
+        self._position = position(key)
+        self._own_id = own_id
+        self._k = k
+        self._alpha = alpha
+        self._candidates: list[Candidate] = []
+        self._seen: set[Address] = set()
+        self._in_flight = 0
+        self._asked = self._answered = self._failed = 0
+        self._stopped = False
+
+    def add(self, node_id: bytes, address: Address, round_trip: float = 0.0, *, doubtful: bool = False) -> None:
+        """Take a node into account, once for each address. Ours, and what lies too far, is passed over."""
+        if address in self._seen or node_id == self._own_id:
+            return
+        candidates = self._candidates
+        distance = position(node_id) ^ self._position
+        if len(candidates) >= MAX_CANDIDATES:
+            if distance >= candidates[-1].distance or candidates[-1].state is not State.UNASKED:
+                return
+            candidates.pop()
+        self._seen.add(address)
+        insort(candidates, Candidate(node_id, address, distance, round_trip, doubtful=doubtful))
+
+    def ask(self) -> list[Candidate]:
+        """The candidates to query now; each counts as pending from here on."""
+        chosen: list[Candidate] = []
+        room = min(self._alpha - self._in_flight, MAX_QUERIES - self._asked)
+        if self._stopped or room <= 0:
+            return chosen
+        for candidate in self._wanted():
+            if candidate.state is State.UNASKED:
+                chosen.append(candidate)
+                if len(chosen) == room:
+                    break
+        if not chosen and not self._in_flight and self._answered < self._k:
+            doubtful = (c for c in self._candidates if c.doubtful and c.state is State.UNASKED)
+            chosen = [c for c, _ in zip(doubtful, range(room), strict=False)]
+        for candidate in chosen:
+            candidate.state = State.PENDING
+        self._asked += len(chosen)
+        self._in_flight += len(chosen)
+        return chosen
+
+    def heard(self, candidate: Candidate, node_id: bytes, token: bytes | None) -> None:
+        """``candidate`` answered, under the id ``node_id``; ``token`` is what it gave for a write."""
+        self._leave(candidate)
+        candidate.state = State.HEARD
+        candidate.token = token
+        self._answered += 1
+        if node_id != candidate.node_id:
+            # It restarted under another id: it counts where it is now.
+            self._candidates.remove(candidate)
+            candidate.node_id = node_id
+            candidate.distance = position(node_id) ^ self._position
+            insort(self._candidates, candidate)
+
+    def slow(self, candidate: Candidate) -> None:
+        """``candidate`` is past its soft timeout."""
+        self._leave(candidate)
+        candidate.state = State.SLOW
+
+    def failed(self, candidate: Candidate) -> None:
+        """``candidate`` will not answer, or refused."""
+        self._leave(candidate)
+        candidate.state = State.FAILED
+        self._failed += 1
+
+    def stop(self) -> None:
+        """End the lookup with what it has."""
+        self._stopped = True
+
+    @property
+    def answered(self) -> int:
+        """How many candidates answered so far."""
+        return self._answered
+
+    @property
+    def finished(self) -> bool:
+        """Whether the lookup has its result. To be read after ``ask()`` had its turn."""
+        if self._stopped:
+            return True
+        if self._answered == 0:
+            return not any(c.state in (State.PENDING, State.SLOW) for c in self._candidates)
+        return not any(c.state is State.PENDING and not c.doubtful for c in self._wanted())
+
+    def found(self) -> Found:
+        """The result so far."""
+        complete = self.finished and not self._stopped
+        heard = [c for c in self._candidates if c.state is State.HEARD]
+        return Found(complete, tuple(heard[: self._k]), self._asked, self._answered, self._failed)
+
+    def _wanted(self) -> Iterable[Candidate]:
+        """The k closest candidates that can still count: neither failed, slow nor doubtful."""
+        room = self._k
+        for candidate in self._candidates:
+            state = candidate.state
+            if state is State.HEARD or not (candidate.doubtful or state is State.SLOW or state is State.FAILED):
+                yield candidate
+                room -= 1
+                if not room:
+                    return
+
+    def _leave(self, candidate: Candidate) -> None:
+        if candidate.state is State.PENDING:
+            self._in_flight -= 1

@@ -1,0 +1,46 @@
+"""Node ids and keys, and the distance between them.
+
+A node id is 20 bytes (BEP 5). A key is what is looked up: a BEP 44 target or an info-hash. Grenache sends the raw
+bytes of a service's name as info-hash, so keys have any length. Grape's distance rule, as measured on the Node
+grape: XOR over the first ``min(20, len(key))`` bytes; only those count. Ids that are equal there tie for the
+reference; here the missing bytes of a short key count as zero, so that all nodes order the tie alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+ID_BYTES = 20
+ID_BITS = ID_BYTES * 8
+
+RandomBytes = Callable[[int], bytes]
+
+
+def position(key: bytes) -> int:
+    """Where a node id or key of any length stands: its first 20 bytes, filled up with zeros, as an integer.
+
+    The distance of two positions is their XOR (``^``).
+    """
+    if len(key) == ID_BYTES:
+        return int.from_bytes(key, "big")
+    return int.from_bytes(key[:ID_BYTES].ljust(ID_BYTES, b"\0"), "big")
+
+
+def distance(node_id: bytes, key: bytes) -> int:
+    """The Kademlia distance of a node id to a key of any length."""
+    return position(node_id) ^ position(key)
+
+
+def shared_bits(a: int, b: int) -> int:
+    """How many leading bits two positions have in common, 0 to 160."""
+    return ID_BITS - (a ^ b).bit_length()
+
+
+def random_id_sharing(own: int, bits: int, random_bytes: RandomBytes) -> bytes:
+    """A random id that has exactly ``bits`` leading bits in common with ``own``: for the refresh of that bucket."""
+    noise = int.from_bytes(random_bytes(ID_BYTES), "big")
+    if bits >= ID_BITS:
+        return own.to_bytes(ID_BYTES, "big")
+    tail = ID_BITS - bits - 1
+    flipped = (own >> tail) ^ 1
+    return ((flipped << tail) | (noise & ((1 << tail) - 1))).to_bytes(ID_BYTES, "big")

@@ -1,0 +1,216 @@
+"""Answers to queries: (query, address, now) -> datagram. The only place where KRPC errors are decided."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
+
+from grape.dht import items as bep44
+from grape.dht import krpc
+from grape.dht.bencoding import BValue
+from grape.dht.compact import Address, encode_peer
+from grape.dht.errors import RemoteProtocolError
+from grape.dht.items import Item
+from grape.dht.krpc import INVALID_SIGNATURE, METHOD_UNKNOWN, PROTOCOL_ERROR, Query
+from grape.dht.nodeid import ID_BYTES, position
+from grape.dht.routing import K, RoutingTable
+from grape.dht.tokens import Tokens
+
+MAX_REPLY_BYTES = 1_024
+# An item that is as big as BEP 44 allows does not fit into MAX_REPLY_BYTES; it is sent alone.
+MAX_ITEM_REPLY_BYTES = 1_400
+MAX_VALUES = 100
+VALUE_BYTES = 8
+VALUES_OVERHEAD_BYTES = len(b"6:valuesle")
+NODES_OVERHEAD_BYTES = len(b"5:nodes520:")
+NODE_BYTES = 26
+# The reference takes any length; the longest that a Grenache client can name is bounded by its HTTP payload.
+MAX_KEY_BYTES = 8_192
+
+T = TypeVar("T")
+Sample = Callable[[Sequence[T], int], list[T]]
+
+
+class Peers(Protocol):
+    """The peers that others announced here."""
+
+    def announce(self, key: bytes, peer: Address, now: float) -> None: ...
+
+    def peers(self, key: bytes, now: float) -> list[Address]: ...
+
+
+class Items(Protocol):
+    """The items that others put here."""
+
+    def get(self, target: bytes) -> Item | None: ...
+
+    def put(self, item: Item) -> None: ...
+
+
+class Responder:
+    """Answers queries from the table, the stores and the tokens it is given.
+
+    ``sample(population, count)`` draws at random; ``on_announce(key, peer)`` hears of every peer stored.
+    """
+
+    def __init__(
+        self,
+        table: RoutingTable,
+        tokens: Tokens,
+        peers: Peers,
+        items: Items,
+        sample: Sample[Address],
+        on_announce: Callable[[bytes, Address], object],
+    ) -> None:
+        self._table = table
+        self._tokens = tokens
+        self._peers = peers
+        self._items = items
+        self._sample = sample
+        self._on_announce = on_announce
+        self._methods: dict[bytes, Callable[[Query, Address, float], dict[bytes, BValue]]] = {
+            b"ping": self._ping,
+            b"find_node": self._find_node,
+            b"get_peers": self._get_peers,
+            b"announce_peer": self._announce_peer,
+            b"get": self._get,
+            b"put": self._put,
+        }
+
+    def answer(self, query: Query, address: Address, now: float) -> bytes | None:
+        """The datagram to send back to ``address``; ``None`` when it would be too big because of what was asked.
+
+        Raises RemoteProtocolError with the code to answer when the query cannot be served.
+        """
+        method = self._methods.get(query.method)
+        if method is None:
+            raise RemoteProtocolError(METHOD_UNKNOWN, "method unknown", query.transaction_id)
+        try:
+            values = method(query, address, now)
+        except RemoteProtocolError as error:
+            error.transaction_id = query.transaction_id
+            raise
+        values[b"id"] = self._table.own_id
+        limit = MAX_ITEM_REPLY_BYTES if b"v" in values else MAX_REPLY_BYTES
+        datagram = krpc.encode_response(query.transaction_id, values, encode_peer(address))
+        return datagram if len(datagram) <= limit else None
+
+    def _ping(self, query: Query, address: Address, now: float) -> dict[bytes, BValue]:
+        return {}
+
+    def _find_node(self, query: Query, address: Address, now: float) -> dict[bytes, BValue]:
+        target = _key(query, b"target")
+        return {b"nodes": self._nodes(target)}
+
+    def _get_peers(self, query: Query, address: Address, now: float) -> dict[bytes, BValue]:
+        key = _key(query, b"info_hash")
+        values: dict[bytes, BValue] = {b"token": self._tokens.issue(address[0], now)}
+        peers = self._peers.peers(key, now)
+        if not peers:
+            values[b"nodes"] = self._nodes(key)
+            return values
+        room = self._room(query, values, address) - VALUES_OVERHEAD_BYTES
+        count = max(min(len(peers), MAX_VALUES, room // VALUE_BYTES), 0)
+        sample: list[BValue] = [encode_peer(peer) for peer in self._sample(peers, count)]
+        values[b"values"] = sample
+        self._add_nodes(values, key, room - count * VALUE_BYTES)
+        return values
+
+    def _announce_peer(self, query: Query, address: Address, now: float) -> dict[bytes, BValue]:
+        key = _key(query, b"info_hash")
+        port = address[1] if _truthy(query.arguments.get(b"implied_port")) else query.arguments.get(b"port")
+        self._check_token(query, address, now)
+        if not isinstance(port, int) or not 0 < port < 65_536:
+            raise RemoteProtocolError(PROTOCOL_ERROR, "`announce_peer` missing required `a.port` field")
+        peer = (address[0], port)
+        self._peers.announce(key, peer, now)
+        self._on_announce(key, peer)
+        return {}
+
+    def _get(self, query: Query, address: Address, now: float) -> dict[bytes, BValue]:
+        target = _key(query, b"target")
+        values: dict[bytes, BValue] = {b"token": self._tokens.issue(address[0], now)}
+        item = self._items.get(target)
+        if item is None:
+            values[b"nodes"] = self._nodes(target)
+            return values
+        known_seq = query.arguments.get(b"seq")
+        if item.key is not None:
+            values[b"seq"] = item.seq
+        if item.key is None or not isinstance(known_seq, int) or item.seq > known_seq:
+            values[b"v"] = item.value
+            if item.key is not None:
+                values[b"k"] = item.key
+                values[b"sig"] = item.signature
+        self._add_nodes(values, target, self._room(query, values, address))
+        return values
+
+    def _put(self, query: Query, address: Address, now: float) -> dict[bytes, BValue]:
+        arguments = query.arguments
+        node_id = arguments.get(b"id")
+        if not isinstance(node_id, bytes) or len(node_id) != ID_BYTES:
+            raise RemoteProtocolError(PROTOCOL_ERROR, "`put` missing required `a.id` field")
+        if b"v" not in arguments:
+            raise RemoteProtocolError(PROTOCOL_ERROR, "`put` missing required `a.v` field")
+        self._check_token(query, address, now)
+        if not query.canonical:
+            # BEP 44: what is stored under its hash must be well-formed.
+            raise RemoteProtocolError(PROTOCOL_ERROR, "not in canonical bencoding")
+        value = arguments[b"v"]
+        if b"k" not in arguments and b"sig" not in arguments:
+            self._items.put(bep44.immutable(value))
+            return {}
+        item = _mutable_item(value, arguments)
+        if not bep44.is_signed(item):
+            raise RemoteProtocolError(INVALID_SIGNATURE, "invalid signature")
+        stored = self._items.get(item.target)
+        if stored is not None:
+            cas = arguments.get(b"cas")
+            bep44.check_update(stored, item, cas if isinstance(cas, int) else None)
+        self._items.put(item)
+        return {}
+
+    def _check_token(self, query: Query, address: Address, now: float) -> None:
+        token = query.arguments.get(b"token")
+        method = query.method.decode()
+        if not isinstance(token, bytes):
+            raise RemoteProtocolError(PROTOCOL_ERROR, f"`{method}` missing required `a.token` field")
+        if not self._tokens.accepts(token, address[0], now):
+            raise RemoteProtocolError(PROTOCOL_ERROR, f"cannot `{method}` with bad token")
+
+    def _nodes(self, key: bytes, count: int = K) -> bytes:
+        return b"".join([contact.compact for contact in self._table.closest(position(key), count)])
+
+    def _add_nodes(self, values: dict[bytes, BValue], key: bytes, room: int) -> None:
+        count = min((room - NODES_OVERHEAD_BYTES) // NODE_BYTES, K)
+        if count > 0:
+            values[b"nodes"] = self._nodes(key, count)
+
+    def _room(self, query: Query, values: dict[bytes, BValue], address: Address) -> int:
+        """How many bytes are left for more in a reply that holds ``values``."""
+        bare = {**values, b"id": self._table.own_id}
+        return MAX_REPLY_BYTES - len(krpc.encode_response(query.transaction_id, bare, encode_peer(address)))
+
+
+def _key(query: Query, field: bytes) -> bytes:
+    key = query.arguments.get(field)
+    if not isinstance(key, bytes) or not key:
+        method, name = query.method.decode(), field.decode()
+        raise RemoteProtocolError(PROTOCOL_ERROR, f"`{method}` missing required `a.{name}` field")
+    if len(key) > MAX_KEY_BYTES:
+        raise RemoteProtocolError(PROTOCOL_ERROR, f"`a.{field.decode()}` is too long")
+    return key
+
+
+def _mutable_item(value: BValue, arguments: dict[bytes, BValue]) -> Item:
+    key, signature = arguments.get(b"k"), arguments.get(b"sig")
+    seq, salt = arguments.get(b"seq", 0), arguments.get(b"salt", b"")
+    if not isinstance(key, bytes) or not isinstance(signature, bytes):
+        raise RemoteProtocolError(PROTOCOL_ERROR, "`put` takes `a.k` and `a.sig` together")
+    if not isinstance(seq, int) or not isinstance(salt, bytes):
+        raise RemoteProtocolError(PROTOCOL_ERROR, "`a.seq` or `a.salt` of a wrong type")
+    return bep44.mutable(value, key, signature, seq, salt)
+
+
+def _truthy(flag: BValue | None) -> bool:
+    return flag not in (None, 0, b"", [], {})

@@ -1,0 +1,50 @@
+"""How long to wait for an answer before going on without it: the soft timeout, from measured round trips.
+
+The rule is mldht's, max(p10 + 100 ms, p90) of the latest round trips, with a smaller margin on networks that answer
+within a few milliseconds, and more patience for a contact that is known to be slow.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+SAMPLES = 256
+RECOMPUTE_EVERY = 16
+FIRST_SOFT_SECONDS = 0.25
+MIN_MARGIN_SECONDS = 0.03
+MAX_MARGIN_SECONDS = 0.1
+# A margin of this many times p90 lets a busy neighbour queue a few dozen answers before ours.
+MARGIN_ROUND_TRIPS = 20.0
+MAX_SOFT_SECONDS = 1.0
+
+
+class RoundTrips:
+    """The round trips of one socket's queries."""
+
+    def __init__(self) -> None:
+        self._samples: deque[float] = deque(maxlen=SAMPLES)
+        self._fresh = 0
+        self._for_known = FIRST_SOFT_SECONDS
+        self._for_unknown = FIRST_SOFT_SECONDS
+
+    def measured(self, seconds: float) -> None:
+        """Add one round trip."""
+        self._samples.append(seconds)
+        self._fresh += 1
+        if self._fresh >= RECOMPUTE_EVERY or len(self._samples) < RECOMPUTE_EVERY:
+            self._fresh = 0
+            self._recompute()
+
+    def soft_seconds(self, round_trip: float) -> float:
+        """The soft timeout of a query to a contact with this smoothed round trip (0: unknown)."""
+        if not round_trip:
+            return self._for_unknown
+        return min(max(self._for_known, 2.0 * round_trip), MAX_SOFT_SECONDS)
+
+    def _recompute(self) -> None:
+        ordered = sorted(self._samples)
+        p10 = ordered[len(ordered) // 10]
+        p90 = ordered[len(ordered) * 9 // 10]
+        margin = min(max(MARGIN_ROUND_TRIPS * p90, MIN_MARGIN_SECONDS), MAX_MARGIN_SECONDS)
+        self._for_known = min(p10 + margin, MAX_SOFT_SECONDS)
+        self._for_unknown = min(max(p90, p10 + margin), MAX_SOFT_SECONDS)

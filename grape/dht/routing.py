@@ -1,0 +1,217 @@
+"""The routing table (BEP 5): contacts that answered us, in buckets by how many leading bits they share with our id.
+
+A contact is listed only after it answered a query of ours. It is *good* while it answered within the last 15
+minutes, *questionable* after that or after one query without an answer, *bad* (and dropped) after two in a row.
+Only the bucket on our own side splits; a full bucket keeps later comers as replacements.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from enum import Enum
+
+from grape.dht.compact import Address, encode_peer
+from grape.dht.nodeid import ID_BITS, position, shared_bits
+
+K = 20
+GOOD_SECONDS = 900.0
+BAD_AFTER_FAILURES = 2
+REPLACEMENTS_PER_BUCKET = 8
+RELEARN_SECONDS = 60.0
+MAX_DROPPED = 4_096
+
+
+class Listed(Enum):
+    """What the table did with a node that answered."""
+
+    NEW = "new"
+    KNOWN = "known"
+    REPLACEMENT = "replacement"
+    REFUSED = "refused"
+
+
+class Contact:
+    """A node that answered us: its id, ``(host, port)`` address and what is known of its health."""
+
+    __slots__ = ("address", "compact", "failures", "heard_at", "id", "position", "round_trip")
+
+    def __init__(self, node_id: bytes, address: Address, heard_at: float = 0.0) -> None:
+        self.id = node_id
+        self.address = address
+        self.position = position(node_id)
+        self.compact = node_id + encode_peer(address)
+        self.heard_at = heard_at
+        self.failures = 0
+        # Seconds, smoothed; 0 before the first.
+        self.round_trip = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Contact {self.id.hex()[:8]} {self.address[0]}:{self.address[1]}>"
+
+    def is_good(self, now: float) -> bool:
+        """Whether the contact answered lately and has not failed since."""
+        return self.failures == 0 and now - self.heard_at < GOOD_SECONDS
+
+
+class Bucket:
+    """Up to K contacts, and the latest comers for whom there was no room."""
+
+    __slots__ = ("contacts", "replacements")
+
+    def __init__(self) -> None:
+        self.contacts: dict[int, Contact] = {}
+        self.replacements: OrderedDict[int, Contact] = OrderedDict()
+
+
+class RoutingTable:
+    """The contacts of the node whose id is ``own_id``. Times are seconds on any steady clock.
+
+    ``version`` changes whenever a contact comes or goes: what was derived from the table can be kept until then.
+    """
+
+    def __init__(self, own_id: bytes, k: int = K) -> None:
+        self.own_id = own_id
+        self.version = 0
+        self._k = k
+        self._own = position(own_id)
+        self._buckets = [Bucket()]
+        self._by_address: dict[Address, Contact] = {}
+        # Addresses that were dropped as bad, and until when others' word for them does not count.
+        self._dropped: OrderedDict[Address, float] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._by_address)
+
+    def __iter__(self) -> Iterator[Contact]:
+        return iter(list(self._by_address.values()))
+
+    def at(self, address: Address) -> Contact | None:
+        """The contact listed at ``address``."""
+        return self._by_address.get(address)
+
+    def is_worth_asking(self, address: Address, now: float) -> bool:
+        """Whether an address that another node told us of may be asked: not if it was dropped within a minute."""
+        return self._dropped.get(address, now) <= now
+
+    def heard(self, node_id: bytes, address: Address, now: float, round_trip: float = 0.0) -> Listed:
+        """Take note that the node ``node_id`` answered from ``address``. Our own id is refused."""
+        place = position(node_id)
+        if place == self._own:
+            return Listed.REFUSED
+        self._dropped.pop(address, None)
+        contact = self._by_address.get(address)
+        if contact is not None and contact.id != node_id:
+            # It restarted there under a new id: the old entry can never answer again.
+            self._remove(contact)
+            contact = None
+        if contact is not None:
+            contact.heard_at = now
+            contact.failures = 0
+            _smooth(contact, round_trip)
+            return Listed.KNOWN
+        contact = Contact(node_id, address, now)
+        _smooth(contact, round_trip)
+        bucket = self._bucket(place)
+        listed = bucket.contacts.get(place)
+        if listed is not None:
+            if listed.failures == 0:
+                # The same id elsewhere: the address that works is kept until it fails.
+                return Listed.REFUSED
+            self._remove(listed)
+        return self._insert(contact)
+
+    def failed(self, address: Address, now: float) -> Contact | None:
+        """Take note that the contact at ``address`` did not answer. Returns it if that made it bad: it is gone."""
+        contact = self._by_address.get(address)
+        if contact is None:
+            return None
+        contact.failures += 1
+        if contact.failures < BAD_AFTER_FAILURES:
+            return None
+        self._remove(contact)
+        self._dropped[address] = now + RELEARN_SECONDS
+        self._dropped.move_to_end(address)
+        if len(self._dropped) > MAX_DROPPED:
+            self._dropped.popitem(last=False)
+        replacements = self._bucket(contact.position).replacements
+        while replacements:
+            replacement = replacements.popitem()[1]
+            if replacement.address not in self._by_address:
+                self._insert(replacement)
+                break
+        return contact
+
+    def closest(self, place: int, count: int = K) -> list[Contact]:
+        """The ``count`` contacts closest to the position ``place``, nearest first."""
+        buckets = self._buckets
+        last = len(buckets) - 1
+        home = min(shared_bits(self._own, place), last)
+        found: list[Contact] = _nearest(buckets[home].contacts, place)
+        if len(found) < count and home < last:
+            # All deeper buckets lie on the other side of the same bit: none of them before the others.
+            deeper = {p: c for bucket in buckets[home + 1 :] for p, c in bucket.contacts.items()}
+            found += _nearest(deeper, place)
+        for index in range(home - 1, -1, -1):
+            if len(found) >= count:
+                break
+            found += _nearest(buckets[index].contacts, place)
+        return found[:count]
+
+    def silent_since(self, moment: float) -> list[Contact]:
+        """The contacts that have not answered since ``moment``, the longest silent first."""
+        return sorted((c for c in self._by_address.values() if c.heard_at <= moment), key=lambda c: c.heard_at)
+
+    def bucket_sizes(self) -> list[int]:
+        """How many contacts each bucket holds, the far side first."""
+        return [len(bucket.contacts) for bucket in self._buckets]
+
+    def questionable_rival(self, node_id: bytes, now: float) -> Contact | None:
+        """The contact whose place ``node_id`` could take if it does not answer a ping: the longest silent one."""
+        contacts = self._bucket(position(node_id)).contacts.values()
+        rivals = [contact for contact in contacts if not contact.is_good(now)]
+        return min(rivals, key=lambda c: c.heard_at) if rivals else None
+
+    def _bucket(self, place: int) -> Bucket:
+        return self._buckets[min(shared_bits(self._own, place), len(self._buckets) - 1)]
+
+    def _insert(self, contact: Contact) -> Listed:
+        while True:
+            bucket = self._bucket(contact.position)
+            if len(bucket.contacts) < self._k:
+                bucket.contacts[contact.position] = contact
+                bucket.replacements.pop(contact.position, None)
+                self._by_address[contact.address] = contact
+                self.version += 1
+                return Listed.NEW
+            if bucket is not self._buckets[-1] or len(self._buckets) >= ID_BITS:
+                break
+            self._split()
+        bucket.replacements[contact.position] = contact
+        bucket.replacements.move_to_end(contact.position)
+        if len(bucket.replacements) > REPLACEMENTS_PER_BUCKET:
+            bucket.replacements.popitem(last=False)
+        return Listed.REPLACEMENT
+
+    def _split(self) -> None:
+        old, near = self._buckets[-1], Bucket()
+        depth = len(self._buckets)
+        self._buckets.append(near)
+        for place in [p for p in old.contacts if shared_bits(self._own, p) >= depth]:
+            near.contacts[place] = old.contacts.pop(place)
+        for place in [p for p in old.replacements if shared_bits(self._own, p) >= depth]:
+            near.replacements[place] = old.replacements.pop(place)
+
+    def _remove(self, contact: Contact) -> None:
+        self._bucket(contact.position).contacts.pop(contact.position, None)
+        del self._by_address[contact.address]
+        self.version += 1
+
+
+def _nearest(contacts: dict[int, Contact], place: int) -> list[Contact]:
+    return [contacts[p] for p in sorted(contacts, key=place.__xor__)]
+
+
+def _smooth(contact: Contact, round_trip: float) -> None:
+    old = contact.round_trip
+    contact.round_trip = old * 0.875 + round_trip * 0.125 if old else round_trip

@@ -1,0 +1,55 @@
+"""Write tokens (BEP 5): who shows one has lately been heard from at that address."""
+
+from __future__ import annotations
+
+from hashlib import blake2s
+from hmac import compare_digest
+
+from grape.dht.nodeid import RandomBytes
+
+TOKEN_BYTES = 8
+TOKEN_ROTATION_SECONDS = 300.0
+SECRET_BYTES = 32
+CACHED_ADDRESSES = 4_096
+
+
+class Tokens:
+    """Issues and checks tokens with two rotating secrets.
+
+    A token is eight bytes of keyed BLAKE2s over the sender's IP address alone, as the reference does: it is good for
+    any key, method and port. It is accepted for 5 to 10 minutes: under the current secret and the one before.
+    """
+
+    def __init__(self, random_bytes: RandomBytes, now: float) -> None:
+        self._random_bytes = random_bytes
+        self._current = random_bytes(SECRET_BYTES)
+        self._previous = random_bytes(SECRET_BYTES)
+        self._rotated_at = now
+        self._issued: dict[str, bytes] = {}
+
+    def issue(self, host: str, now: float) -> bytes:
+        """The token for ``host`` at ``now`` (seconds on any steady clock)."""
+        if now - self._rotated_at >= TOKEN_ROTATION_SECONDS:
+            self._rotate(now)
+        token = self._issued.get(host)
+        if token is None:
+            if len(self._issued) >= CACHED_ADDRESSES:
+                self._issued.clear()
+            token = self._issued[host] = _token(self._current, host)
+        return token
+
+    def accepts(self, token: bytes, host: str, now: float) -> bool:
+        """Whether ``token`` was issued to ``host`` under the current or the previous secret."""
+        return compare_digest(token, self.issue(host, now)) or compare_digest(token, _token(self._previous, host))
+
+    def _rotate(self, now: float) -> None:
+        periods = int((now - self._rotated_at) / TOKEN_ROTATION_SECONDS)
+        # After two periods or more nothing that was ever issued may count.
+        self._previous = self._current if periods == 1 else self._random_bytes(SECRET_BYTES)
+        self._current = self._random_bytes(SECRET_BYTES)
+        self._rotated_at += periods * TOKEN_ROTATION_SECONDS
+        self._issued.clear()
+
+
+def _token(secret: bytes, host: str) -> bytes:
+    return blake2s(host.encode(), key=secret, digest_size=TOKEN_BYTES).digest()

@@ -1,0 +1,111 @@
+"""Queries in flight, keyed by transaction id and address, with the two deadlines of each.
+
+Past its *soft* deadline a query no longer holds its lookup back, though its answer is still welcome; past the hard
+one it has failed. Only the soft deadline of a query is queued when it is sent: most are answered before it.
+"""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+from itertools import count
+from typing import Protocol
+
+from grape.dht.compact import Address
+from grape.dht.errors import LocalProtocolError, QueryFailed
+from grape.dht.krpc import Response
+from grape.dht.nodeid import RandomBytes
+
+TRANSACTION_ID_BYTES = 2
+QUERY_TIMEOUT_SECONDS = 2.0
+MAX_PENDING = 8_192
+
+
+class Outcome(Protocol):
+    """What waits for a query's end."""
+
+    def answered(self, pending: Pending, response: Response) -> None: ...
+
+    def slow(self, pending: Pending) -> None: ...
+
+    def failed(self, pending: Pending, reason: QueryFailed) -> None: ...
+
+
+class Pending:
+    """A query in flight."""
+
+    __slots__ = ("address", "done", "outcome", "sent_at", "transaction_id")
+
+    def __init__(self, transaction_id: bytes, address: Address, outcome: Outcome, sent_at: float) -> None:
+        self.transaction_id = transaction_id
+        self.address = address
+        self.outcome = outcome
+        self.sent_at = sent_at
+        self.done = False
+
+
+class Transactions:
+    """The queries in flight of one socket."""
+
+    def __init__(self, random_bytes: RandomBytes) -> None:
+        self._random_bytes = random_bytes
+        self._pending: dict[tuple[bytes, Address], Pending] = {}
+        self._deadlines: list[tuple[float, int, Pending, bool]] = []
+        self._order = count()
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def open(self, address: Address, outcome: Outcome, now: float, soft_seconds: float) -> Pending:
+        """Register a query to ``address``. Raises LocalProtocolError when too many are in flight."""
+        if len(self._pending) >= MAX_PENDING:
+            raise LocalProtocolError("too many queries in flight")
+        transaction_id = self._random_bytes(TRANSACTION_ID_BYTES)
+        while (transaction_id, address) in self._pending:
+            transaction_id = self._random_bytes(TRANSACTION_ID_BYTES)
+        pending = Pending(transaction_id, address, outcome, now)
+        self._pending[transaction_id, address] = pending
+        heappush(self._deadlines, (now + soft_seconds, next(self._order), pending, True))
+        return pending
+
+    def close(self, transaction_id: object, address: Address) -> Pending | None:
+        """The query that a message from ``address`` with this transaction id ends, or ``None``."""
+        if not isinstance(transaction_id, bytes):
+            return None
+        pending = self._pending.pop((transaction_id, address), None)
+        if pending is not None:
+            pending.done = True
+        return pending
+
+    def next_deadline(self) -> float | None:
+        """When ``due`` has something to say next; ``None`` if nothing is in flight."""
+        deadlines = self._deadlines
+        while deadlines and deadlines[0][2].done:
+            heappop(deadlines)
+        return deadlines[0][0] if deadlines else None
+
+    def due(self, now: float) -> tuple[list[Pending], list[Pending]]:
+        """The queries that became slow, and those that failed (and are forgotten), by ``now``."""
+        slow: list[Pending] = []
+        failed: list[Pending] = []
+        deadlines = self._deadlines
+        while deadlines and deadlines[0][0] <= now:
+            _, _, pending, soft = heappop(deadlines)
+            if pending.done:
+                continue
+            hard_at = pending.sent_at + QUERY_TIMEOUT_SECONDS
+            if soft and now < hard_at:
+                slow.append(pending)
+                heappush(deadlines, (hard_at, next(self._order), pending, False))
+            else:
+                self.close(pending.transaction_id, pending.address)
+                failed.append(pending)
+        return slow, failed
+
+    def abandon(self) -> list[Pending]:
+        """Forget all queries in flight and return them: the socket is closing."""
+        left = list(self._pending.values())
+        for pending in left:
+            pending.done = True
+        self._pending.clear()
+        self._deadlines.clear()
+        return left

@@ -1,0 +1,33 @@
+"""What a write's outcome means in Grenache's words."""
+
+from __future__ import annotations
+
+from twisted.logger import Logger
+
+from grape.dht.krpc import CAS_MISMATCH, SEQUENCE_TOO_LOW
+from grape.errors import GrapeError
+from grape.traversal import WriteOutcome
+
+log = Logger(namespace="grape")
+
+_REFUSALS = {
+    CAS_MISMATCH: "301 CAS mismatch, re-read and try again",
+    SEQUENCE_TOO_LOW: "302 sequence number less than current",
+}
+
+
+def accepted(written: WriteOutcome) -> int:
+    """How many nodes accepted a write. Raises GrapeError if none did."""
+    if written.accepted:
+        return written.accepted
+    if written.asked == 0:
+        raise GrapeError("No nodes to query")
+    for refusal in written.refusals:
+        if refusal.code in _REFUSALS:
+            raise GrapeError(_REFUSALS[refusal.code], refusal.code)
+    raise GrapeError("All queries failed")
+
+
+def log_failure(failure: object) -> None:
+    """The end of a write that nobody waits for."""
+    log.warn("sharing what was kept while alone failed: {failure}", failure=failure)

@@ -1,0 +1,191 @@
+"""The DHT as a protocol: iterative lookups, announces and puts over one socket, as Deferreds (BEP 5, BEP 44).
+
+This room speaks of info-hashes, targets and contacts; what a service is, it does not know.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+import attrs
+from twisted.internet.defer import Deferred
+
+from grape.dht import items as bep44
+from grape.dht import krpc
+from grape.dht.compact import Address, decode_peers
+from grape.dht.items import Item
+from grape.dht.lookup import ALPHA, Candidate, Found, Lookup
+from grape.dht.nodeid import RandomBytes, position
+from grape.dht.responder import Responder
+from grape.dht.routing import RoutingTable
+from grape.reactor import Clock
+from grape.rpc import KRPCProtocol, Listener
+from grape.traversal import Arguments, Traversal, Write, WriteOutcome
+
+LOOKUP_SECONDS = 2.0
+# The lookup before a write and the write share 2.2 s; so does a write whose tokens are refused with both that
+# follow. The Node link gives up after 2.5 s.
+LOOKUP_BEFORE_WRITE_SECONDS = 1.4
+SECOND_LOOKUP_SECONDS = 0.6
+WRITE_SECONDS = 0.8
+TOKEN_REUSE_SECONDS = 300.0
+MAX_TABLES = 5_000
+
+OnPeers = Callable[[list[Address], Address], object]
+
+
+@attrs.define(frozen=True, slots=True)
+class PeersFound:
+    """The peers of a key that others hold, and the lookup that found them."""
+
+    peers: frozenset[Address]
+    lookup: Found
+
+
+@attrs.define(frozen=True, slots=True)
+class ItemFound:
+    """The best item that others hold (``None``: nobody), the id of the node that gave it and the token it gave."""
+
+    item: Item | None
+    node_id: bytes
+    token: bytes | None
+    lookup: Found
+
+
+class DHTProtocol(KRPCProtocol):
+    """A DHT node's socket with its lookups.
+
+    Every public call returns a Deferred that can be cancelled. Lookups fire within ``LOOKUP_SECONDS`` with what they
+    have, writes within ``LOOKUP_BEFORE_WRITE_SECONDS + WRITE_SECONDS``; neither fails.
+    """
+
+    def __init__(
+        self,
+        reactor: Clock,
+        table: RoutingTable,
+        responder: Responder,
+        random_bytes: RandomBytes,
+        listener: Listener,
+        *,
+        alpha: int = ALPHA,
+        read_only: bool = False,
+        max_tables: int = MAX_TABLES,
+    ) -> None:
+        super().__init__(reactor, table, responder, random_bytes, listener, read_only=read_only)
+        self._alpha = alpha
+        self._max_tables = max_tables
+        # For each key its closest nodes with their tokens, when they were found, and the table's version then.
+        self._closest: OrderedDict[bytes, tuple[Found, float, int]] = OrderedDict()
+
+    def find_node(self, target: bytes) -> Deferred[Found]:
+        """Find the nodes closest to ``target``."""
+        return self._traverse(target, b"find_node", {b"target": target}, _go_on)
+
+    def get_peers(self, key: bytes, on_peers: OnPeers = lambda peers, through: None) -> Deferred[PeersFound]:
+        """Find the peers announced under ``key``. ``on_peers(peers, through)`` sees each node's answer as it comes."""
+        found: set[Address] = set()
+
+        def on_response(candidate: Candidate, values: Arguments) -> bool:
+            peers = list(decode_peers(values.get(b"values")))
+            if peers:
+                found.update(peers)
+                on_peers(peers, candidate.address)
+            return False
+
+        lookup = self._traverse(key, b"get_peers", {b"info_hash": key}, on_response)
+        return lookup.addCallback(lambda result: PeersFound(frozenset(found), self._keep(key, result)))
+
+    def get(self, target: bytes, salt: bytes = b"") -> Deferred[ItemFound]:
+        """Find the item of a 20-byte ``target``: the first right immutable one, or the mutable one of highest seq."""
+        best: list[tuple[Item, bytes, bytes | None]] = []
+
+        def on_response(candidate: Candidate, values: Arguments) -> bool:
+            item = bep44.from_response(target, values, salt)
+            if item is None:
+                return False
+            if not best or item.seq > best[0][0].seq:
+                best[:] = [(item, candidate.node_id, candidate.token)]
+            return item.key is None
+
+        def on_found(result: Found) -> ItemFound:
+            item, node_id, token = best[0] if best else (None, b"", None)
+            return ItemFound(item, node_id, token, result)
+
+        return self._traverse(target, b"get", {b"target": target}, on_response).addCallback(on_found)
+
+    def announce_peer(self, key: bytes, port: int) -> Deferred[WriteOutcome]:
+        """Announce ``port`` of this host under ``key`` to the closest nodes; port 0: this socket's own, implied."""
+        arguments: Arguments = {b"implied_port": int(port == 0), b"info_hash": key, b"port": port}
+        return self._store(key, b"get_peers", {b"info_hash": key}, b"announce_peer", arguments)
+
+    def put(self, item: Item, cas: int | None = None) -> Deferred[WriteOutcome]:
+        """Put an item on the nodes closest to its target; ``cas`` is the seq of the one that it may replace."""
+        arguments: Arguments = {b"v": item.value}
+        if item.key is not None:
+            arguments |= {b"k": item.key, b"seq": item.seq, b"sig": item.signature}
+            if item.salt:
+                arguments[b"salt"] = item.salt
+            if cas is not None:
+                arguments[b"cas"] = cas
+        return self._store(item.target, b"get", {b"target": item.target}, b"put", arguments)
+
+    def _store(
+        self, key: bytes, find: bytes, find_arguments: Arguments, write: bytes, arguments: Arguments
+    ) -> Deferred[WriteOutcome]:
+        """Write to the closest nodes: those of a fresh lookup, or kept ones whose tokens still hold."""
+
+        def send(found: Found) -> Deferred[WriteOutcome]:
+            holders = [candidate for candidate in found.closest if candidate.token is not None]
+            return Write(self, WRITE_SECONDS).start(holders, write, arguments)
+
+        def look_up(seconds: float) -> Deferred[WriteOutcome]:
+            lookup = self._traverse(key, find, find_arguments, _go_on, seconds)
+            return lookup.addCallback(lambda found: send(self._keep(key, found)))
+
+        def once_more(outcome: WriteOutcome) -> WriteOutcome | Deferred[WriteOutcome]:
+            # A node that restarted since refuses the token that it gave then.
+            if any(refusal.code == krpc.PROTOCOL_ERROR for refusal in outcome.refusals):
+                return look_up(SECOND_LOOKUP_SECONDS)
+            return outcome
+
+        kept = self._kept(key)
+        if kept is None:
+            return look_up(LOOKUP_BEFORE_WRITE_SECONDS)
+        return send(kept).addCallback(once_more)
+
+    def _keep(self, key: bytes, found: Found) -> Found:
+        if found.complete and found.closest:
+            self._closest[key] = (found, self._reactor.seconds(), self.table.version)
+            self._closest.move_to_end(key)
+            if len(self._closest) > self._max_tables:
+                self._closest.popitem(last=False)
+        return found
+
+    def _kept(self, key: bytes) -> Found | None:
+        """The closest nodes of a lookup younger than five minutes, if no contact came or went since."""
+        if key not in self._closest:
+            return None
+        found, at, version = self._closest[key]
+        if version != self.table.version or self._reactor.seconds() - at > TOKEN_REUSE_SECONDS:
+            del self._closest[key]
+            return None
+        return found
+
+    def _traverse(
+        self,
+        key: bytes,
+        method: bytes,
+        arguments: Arguments,
+        on_response: Callable[[Candidate, Arguments], bool],
+        seconds: float = LOOKUP_SECONDS,
+    ) -> Deferred[Found]:
+        self.counters.lookups += 1
+        lookup = Lookup(key, self.table.own_id, alpha=self._alpha)
+        for contact in self.table.closest(position(key)):
+            lookup.add(contact.id, contact.address, contact.round_trip, doubtful=contact.failures > 0)
+        return Traversal(lookup, self, method, arguments, on_response, seconds).start()
+
+
+def _go_on(candidate: Candidate, values: Arguments) -> bool:
+    return False

@@ -1,0 +1,72 @@
+"""The HTTP API as a Klein resource: mount it in any twisted.web site, at any path."""
+
+from __future__ import annotations
+
+from klein import Klein
+from twisted.internet.defer import Deferred, succeed
+from twisted.web.iweb import IRequest
+from twisted.web.resource import IResource
+from werkzeug.exceptions import HTTPException
+
+from grape.api import PAYLOAD_TOO_BIG, Answer, Api
+
+CALLS = ("lookup", "announce", "put", "get")
+
+
+class GrapeResource:
+    """The routes of one node's API. ``max_payload_size`` (bytes) is checked again here, for foreign sites."""
+
+    app = Klein()
+    # Paths are taken as they are: "//lookup" and "/lookup/" are no calls, and no redirects either.
+    app.url_map.merge_slashes = False
+    app.url_map.strict_slashes = False
+
+    def __init__(self, api: Api, max_payload_size: int) -> None:
+        self._api = api
+        self._max_payload_size = max_payload_size
+
+    def resource(self) -> IResource:
+        """The resource to mount."""
+        resource: IResource = self.app.resource()
+        return resource
+
+    @app.route("/lookup")
+    def lookup(self, request: IRequest) -> Deferred[bytes]:
+        """The peers of a service: ``{"data": "name"}``."""
+        return self._call(request, b"/lookup")
+
+    @app.route("/announce")
+    def announce(self, request: IRequest) -> Deferred[bytes]:
+        """Announce a service: ``{"data": ["name", port]}``."""
+        return self._call(request, b"/announce")
+
+    @app.route("/put")
+    def put(self, request: IRequest) -> Deferred[bytes]:
+        """Store a value: ``{"data": {"v": value}}``."""
+        return self._call(request, b"/put")
+
+    @app.route("/get")
+    def get(self, request: IRequest) -> Deferred[bytes]:
+        """Fetch a value: ``{"data": "hash"}``."""
+        return self._call(request, b"/get")
+
+    @app.handle_errors(HTTPException)
+    def unknown(self, request: IRequest, failure: object) -> Deferred[bytes]:
+        """Any other path: the body is judged first, as for the calls."""
+        return self._call(request, b"")
+
+    def _call(self, request: IRequest, path: bytes) -> Deferred[bytes]:
+        body = request.content.read(self._max_payload_size + 1)
+        if len(body) > self._max_payload_size:
+            answered: Deferred[Answer] = succeed(PAYLOAD_TOO_BIG)
+        else:
+            # The router decodes "%75" and passes over "?x=1"; the reference does neither.
+            answered = self._api.call(path if request.uri.endswith(path) else b"", body)
+        return answered.addCallback(_write_head, request)
+
+
+def _write_head(answer: Answer, request: IRequest) -> bytes:
+    request.setResponseCode(answer.status)
+    request.setHeader(b"content-type", answer.content_type)
+    request.setHeader(b"content-length", b"%d" % len(answer.body))
+    return answer.body

@@ -1,0 +1,317 @@
+"""KRPC over one UDP socket (BEP 5): answers what others ask, and matches answers to what was asked.
+
+A node is listed in the routing table only after it answered a query of ours; a querier that is not listed yet is
+pinged for that. Nothing that arrives raises out of ``datagramReceived``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import DatagramProtocol
+from twisted.logger import Logger
+
+from grape.dht import krpc
+from grape.dht.bencoding import BValue
+from grape.dht.compact import Address
+from grape.dht.errors import (
+    LocalProtocolError,
+    QueryFailed,
+    QueryTimeout,
+    RemoteError,
+    RemoteProtocolError,
+)
+from grape.dht.krpc import Query, Response
+from grape.dht.lookup import Candidate, Lookup
+from grape.dht.nodeid import ID_BYTES, RandomBytes
+from grape.dht.responder import Responder
+from grape.dht.roundtrip import RoundTrips
+from grape.dht.routing import Listed, RoutingTable
+from grape.dht.transactions import Outcome, Pending, Transactions
+from grape.reactor import Clock, Timer
+from grape.traversal import Arguments
+
+MAX_VERIFYING = 64
+
+log = Logger(namespace="grape")
+
+
+@attrs.define(slots=True)
+class Counters:
+    """How often things happened since the start."""
+
+    datagrams_in: int = 0
+    datagrams_out: int = 0
+    malformed: int = 0
+    queries_in: int = 0
+    refused: int = 0
+    queries_out: int = 0
+    answered: int = 0
+    slow: int = 0
+    timed_out: int = 0
+    unexpected: int = 0
+    lookups: int = 0
+    send_errors: int = 0
+    faults: int = 0
+
+
+class Listener(Protocol):
+    """Who hears of what happens on the socket."""
+
+    def contact_listed(self, address: Address) -> None: ...
+
+    def warned(self, reason: str, address: Address) -> None: ...
+
+
+class KRPCProtocol(DatagramProtocol):
+    """The socket: ``table`` is kept up to date from what is heard, ``responder`` answers queries.
+
+    With ``read_only`` (BEP 43) queries are not answered and ours say that we cannot be queried.
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        reactor: Clock,
+        table: RoutingTable,
+        responder: Responder,
+        random_bytes: RandomBytes,
+        listener: Listener,
+        *,
+        read_only: bool = False,
+    ) -> None:
+        self.table = table
+        self.counters = Counters()
+        self._reactor = reactor
+        self._responder = responder
+        self._listener = listener
+        self._read_only = read_only
+        self._transactions = Transactions(random_bytes)
+        self._round_trips = RoundTrips()
+        self._timer: Timer | None = None
+        self._timer_at = 0.0
+        self._verifying: set[Address] = set()
+
+    @property
+    def port(self) -> int:
+        """The UDP port of the open socket."""
+        assert self.transport is not None
+        port: int = self.transport.getHost().port
+        return port
+
+    @property
+    def pending(self) -> int:
+        """How many queries are in flight."""
+        return len(self._transactions)
+
+    def ping(self, address: Address) -> Deferred[Response]:
+        """Ask whether a node lives. Fails with QueryFailed: QueryTimeout after 2 s, RemoteError if refused."""
+        return self.query(address, b"ping", {})
+
+    def query(self, address: Address, method: bytes, arguments: Arguments) -> Deferred[Response]:
+        """One query of any method to one ``(host, port)``. Fails with QueryFailed, within 2 s."""
+        question = _Question()
+        if not self._ask(address, 0.0, method, arguments, question):
+            question.result.errback(QueryFailed("the query could not be sent"))
+        return question.result
+
+    def datagramReceived(self, datagram: bytes, addr: Address) -> None:
+        """Take in one datagram. No exception leaves this method: each would be a traceback for whoever sends it."""
+        self.counters.datagrams_in += 1
+        try:
+            self._received(datagram, (addr[0], addr[1]))
+        except Exception:
+            self.counters.faults += 1
+            log.failure("a datagram of {size} bytes could not be handled", size=len(datagram))
+
+    def connectionRefused(self) -> None:
+        """An ICMP error came back for some datagram: a hint at most, the query's time-out decides."""
+
+    def stopProtocol(self) -> None:
+        """The socket is closed: everything in flight ends now."""
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        for pending in self._transactions.abandon():
+            pending.outcome.failed(pending, QueryFailed("the node is stopping"))
+
+    # What a traversal needs: traversal.Network
+
+    def send(self, candidate: Candidate, method: bytes, arguments: Arguments, outcome: Outcome) -> bool:
+        return self._ask(candidate.address, candidate.round_trip, method, arguments, outcome)
+
+    def consider(self, lookup: Lookup, node_id: bytes, address: Address) -> None:
+        contact = self.table.at(address)
+        if contact is not None:
+            lookup.add(contact.id, address, contact.round_trip, doubtful=contact.failures > 0)
+        elif self.table.is_worth_asking(address, self._reactor.seconds()):
+            lookup.add(node_id, address)
+
+    def call_later(self, seconds: float, function: Callable[[], object]) -> Timer:
+        return self._reactor.callLater(seconds, function)
+
+    # In
+
+    def _received(self, datagram: bytes, address: Address) -> None:
+        now = self._reactor.seconds()
+        try:
+            message = krpc.decode(datagram)
+        except RemoteProtocolError as error:
+            self.counters.malformed += 1
+            if error.answerable:
+                self._refuse(error, address)
+            self._listener.warned(error.message, address)
+            return
+        if isinstance(message, Query):
+            self._query_received(message, address, now)
+            return
+        pending = self._transactions.close(message.transaction_id, address)
+        if pending is None:
+            self.counters.unexpected += 1
+            self._listener.warned("unexpected answer", address)
+        elif isinstance(message, Response):
+            self._response_received(message, pending, now)
+        else:
+            contact = self.table.at(address)
+            if contact is not None:
+                # An error is a sign of life too, though it does not tell the sender's id.
+                self.table.heard(contact.id, address, now, now - pending.sent_at)
+            pending.outcome.failed(pending, RemoteError(message.code, message.message))
+
+    def _query_received(self, query: Query, address: Address, now: float) -> None:
+        self.counters.queries_in += 1
+        if self._read_only:
+            return
+        try:
+            answer = self._responder.answer(query, address, now)
+        except RemoteProtocolError as error:
+            self.counters.refused += 1
+            self._refuse(error, address)
+        else:
+            if answer is not None:
+                self._write(answer, address)
+        node_id = query.arguments.get(b"id")
+        if not query.read_only and isinstance(node_id, bytes) and len(node_id) == ID_BYTES:
+            contact = self.table.at(address)
+            if contact is None or contact.id != node_id or contact.failures:
+                self._verify(address, node_id)
+
+    def _response_received(self, response: Response, pending: Pending, now: float) -> None:
+        node_id = response.values.get(b"id")
+        if not isinstance(node_id, bytes) or len(node_id) != ID_BYTES or node_id == self.table.own_id:
+            pending.outcome.failed(pending, QueryFailed("the answer has no usable node id"))
+            return
+        self.counters.answered += 1
+        round_trip = now - pending.sent_at
+        self._round_trips.measured(round_trip)
+        listed = self.table.heard(node_id, pending.address, now, round_trip)
+        if listed is Listed.NEW:
+            self._listener.contact_listed(pending.address)
+        elif listed is Listed.REPLACEMENT:
+            rival = self.table.questionable_rival(node_id, now)
+            if rival is not None:
+                self._verify(rival.address, rival.id)
+        pending.outcome.answered(pending, response)
+
+    def _verify(self, address: Address, node_id: bytes) -> None:
+        """Ping a node: what it answers, or that it does not, decides whether it is listed."""
+        if node_id == self.table.own_id or address in self._verifying or len(self._verifying) >= MAX_VERIFYING:
+            return
+        self._verifying.add(address)
+        if not self._ask(address, 0.0, b"ping", {}, _Verification(self._verifying)):
+            self._verifying.discard(address)
+
+    # Out
+
+    def _refuse(self, error: RemoteProtocolError, address: Address) -> None:
+        answer = krpc.encode_error(error.transaction_id, error.code, error.message)
+        if len(answer) <= krpc.MAX_ERROR_BYTES:
+            self._write(answer, address)
+
+    def _write(self, datagram: bytes, address: Address) -> bool:
+        if self.transport is None:
+            return False
+        try:
+            self.transport.write(datagram, address)
+        except OSError:
+            # Too big, no route, or an ICMP error left over from an earlier send: UDP may lose it anyway.
+            self.counters.send_errors += 1
+            return False
+        self.counters.datagrams_out += 1
+        return True
+
+    def _ask(self, address: Address, round_trip: float, method: bytes, arguments: Arguments, outcome: Outcome) -> bool:
+        soft_seconds = self._round_trips.soft_seconds(round_trip)
+        try:
+            pending = self._transactions.open(address, outcome, self._reactor.seconds(), soft_seconds)
+        except LocalProtocolError:
+            return False
+        query: dict[bytes, BValue] = {**arguments, b"id": self.table.own_id}
+        datagram = krpc.encode_query(pending.transaction_id, method, query, read_only=self._read_only)
+        if not self._write(datagram, address):
+            self._transactions.close(pending.transaction_id, address)
+            return False
+        self.counters.queries_out += 1
+        self._set_timer()
+        return True
+
+    def _set_timer(self) -> None:
+        """See that ``_deadlines`` runs at the next deadline: one timer serves all queries."""
+        at = self._transactions.next_deadline()
+        if at is None:
+            return
+        if self._timer is not None and self._timer.active():
+            if at >= self._timer_at:
+                return
+            self._timer.cancel()
+        self._timer_at = at
+        self._timer = self._reactor.callLater(max(at - self._reactor.seconds(), 0.0), self._deadlines)
+
+    def _deadlines(self) -> None:
+        now = self._reactor.seconds()
+        slow, failed = self._transactions.due(now)
+        self.counters.slow += len(slow)
+        self.counters.timed_out += len(failed)
+        for pending in slow:
+            pending.outcome.slow(pending)
+        for pending in failed:
+            self.table.failed(pending.address, now)
+            pending.outcome.failed(pending, QueryTimeout(f"{pending.address[0]}:{pending.address[1]}"))
+        self._set_timer()
+
+
+class _Question:
+    """The outcome of a single query, as a Deferred."""
+
+    def __init__(self) -> None:
+        self.result: Deferred[Response] = Deferred()
+
+    def answered(self, pending: Pending, response: Response) -> None:
+        if not self.result.called:
+            self.result.callback(response)
+
+    def slow(self, pending: Pending) -> None:
+        """A single query waits for its time-out."""
+
+    def failed(self, pending: Pending, reason: QueryFailed) -> None:
+        if not self.result.called:
+            self.result.errback(reason)
+
+
+class _Verification:
+    """The outcome of a ping whose only effect is on the routing table."""
+
+    def __init__(self, verifying: set[Address]) -> None:
+        self._verifying = verifying
+
+    def answered(self, pending: Pending, response: Response) -> None:
+        self._verifying.discard(pending.address)
+
+    def slow(self, pending: Pending) -> None:
+        """It has until the time-out."""
+
+    def failed(self, pending: Pending, reason: QueryFailed) -> None:
+        self._verifying.discard(pending.address)

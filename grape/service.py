@@ -1,0 +1,228 @@
+"""A whole grape: the DHT node and its HTTP API, as one Twisted service with two children."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterable
+from typing import Any, cast
+
+from twisted.application.service import MultiService, Service
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort
+from twisted.web.resource import IResource
+
+from grape import debug
+from grape.api import Api
+from grape.config import (
+    DHT_PORT,
+    MAX_PAYLOAD_BYTES,
+    MAX_TABLES,
+    MAX_VALUES,
+    NODE_LIVENESS_SECONDS,
+    PEER_MAX_AGE_SECONDS,
+    Config,
+    ConfigError,
+)
+from grape.dht.compact import Address
+from grape.dht.lookup import ALPHA
+from grape.events import Callback
+from grape.node import Node, Stats
+from grape.resource import GrapeResource
+from grape.site import GrapeSite
+from grape.storage import Got
+from grape.values import Value
+
+BACKLOG = 512
+
+
+class HTTPService(Service):
+    """The HTTP API of a node on a listening port of its own."""
+
+    def __init__(self, node: Node, reactor: Any) -> None:
+        self._config = node.config
+        self._reactor = reactor
+        self._api = Api(node)
+        self._site = GrapeSite(self.resource(), self._config.check_max_payload_size, reactor)
+        self._port: IListeningPort | None = None
+
+    def resource(self) -> IResource:
+        """The API as a resource, for a site of one's own."""
+        return GrapeResource(self._api, self._config.check_max_payload_size).resource()
+
+    @property
+    def port(self) -> int | None:
+        """The TCP port: the real one while running."""
+        if self._port is None:
+            return self._config.api_port
+        return cast("IPv4Address", self._port.getHost()).port
+
+    def privilegedStartService(self) -> None:
+        """Open the TCP socket. Raises twisted's CannotListenError."""
+        super().privilegedStartService()
+        self._bind()
+
+    def startService(self) -> None:
+        """Open the TCP socket, if it is not yet. Raises twisted's CannotListenError."""
+        self._bind()
+        super().startService()
+
+    def stopService(self) -> Deferred[None]:
+        """Take no more connections, and close those there are once they are answered; within 1.5 s."""
+        super().stopService()
+        port, self._port = self._port, None
+        closed = maybeDeferred(port.stopListening if port is not None else lambda: None)
+        return closed.addCallback(lambda _: self._site.close())
+
+    def _bind(self) -> None:
+        if self._port is None and self._config.api_port is not None:
+            self._port = self._reactor.listenTCP(
+                self._config.api_port, self._site, backlog=BACKLOG, interface=self._config.api_host
+            )
+
+
+class Grape(MultiService):
+    """A grape, by Grenache's own keywords; times are in milliseconds as there.
+
+    A Twisted service: ``startService()`` opens the sockets (CannotListenError if one is taken) and joins the network,
+    ``stopService()`` gives a Deferred; it can be started again. Calls and events are those of ``grape.node.Node``.
+    Without ``api_port`` there is no HTTP; port 0 lets the system choose. Wrong values raise ConfigError.
+    """
+
+    def __init__(
+        self,
+        dht_port: int = DHT_PORT,
+        dht_bootstrap: Iterable[str | Address] | bool | None = None,
+        api_port: int | None = None,
+        *,
+        api_port_http: int | None = None,
+        host: str | None = None,
+        dht_bind: str | None = None,
+        api_bind: str | None = None,
+        dht_concurrency: int = ALPHA,
+        dht_maxTables: int = MAX_TABLES,
+        dht_maxValues: int = MAX_VALUES,
+        dht_peer_maxAge: float = PEER_MAX_AGE_SECONDS * 1000,
+        cache_maxAge: float | None = None,
+        dht_nodeLiveness: float = NODE_LIVENESS_SECONDS * 1000,
+        check_maxPayloadSize: int = MAX_PAYLOAD_BYTES,
+        timeslot: float | None = None,
+        read_only: bool = False,
+        reactor: Any = None,
+        dice: random.Random | None = None,
+    ) -> None:
+        config = Config(
+            dht_port=dht_port,
+            dht_bootstrap=dht_bootstrap,
+            api_port=api_port if api_port is not None else api_port_http,
+            host=host,
+            dht_bind=dht_bind,
+            api_bind=api_bind,
+            dht_concurrency=dht_concurrency,
+            dht_max_tables=dht_maxTables,
+            dht_max_values=dht_maxValues,
+            dht_peer_max_age=_seconds("dht_peer_maxAge", dht_peer_maxAge) or 0.0,
+            cache_max_age=_seconds("cache_maxAge", cache_maxAge),
+            dht_node_liveness=_seconds("dht_nodeLiveness", dht_nodeLiveness) or 0.0,
+            check_max_payload_size=check_maxPayloadSize,
+            timeslot=_seconds("timeslot", timeslot),
+            read_only=read_only,
+        )
+        self._compose(config, reactor, dice)
+
+    @classmethod
+    def from_config(cls, config: Config, reactor: Any = None) -> Grape:
+        """A grape that runs as ``config`` says."""
+        grape = cls.__new__(cls)
+        grape._compose(config, reactor)
+        return grape
+
+    def _compose(self, config: Config, reactor: Any, dice: random.Random | None = None) -> None:
+        super().__init__()
+        if reactor is None:
+            from twisted.internet import reactor
+        self.config = config
+        self.node = Node(config, reactor, trace=debug.tracer(os.environ), dice=dice)
+        self.node.setServiceParent(self)
+        self.http = HTTPService(self.node, reactor)
+        if config.api_port is not None:
+            self.http.setServiceParent(self)
+
+    # The service
+
+    @property
+    def dht_port(self) -> int:
+        """The UDP port: the real one while running."""
+        return self.node.dht_port
+
+    @property
+    def api_port(self) -> int | None:
+        """The TCP port of the HTTP API, the real one while running; None without HTTP."""
+        return self.http.port
+
+    def startService(self) -> None:
+        """Open the sockets and join the network. Raises CannotListenError, with nothing left open."""
+        try:
+            for service in self:
+                service.privilegedStartService()
+        except CannotListenError:
+            self.node.stopService()
+            raise
+        super().startService()
+
+    def when_ready(self) -> Deferred[None]:
+        """See Node.when_ready."""
+        return self.node.when_ready()
+
+    def resource(self) -> IResource:
+        """The HTTP API as a resource, to be mounted in a twisted.web site of one's own."""
+        return self.http.resource()
+
+    def stats(self) -> Stats:
+        """See Node.stats."""
+        return self.node.stats()
+
+    def on(self, event: str, callback: Callback) -> None:
+        """See Node for the events. Raises ValueError for one that does not exist."""
+        self.node.on(event, callback)
+
+    def off(self, event: str, callback: Callback) -> None:
+        """Take back ``on``."""
+        self.node.off(event, callback)
+
+    # Grenache's calls
+
+    def lookup(self, name: str) -> Deferred[list[str]]:
+        """See Node.lookup."""
+        return self.node.lookup(name)
+
+    def announce(self, name: str | bytes, port: int) -> Deferred[int]:
+        """See Node.announce."""
+        return self.node.announce(name, port)
+
+    def put(
+        self,
+        value: Value,
+        *,
+        key: bytes | None = None,
+        signature: bytes | None = None,
+        seq: int | None = None,
+        salt: bytes = b"",
+        cas: int | None = None,
+    ) -> Deferred[str]:
+        """See Node.put."""
+        return self.node.put(value, key=key, signature=signature, seq=seq, salt=salt, cas=cas)
+
+    def get(self, hash: str, salt: bytes = b"", *, cache: bool | None = None) -> Deferred[Got | None]:
+        """See Node.get."""
+        return self.node.get(hash, salt, cache=cache)
+
+
+def _seconds(name: str, milliseconds: float | None) -> float | None:
+    if milliseconds is None:
+        return None
+    if isinstance(milliseconds, bool) or not isinstance(milliseconds, (int, float)):
+        raise ConfigError(name, f"takes milliseconds, not {milliseconds!r}")
+    return milliseconds / 1000

@@ -1,0 +1,146 @@
+"""Services: which peers run them. Lookups and announces by name, over one DHT socket."""
+
+from __future__ import annotations
+
+import random
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Protocol
+
+from twisted.internet.defer import Deferred, gatherResults
+
+from grape.config import MAX_PORT, Config
+from grape.dht.compact import Address
+from grape.errors import GrapeError
+from grape.outcome import accepted, log_failure
+from grape.protocol import DHTProtocol, PeersFound
+from grape.reactor import Clock
+from grape.sharing import Shared
+from grape.store import MemoryPeers
+from grape.traversal import WriteOutcome
+from grape.values import text_to_bytes
+
+MAX_PEERS = 100
+
+
+class Observer(Protocol):
+    """Who hears of services."""
+
+    def peer_stored(self, key: bytes, peer: Address) -> None: ...
+
+    def peers_seen(self, peers: list[Address], name: str, through: Address | None) -> None: ...
+
+    def looked_up(self, name: str, answered: int) -> None: ...
+
+
+class Services:
+    """The service calls of a node. ``socket()`` gives its protocol, or raises GrapeError while it does not run."""
+
+    def __init__(
+        self,
+        config: Config,
+        clock: Clock,
+        socket: Callable[[], DHTProtocol],
+        peers: MemoryPeers,
+        dice: random.Random,
+        observer: Observer,
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._socket = socket
+        self._peers = peers
+        self._dice = dice
+        self._observer = observer
+        self._lookups: Shared[bytes, frozenset[Address]] = Shared()
+        # What lookups found and when, for the time when no other node can be reached.
+        self._found: OrderedDict[bytes, tuple[frozenset[Address], float]] = OrderedDict()
+        # What was announced while alone, and when.
+        self._unshared: dict[tuple[bytes, int], float] = {}
+
+    def lookup(self, name: str) -> Deferred[list[str]]:
+        """See Node.lookup."""
+        if not isinstance(name, str) or not name:
+            raise GrapeError("ERR_GRAPE_LOOKUP")
+        if self._config.timeslot is None:
+            return self._look_up(name).addCallback(self._pick)
+        slots = gatherResults([self._look_up(self._in_slot(name, ago)) for ago in (0, 1)], consumeErrors=True)
+        return slots.addCallback(lambda found: self._pick(found[0] | found[1]))
+
+    def announce(self, name: str | bytes, port: int) -> Deferred[int]:
+        """See Node.announce."""
+        if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= MAX_PORT:
+            raise GrapeError("ERR_GRAPE_SERVICE_PORT")
+        if not isinstance(name, (str, bytes)) or not name:
+            raise GrapeError("ERR_GRAPE_ANNOUNCE")
+        key = name if isinstance(name, bytes) else text_to_bytes(name)
+        if self._config.timeslot is not None:
+            key = text_to_bytes(self._in_slot(key.decode("utf-8", "replace"), 0))
+        protocol = self._socket()
+        port = port or protocol.port
+        if self._config.announced_host is not None:
+            self._keep(key, port)
+
+        def outcome(written: WriteOutcome) -> int:
+            if written.asked == 0 and not self._config.dht_bootstrap:
+                self._keep(key, port)
+                self._unshared[key, port] = self._clock.seconds()
+                return 1
+            return accepted(written)
+
+        return protocol.announce_peer(key, port).addCallback(outcome)
+
+    def share(self) -> None:
+        """Announce what was announced while alone to the nodes that were met."""
+        announces, self._unshared = self._unshared, {}
+        now, max_age = self._clock.seconds(), self._config.dht_peer_max_age
+        for (key, port), at in announces.items():
+            if not max_age or now - at < max_age:
+                self._socket().announce_peer(key, port).addErrback(log_failure)
+
+    def _look_up(self, name: str) -> Deferred[frozenset[Address]]:
+        key = text_to_bytes(name)
+        protocol = self._socket()
+
+        def start() -> Deferred[frozenset[Address]]:
+            self._observer.peers_seen(self._peers.peers(key, self._clock.seconds()), name, None)
+            seen = protocol.get_peers(key, lambda peers, through: self._observer.peers_seen(peers, name, through))
+            return seen.addCallback(self._merge, key, name)
+
+        return self._lookups.run(key, start)
+
+    def _merge(self, result: PeersFound, key: bytes, name: str) -> frozenset[Address]:
+        self._observer.looked_up(name, result.lookup.answered)
+        now = self._clock.seconds()
+        found = result.peers
+        if result.lookup.answered:
+            self._remember(key, found, now)
+        elif key in self._found:
+            # Nobody can be reached: what was found not long ago is the best that can be said.
+            remembered, at = self._found[key]
+            if now - at < self._config.cache_age:
+                found = remembered
+        return found.union(self._peers.peers(key, now))
+
+    def _remember(self, key: bytes, found: frozenset[Address], now: float) -> None:
+        self._found.pop(key, None)
+        if found:
+            self._found[key] = (found, now)
+            if len(self._found) > self._config.dht_max_tables:
+                self._found.popitem(last=False)
+
+    def _pick(self, found: Iterable[Address]) -> list[str]:
+        # Sorted first: equal dice give equal answers, whatever order the set has.
+        peers = [f"{host}:{port}" for host, port in sorted(found)]
+        return self._dice.sample(peers, min(len(peers), MAX_PEERS))
+
+    def _in_slot(self, name: str, ago: int) -> str:
+        """The name of a service in the current time slot of a 0.x network, or ``ago`` slots before."""
+        length = round((self._config.timeslot or 0) * 1000)
+        now = int(datetime.now(UTC).timestamp() * 1000) - ago * length
+        return f"{name}-{now - now % length}"
+
+    def _keep(self, key: bytes, port: int) -> None:
+        peer = (self._config.announced_host or "127.0.0.1", port)
+        self._peers.announce(key, peer, self._clock.seconds())
+        self._observer.peer_stored(key, peer)

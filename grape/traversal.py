@@ -1,0 +1,194 @@
+"""Deferred drivers: run a lookup machine against a query function, and write to the nodes it found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Generic, Protocol, TypeVar
+
+import attrs
+from twisted.internet.defer import Deferred
+
+from grape.dht.bencoding import BValue
+from grape.dht.compact import Address, decode_nodes
+from grape.dht.errors import QueryFailed, RemoteError
+from grape.dht.krpc import Response
+from grape.dht.lookup import MAX_NODES_PER_RESPONSE, Candidate, Found, Lookup, State
+from grape.dht.transactions import Outcome, Pending
+from grape.reactor import Timer
+
+T = TypeVar("T")
+
+Arguments = dict[bytes, BValue]
+
+
+class Network(Protocol):
+    """What a traversal needs of the socket it runs on."""
+
+    def send(self, candidate: Candidate, method: bytes, arguments: Arguments, outcome: Outcome) -> bool:
+        """Query a candidate; the outcome is told how it ends. False if it could not be sent at all."""
+
+    def consider(self, lookup: Lookup, node_id: bytes, address: Address) -> None:
+        """Add a node that another one told us of to the lookup, if it is worth asking."""
+
+    def call_later(self, seconds: float, function: Callable[[], object]) -> Timer:
+        """Call a function after some seconds."""
+
+
+@attrs.define(frozen=True, slots=True)
+class WriteOutcome:
+    """How an announce or put went: nodes asked, how many accepted, how many did not answer in time, and refusals."""
+
+    asked: int
+    accepted: int
+    unanswered: int
+    refusals: tuple[RemoteError, ...] = ()
+
+
+class _Ending(Generic[T]):
+    """A result that comes once, by itself, at a deadline, or never because it was cancelled."""
+
+    def __init__(self, network: Network, seconds: float) -> None:
+        self._network = network
+        self._seconds = seconds
+        self._timer: Timer | None = None
+        self.result: Deferred[T] = Deferred(lambda _: self._close())
+        self.ended = False
+
+    def _start_deadline(self) -> None:
+        # Most traversals end within milliseconds: a timer is set only once one of them turns out slow.
+        if self._timer is None and not self.ended:
+            self._timer = self._network.call_later(self._seconds, self._deadline)
+
+    def _deadline(self) -> None:
+        raise NotImplementedError
+
+    def _close(self) -> None:
+        self.ended = True
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+
+    def _end(self, value: T) -> None:
+        if not self.ended:
+            self._close()
+            self.result.callback(value)
+
+
+class Traversal(_Ending[Found]):
+    """One lookup under way. ``result`` fires with what was found, within ``seconds``; it can be cancelled.
+
+    ``on_response`` sees each answer (candidate, values) first and returns true to end the lookup there.
+    """
+
+    def __init__(
+        self,
+        lookup: Lookup,
+        network: Network,
+        method: bytes,
+        arguments: Arguments,
+        on_response: Callable[[Candidate, Arguments], bool],
+        seconds: float,
+    ) -> None:
+        super().__init__(network, seconds)
+        self._lookup = lookup
+        self._method = method
+        self._arguments = arguments
+        self._on_response = on_response
+        self._candidates: dict[Address, Candidate] = {}
+
+    def start(self) -> Deferred[Found]:
+        """Ask the first candidates."""
+        self._advance()
+        return self.result
+
+    def answered(self, pending: Pending, response: Response) -> None:
+        if self.ended:
+            return
+        values = response.values
+        node_id, token = values[b"id"], values.get(b"token")
+        candidate = self._candidates[pending.address]
+        assert isinstance(node_id, bytes)
+        self._lookup.heard(candidate, node_id, token if isinstance(token, bytes) else None)
+        for index, (found_id, address) in enumerate(decode_nodes(values.get(b"nodes"))):
+            if index == MAX_NODES_PER_RESPONSE:
+                break
+            self._network.consider(self._lookup, found_id, address)
+        if self._on_response(candidate, values):
+            self._lookup.stop()
+        self._advance()
+
+    def slow(self, pending: Pending) -> None:
+        if not self.ended:
+            self._lookup.slow(self._candidates[pending.address])
+            self._start_deadline()
+            self._advance()
+
+    def failed(self, pending: Pending, reason: QueryFailed) -> None:
+        if not self.ended:
+            self._lookup.failed(self._candidates[pending.address])
+            self._advance()
+
+    def _advance(self) -> None:
+        while True:
+            chosen = self._lookup.ask()
+            for candidate in chosen:
+                self._candidates[candidate.address] = candidate
+                if not self._network.send(candidate, self._method, self._arguments, self):
+                    self._lookup.failed(candidate)
+            if not any(candidate.state is State.FAILED for candidate in chosen):
+                break
+        if self._lookup.finished:
+            self._end(self._lookup.found())
+
+    def _deadline(self) -> None:
+        self._end(self._lookup.found())
+
+
+class Write(_Ending[WriteOutcome]):
+    """One write to the nodes that a lookup found, each with its own token, all at once."""
+
+    def __init__(self, network: Network, seconds: float) -> None:
+        super().__init__(network, seconds)
+        self._asked = self._accepted = 0
+        self._waiting: set[Address] = set()
+        self._slow: set[Address] = set()
+        self._refusals: list[RemoteError] = []
+
+    def start(self, holders: Sequence[Candidate], method: bytes, arguments: Arguments) -> Deferred[WriteOutcome]:
+        """Send ``method`` to every holder; ``arguments`` lacks only the token."""
+        for holder in holders:
+            self._asked += 1
+            self._waiting.add(holder.address)
+            assert holder.token is not None
+            if not self._network.send(holder, method, {**arguments, b"token": holder.token}, self):
+                self._waiting.discard(holder.address)
+        self._settle()
+        return self.result
+
+    def answered(self, pending: Pending, response: Response) -> None:
+        self._accepted += 1
+        self._done(pending.address)
+
+    def slow(self, pending: Pending) -> None:
+        self._waiting.discard(pending.address)
+        self._slow.add(pending.address)
+        self._start_deadline()
+        self._settle()
+
+    def failed(self, pending: Pending, reason: QueryFailed) -> None:
+        if isinstance(reason, RemoteError):
+            self._refusals.append(reason)
+        self._done(pending.address)
+
+    def _done(self, address: Address) -> None:
+        self._waiting.discard(address)
+        self._slow.discard(address)
+        self._settle()
+
+    def _settle(self) -> None:
+        # Slow holders are waited for only while nobody has accepted.
+        if not self._waiting and (self._accepted or not self._slow):
+            self._deadline()
+
+    def _deadline(self) -> None:
+        unanswered = self._asked - self._accepted - len(self._refusals)
+        self._end(WriteOutcome(self._asked, self._accepted, unanswered, tuple(self._refusals)))
