@@ -1,0 +1,47 @@
+"""What every test is held to: no timer, no port and no logged failure may be left behind."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from twisted.internet import reactor as global_reactor
+from twisted.logger import LogEvent, LogLevel, eventAsText, globalLogPublisher
+
+reactor: Any = global_reactor
+
+
+@pytest.fixture(autouse=True)
+def logged_failures(request: pytest.FixtureRequest) -> Iterator[list[LogEvent]]:
+    """The failures and errors logged so far; a test that expects some clears the list."""
+    failures: list[LogEvent] = []
+
+    def observe(event: LogEvent) -> None:
+        if event.get("log_failure") is not None or event.get("log_level", LogLevel.info) >= LogLevel.error:
+            failures.append(event)
+
+    timers = set(reactor.getDelayedCalls())
+    readers = set(reactor.getReaders())
+    globalLogPublisher.addObserver(observe)
+    try:
+        yield failures
+        if "live" in request.node.path.parts:
+            # Deferreds that were dropped with a failure log it when they are collected.
+            gc.collect()
+    finally:
+        globalLogPublisher.removeObserver(observe)
+    left = [call for call in reactor.getDelayedCalls() if call not in timers]
+    for call in left:
+        call.cancel()
+    ports = [reader for reader in reactor.getReaders() if reader not in readers]
+    assert not failures, "logged: " + "\n".join(map(eventAsText, failures))
+    assert not left, f"timers left: {left}"
+    assert not ports, f"ports left: {ports}"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _collect_garbage() -> Iterator[None]:
+    yield
+    gc.collect()
