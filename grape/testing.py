@@ -109,22 +109,29 @@ class HeapClock:
             heapify(self._heap)
             self._dead = 0
 
+    def next_at(self) -> float | None:
+        """When the next call is due."""
+        heap = self._heap
+        while heap and (heap[0][2].call is None or heap[0][2].at != heap[0][0]):
+            heappop(heap)
+        return heap[0][0] if heap else None
+
     def step(self) -> bool:
         """Go to the next call and make it. False if there is none."""
-        while self._heap:
-            at, _, call = heappop(self._heap)
-            if call.call is None or call.at != at:
-                continue
-            self._now = max(self._now, at)
-            function, call.call, call.called = call.call, None, True
-            function()
-            return True
-        return False
+        at = self.next_at()
+        if at is None:
+            return False
+        _, _, call = heappop(self._heap)
+        self._now = max(self._now, at)
+        function, call.call, call.called = call.call, None, True
+        assert function is not None
+        function()
+        return True
 
     def advance(self, seconds: float) -> None:
         """Let time pass, with all that is due in it."""
         end = self._now + seconds
-        while self._heap and self._heap[0][0] <= end:
+        while (at := self.next_at()) is not None and at <= end:
             self.step()
         self._now = end
 

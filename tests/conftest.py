@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from twisted.internet import reactor as global_reactor
-from twisted.logger import LogEvent, LogLevel, eventAsText, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText, globalLogPublisher
+from zope.interface import implementer
 
 reactor: Any = global_reactor
 
@@ -18,6 +19,7 @@ def logged_failures(request: pytest.FixtureRequest) -> Iterator[list[LogEvent]]:
     """The failures and errors logged so far; a test that expects some clears the list."""
     failures: list[LogEvent] = []
 
+    @implementer(ILogObserver)
     def observe(event: LogEvent) -> None:
         if event.get("log_failure") is not None or event.get("log_level", LogLevel.info) >= LogLevel.error:
             failures.append(event)

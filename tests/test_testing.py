@@ -32,6 +32,7 @@ def test_the_same_seed_gives_the_same_datagrams() -> None:
         datagrams: list[tuple[object, ...]] = []
         network.sent = lambda *datagram: datagrams.append(datagram)
         grapes = make_grapes(network, 10)
+        network.clock.advance(10)
         network.result(grapes[3].announce("a", 1))
         network.result(grapes[7].lookup("a"))
         return datagrams
