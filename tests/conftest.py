@@ -25,7 +25,7 @@ def logged_failures(request: pytest.FixtureRequest) -> Iterator[list[LogEvent]]:
             failures.append(event)
 
     timers = set(reactor.getDelayedCalls())
-    readers = set(reactor.getReaders())
+    sockets = _sockets()
     globalLogPublisher.addObserver(observe)
     try:
         yield failures
@@ -37,7 +37,7 @@ def logged_failures(request: pytest.FixtureRequest) -> Iterator[list[LogEvent]]:
     left = [call for call in reactor.getDelayedCalls() if call not in timers]
     for call in left:
         call.cancel()
-    ports = [reader for reader in reactor.getReaders() if reader not in readers]
+    ports = _sockets() - sockets
     assert not failures, "logged: " + "\n".join(map(eventAsText, failures))
     assert not left, f"timers left: {left}"
     assert not ports, f"ports left: {ports}"
@@ -47,3 +47,8 @@ def logged_failures(request: pytest.FixtureRequest) -> Iterator[list[LogEvent]]:
 def _collect_garbage() -> Iterator[None]:
     yield
     gc.collect()
+
+
+def _sockets() -> set[Any]:
+    # The reactor's own wakers are readers too.
+    return {reader for reader in reactor.getReaders() if hasattr(reader, "getHost")}
