@@ -1,0 +1,64 @@
+# Two commands for a newcomer: make run, make test. The others are the developers'.
+
+.DEFAULT_GOAL := help
+.PHONY: help run test live lint check clean
+
+VENV ?= .venv
+IN_VENV := $(VENV)/bin/python
+FLAGS ?=
+
+# The first Python of 3.11 or later on the path. One of an active virtual environment serves as well.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+
+help:
+	@echo "make run     run a grape: DHT on UDP 20001, HTTP on 30001 (make run FLAGS='--dp 20002 --aph 30002')"
+	@echo "make test    run the tests"
+	@echo "make live    run the tests with real processes and real peers (some need npm)"
+	@echo "make lint    style, types and import contracts"
+	@echo "make check   all of it, as CI does"
+	@echo "make clean   remove the virtual environment and caches"
+
+run: $(VENV)/.for-run
+	@exec $(IN_VENV) -m grape $(FLAGS)
+
+test: $(VENV)/.for-test
+	@$(IN_VENV) -m pytest -q --ignore tests/live $(ARGS)
+
+live: $(VENV)/.for-dev
+	@$(IN_VENV) -m pytest -q tests/live $(ARGS)
+
+lint: $(VENV)/.for-dev
+	@$(IN_VENV) -m ruff check .
+	@$(IN_VENV) -m ruff format --check .
+	@$(IN_VENV) -m mypy
+	@PYTHONPATH=. $(VENV)/bin/lint-imports --no-logo
+
+check:
+	@.ci/run
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+# A stamp for each set of packages: made again when the packages that are asked for change.
+$(VENV)/.for-run: setup.cfg pyproject.toml | $(IN_VENV)
+	$(call install,.)
+$(VENV)/.for-test: setup.cfg pyproject.toml | $(IN_VENV)
+	$(call install,.[test])
+$(VENV)/.for-dev: setup.cfg pyproject.toml | $(IN_VENV)
+	$(call install,.[dev])
+
+define install
+@echo "Installing what is needed into $(VENV) ..."
+@$(IN_VENV) -m pip install --quiet --disable-pip-version-check --editable '$(1)' || { \
+	echo "make: the packages could not be installed; is the package index within reach?" >&2; exit 1; }
+@touch $@
+endef
+
+$(IN_VENV):
+	@test -n "$(PYTHON)" || { \
+		echo "make: Python 3.11 or later is needed and was not found (PYTHON=... names one)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "make: $(PYTHON) lacks venv and ensurepip (Debian: apt install python3-venv)" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "make: the virtual environment $(VENV) could not be made" >&2; exit 1; }
