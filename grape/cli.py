@@ -35,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _log_to_stderr() -> None:
     levels = LogLevelFilterPredicate(defaultLogLevel=LogLevel.info)
-    # twisted.web tells of every connection that it closes.
-    levels.setLogLevelForNamespace("twisted.web", LogLevel.warn)
+    # twisted.web tells of every idle connection that it closes, Twisted's old log of every port.
+    for namespace in ("twisted.web", "log_legacy"):
+        levels.setLogLevelForNamespace(namespace, LogLevel.warn)
     observer = FileLogObserver(sys.stderr, lambda event: eventAsText(event, includeSystem=False) + "\n")
     globalLogBeginner.beginLoggingTo([FilteringLogObserver(observer, [levels])], redirectStandardIO=False)

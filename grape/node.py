@@ -104,6 +104,11 @@ class Node(Service):
         """The UDP port: the real one while running."""
         return self._protocol.port if self._protocol is not None else self.config.dht_port
 
+    @property
+    def is_listening(self) -> bool:
+        """Whether the UDP socket is open."""
+        return self._protocol is not None
+
     def privilegedStartService(self) -> None:
         """Open the UDP socket. Raises twisted's CannotListenError."""
         super().privilegedStartService()

@@ -174,8 +174,9 @@ class Daemon(MultiService):
             start()
         except CannotListenError as error:
             reason = getattr(error.socketError, "strerror", None) or error.socketError
-            host = error.interface or "all addresses"
-            sys.stderr.write(f"grape: cannot listen on {host}, port {error.port}: {reason}\n")
+            host = "all addresses" if error.interface in ("", "::") else error.interface
+            kind = "TCP" if self.grape.node.is_listening else "UDP"
+            sys.stderr.write(f"grape: cannot listen on {kind} port {error.port} of {host}: {reason}\n")
             raise SystemExit(EXIT_CANNOT_LISTEN) from error
 
 
