@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import NoReturn, Protocol, TypeAlias
+from typing import NoReturn, Protocol, TypeAlias, cast
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
@@ -136,16 +136,13 @@ class Api:
         salt = _buffer(options.get("salt"), "utf-8", refused)
         if "v" not in options:
             raise GrapeError("opts.v not given")
-        cas = _integral(options["cas"]) if "cas" in options else None
-        if "cas" in options and cas is None:
-            raise GrapeError("opts.cas must be an integer if provided")
         put = self._calls.put(
             _value(options["v"], refused),
             key=key,
             signature=signature,
-            seq=_seq(options, refused),
+            seq=_number_of(options, "seq"),
             salt=salt or b"",
-            cas=cas,
+            cas=_number_of(options, "cas"),
         )
         return put.addCallback(_json)
 
@@ -206,9 +203,13 @@ def _item(got: Got | None, salt: bytes) -> Answer:
     if got is None:
         return NOTHING
     item = got.item
+    try:
+        value = to_json(item.value)
+    except ValueError as error:
+        raise GrapeError("ERR_GRAPE_GENERIC") from error
     answer: dict[str, object] = {"id": got.node_id.hex()}
     if got.local:
-        answer |= {"token": None, "v": to_json(item.value)}
+        answer |= {"token": None, "v": value}
         if item.key is not None:
             answer |= {"sig": item.signature.hex(), "k": item.key.hex(), "seq": item.seq}
         return _json(answer)
@@ -216,7 +217,7 @@ def _item(got: Got | None, salt: bytes) -> Answer:
         answer |= {"k": item.key.hex(), "seq": item.seq, "sig": item.signature.hex()}
     if got.token is not None:
         answer["token"] = got.token.hex()
-    answer["v"] = to_json(item.value)
+    answer["v"] = value
     if salt:
         answer["salt"] = salt.decode("utf-8", "replace")
     return _json(answer)
@@ -228,16 +229,14 @@ def _value(value: Json, refused: GrapeError) -> Value:
     return value
 
 
-def _seq(options: dict[str, Json], refused: GrapeError) -> int | None:
-    if "seq" not in options:
+def _number_of(options: dict[str, Json], name: str) -> int | None:
+    """A member as the node takes it: a whole number, None if absent, and what is neither as it is, for its refusal."""
+    if name not in options:
         return None
-    seq = options["seq"]
-    if isinstance(seq, bool) or not isinstance(seq, (int, float)):
-        raise GrapeError("opts.seq not an integer")
-    whole = _integral(seq)
-    if whole is None or abs(whole) >= 2**63:
-        raise refused
-    return whole
+    value = options[name]
+    whole = _integral(value)
+    # JSON's null is a wrong value; None would be an absent one.
+    return whole if whole is not None else cast("int", False if value is None else value)
 
 
 def _integral(value: Json) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -30,7 +31,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     service.privilegedStartService()
     service.startService()
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
+    reactor.callWhenRunning(_stop_on_signals, reactor)
     reactor.run()
+
+
+def _stop_on_signals(reactor: Any) -> None:
+    """Stop cleanly, with status 0, at the first signal; Twisted's own handlers fail at a second one."""
+    stopping: list[int] = []
+
+    def stop(number: int, _: object) -> None:
+        if not stopping:
+            stopping.append(number)
+            reactor.callFromThread(reactor.stop)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
 
 
 def _log_to_stderr() -> None:

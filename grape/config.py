@@ -48,11 +48,14 @@ def _to_bootstrap(entries: Iterable[str | Address] | bool | None) -> tuple[Addre
     if not entries or entries is True:
         return ()
     texts = entries.split(",") if isinstance(entries, str) else entries
-    addresses = [
-        parse_bootstrap(entry if isinstance(entry, str) else f"{entry[0]}:{entry[1]}")
-        for entry in texts
-        if entry and (not isinstance(entry, str) or entry.strip())
-    ]
+    try:
+        addresses = [
+            parse_bootstrap(entry if isinstance(entry, str) else "{}:{}".format(*entry))
+            for entry in texts
+            if entry and (not isinstance(entry, str) or entry.strip())
+        ]
+    except (TypeError, IndexError) as error:
+        raise ConfigError("dht_bootstrap", f"takes HOST:PORT entries, not {entries!r}") from error
     return tuple(dict.fromkeys(addresses))
 
 
@@ -67,7 +70,7 @@ _RANGES = {
     "cache_max_age": (0, math.inf, False),
     "dht_node_liveness": (0.1, math.inf, False),
     "check_max_payload_size": (1, 2**31, True),
-    "timeslot": (0.001, math.inf, False),
+    "timeslot": (0.001, 10**9, False),
 }
 _MAY_BE_NONE = ("api_port", "cache_max_age", "timeslot")
 _HOSTS = ("host", "dht_bind", "api_bind")
@@ -108,6 +111,10 @@ class Config:
     check_max_payload_size: int = MAX_PAYLOAD_BYTES
     #: Length of a 0.x network's time slot; None: names are used as they are.
     timeslot: float | None = None
+    #: Origins of web pages that may call the HTTP API, "https://app.example".
+    allow_origin: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    #: Names by which this machine may be called over loopback.
+    allow_host: tuple[str, ...] = attrs.field(default=(), converter=tuple)
     #: BEP 43: ask, but do not serve.
     read_only: bool = False
 
@@ -152,4 +159,7 @@ def _check_number(name: str, value: object, low: float, high: float, *, whole: b
     if isinstance(value, bool) or not isinstance(value, (int, float)) or (whole and not isinstance(value, int)):
         raise ConfigError(name, f"takes a {'whole ' if whole else ''}number, not {value!r}")
     if not low <= value <= high:
-        raise ConfigError(name, f"takes {low:g} or more" if high == math.inf else f"takes {low:g} to {high:g}")
+        # The flags of times are in milliseconds: the unit is said.
+        unit = "" if whole else " s"
+        limits = f"{low:g}{unit} or more" if high == math.inf else f"{low:.10g} to {high:.10g}{unit}"
+        raise ConfigError(name, f"takes {limits}")

@@ -103,20 +103,19 @@ class Maintenance:
     def _join(self) -> Deferred[None]:
         joined: Deferred[None] = Deferred()
 
-        def first_answer(_: object) -> None:
-            if not joined.called:
-                self._protocol.find_node(self._protocol.table.own_id).addBoth(
-                    lambda _: None if joined.called else joined.callback(None)
-                )
+        def answered(ok: bool) -> bool:
+            if ok and not started:
+                started.append(True)
+                self._protocol.find_node(self._protocol.table.own_id).addBoth(lambda _: joined.callback(None))
+            return ok
 
-        def all_over(results: object) -> None:
+        def all_over(_: object) -> None:
             self._schedule_retry()
-            if not self._protocol.table and not joined.called:
+            if not started:
                 joined.callback(None)
 
-        asked = [self._ask_entry(entry) for entry in self._bootstrap if self._is_wanted(entry)]
-        for question in asked:
-            question.addCallback(lambda answered: first_answer(None) if answered else None)
+        started: list[bool] = []
+        asked = [self._ask_entry(entry).addCallback(answered) for entry in self._bootstrap if self._is_wanted(entry)]
         DeferredList(asked).addCallback(all_over)
         return joined
 

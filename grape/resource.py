@@ -60,8 +60,9 @@ class GrapeResource:
         if len(body) > self._max_payload_size:
             answered: Deferred[Answer] = succeed(PAYLOAD_TOO_BIG)
         else:
-            # The router decodes "%75" and passes over "?x=1"; the reference does neither.
-            answered = self._api.call(path if request.uri.endswith(path) else b"", body)
+            # The router decodes "%75", passes over "?x=1" and merges slashes in front; the reference does not.
+            literal = request.uri.endswith(path) and not request.uri.endswith(b"/" + path)
+            answered = self._api.call(path if literal else b"", body)
         return answered.addCallback(_write_head, request)
 
 

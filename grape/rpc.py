@@ -150,6 +150,9 @@ class KRPCProtocol(DatagramProtocol):
         elif self.table.is_worth_asking(address, self._reactor.seconds()):
             lookup.add(node_id, address)
 
+    def seconds(self) -> float:
+        return self._reactor.seconds()
+
     def call_later(self, seconds: float, function: Callable[[], object]) -> Timer:
         return self._reactor.callLater(seconds, function)
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterable
+from socket import gethostname
 from typing import Any, cast
 
 from twisted.application.service import MultiService, Service
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.web.resource import IResource
 
 from grape import debug
+from grape.access import Access
 from grape.api import Api
 from grape.config import (
     DHT_PORT,
@@ -28,6 +30,7 @@ from grape.config import (
 )
 from grape.dht.compact import Address
 from grape.dht.lookup import ALPHA
+from grape.door import DoorFactory
 from grape.events import Callback
 from grape.node import Node, Stats
 from grape.resource import GrapeResource
@@ -45,7 +48,10 @@ class HTTPService(Service):
         self._config = node.config
         self._reactor = reactor
         self._api = Api(node)
-        self._site = GrapeSite(self.resource(), self._config.check_max_payload_size, reactor)
+        max_payload_size = self._config.check_max_payload_size
+        self._site = GrapeSite(self.resource(), max_payload_size, reactor)
+        access = Access(self._config.allow_origin, self._config.allow_host, gethostname())
+        self._door = DoorFactory(self._api, self._site, max_payload_size, reactor, access)
         self._port: IListeningPort | None = None
 
     def resource(self) -> IResource:
@@ -74,12 +80,14 @@ class HTTPService(Service):
         super().stopService()
         port, self._port = self._port, None
         closed = maybeDeferred(port.stopListening if port is not None else lambda: None)
-        return closed.addCallback(lambda _: self._site.close())
+        return closed.addCallback(lambda _: DeferredList([self._door.close(), self._site.close()])).addCallback(
+            lambda _: None
+        )
 
     def _bind(self) -> None:
         if self._port is None and self._config.api_port is not None:
             self._port = self._reactor.listenTCP(
-                self._config.api_port, self._site, backlog=BACKLOG, interface=self._config.api_host
+                self._config.api_port, self._door, backlog=BACKLOG, interface=self._config.api_host
             )
 
 

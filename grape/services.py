@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Protocol
 
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, FirstError, gatherResults
+from twisted.python.failure import Failure
 
 from grape.config import MAX_PORT, Config
 from grape.dht.compact import Address
@@ -65,7 +66,7 @@ class Services:
         if self._config.timeslot is None:
             return self._look_up(name).addCallback(self._pick)
         slots = gatherResults([self._look_up(self._in_slot(name, ago)) for ago in (0, 1)], consumeErrors=True)
-        return slots.addCallback(lambda found: self._pick(found[0] | found[1]))
+        return slots.addCallbacks(lambda found: self._pick(found[0] | found[1]), _first_error)
 
     def announce(self, name: str | bytes, port: int) -> Deferred[int]:
         """See Node.announce."""
@@ -78,12 +79,14 @@ class Services:
             key = text_to_bytes(self._in_slot(key.decode("utf-8", "replace"), 0))
         protocol = self._socket()
         port = port or protocol.port
-        if self._config.announced_host is not None:
+        is_kept = self._config.announced_host is not None
+        if is_kept:
             self._keep(key, port)
 
         def outcome(written: WriteOutcome) -> int:
             if written.asked == 0 and not self._config.dht_bootstrap:
-                self._keep(key, port)
+                if not is_kept:
+                    self._keep(key, port)
                 self._unshared[key, port] = self._clock.seconds()
                 return 1
             return accepted(written)
@@ -91,12 +94,17 @@ class Services:
         return protocol.announce_peer(key, port).addCallback(outcome)
 
     def share(self) -> None:
-        """Announce what was announced while alone to the nodes that were met."""
+        """Announce what was announced while alone to the nodes that were met; again if none of them takes it."""
         announces, self._unshared = self._unshared, {}
         now, max_age = self._clock.seconds(), self._config.dht_peer_max_age
-        for (key, port), at in announces.items():
+        for announce, at in announces.items():
             if not max_age or now - at < max_age:
-                self._socket().announce_peer(key, port).addErrback(log_failure)
+                shared = self._socket().announce_peer(*announce)
+                shared.addCallback(self._shared, announce, at).addErrback(log_failure)
+
+    def _shared(self, written: WriteOutcome, announce: tuple[bytes, int], at: float) -> None:
+        if not written.accepted:
+            self._unshared.setdefault(announce, at)
 
     def _look_up(self, name: str) -> Deferred[frozenset[Address]]:
         key = text_to_bytes(name)
@@ -144,3 +152,9 @@ class Services:
         peer = (self._config.announced_host or "127.0.0.1", port)
         self._peers.announce(key, peer, self._clock.seconds())
         self._observer.peer_stored(key, peer)
+
+
+def _first_error(failure: Failure) -> Failure:
+    """The failure inside the one that gatherResults gives."""
+    error = failure.value
+    return error.subFailure if isinstance(error, FirstError) else failure

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
 
 K = TypeVar("K")
@@ -41,7 +41,7 @@ class Shared(Generic[K, T]):
         waiting.append(caller)
         if under_way is None:
             self._waiting[key] = waiting
-            work = start()
+            work = maybeDeferred(start)
             if self._waiting.get(key) is waiting:
                 self._work[key] = work
             work.addBoth(self._finish, key, waiting)
@@ -52,8 +52,8 @@ class Shared(Generic[K, T]):
             del self._waiting[key]
             self._work.pop(key, None)
         # A failure without waiters is a cancelled work's own: it has been said already.
-        for caller in list(waiting):
-            waiting.remove(caller)
+        while waiting:
+            caller = waiting.pop(0)
             if isinstance(result, Failure):
                 caller.errback(result)
             else:

@@ -33,6 +33,8 @@ class LimitedRequest(Request):
         # A small bound keeps the body in memory: twisted.web puts bodies of unknown length into a file.
         super().gotLength(0 if length is None else min(length, self._limit))
         if length is not None and length > self._limit:
+            # twisted.web would tell who asked first to go on.
+            self.requestHeaders.removeHeader(b"expect")
             self._refuse()
 
     def handleContentChunk(self, data: bytes) -> None:
@@ -59,6 +61,8 @@ class LimitedRequest(Request):
     def finish(self) -> None:
         """The answer is written."""
         channel = cast("GrapeChannel", self.channel)
+        # First, as finishing starts the next request of the connection.
+        channel.site.active.discard(channel)
         super().finish()
         channel.site.answered(channel)
 
@@ -130,8 +134,7 @@ class GrapeSite(Site):
 
     def answered(self, channel: GrapeChannel) -> None:
         """An answer was written to a connection."""
-        self.active.discard(channel)
-        if self._closing is not None:
+        if self._closing is not None and channel not in self.active:
             channel.loseConnection()
 
     def disconnected(self, channel: GrapeChannel) -> None:

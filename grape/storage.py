@@ -59,7 +59,7 @@ class Storage:
         """See Node.put."""
         item = _item(value)
         if key is not None:
-            item = _signed(item, key, signature, seq, salt)
+            item = _signed(item, key, signature, seq, salt, cas)
         protocol = self._socket()
         if item.key is None:
             self._items.put(item)
@@ -98,10 +98,15 @@ class Storage:
         return self._socket().get(target, own.salt if own is not None and is_mutable else salt).addCallback(found)
 
     def share(self) -> None:
-        """Put what was put while alone on the nodes that were met."""
+        """Put what was put while alone on the nodes that were met; again if none of them takes it."""
         items, self._unshared = self._unshared, {}
         for item in items.values():
-            self._socket().put(item).addErrback(log_failure)
+            self._socket().put(item).addCallback(self._shared, item).addErrback(log_failure)
+
+    def _shared(self, written: WriteOutcome, item: Item) -> None:
+        # A refusal is final: others hold a newer item.
+        if not written.accepted and not written.refusals:
+            self._unshared.setdefault(item.target, item)
 
     def _keep(self, item: Item, cas: int | None) -> None:
         own = self._items.get(item.target)
@@ -137,8 +142,10 @@ def _item(value: Value) -> Item:
         raise GrapeError(TOO_BIG) from error
 
 
-def _signed(item: Item, key: bytes, signature: bytes | None, seq: int | None, salt: bytes) -> Item:
+def _signed(item: Item, key: bytes, signature: bytes | None, seq: int | None, salt: bytes, cas: int | None) -> Item:
     """The mutable item of these parts; what is wrong is said in the order and the words of the Node grape."""
+    if cas is not None and (isinstance(cas, bool) or not isinstance(cas, int)):
+        raise GrapeError("opts.cas must be an integer if provided")
     if len(key) != bep44.KEY_BYTES:
         raise GrapeError("opts.k ed25519 public key must be 32 bytes")
     if signature is None:
@@ -147,4 +154,8 @@ def _signed(item: Item, key: bytes, signature: bytes | None, seq: int | None, sa
         raise GrapeError("opts.salt is > 64 bytes long")
     if seq is None:
         raise GrapeError("opts.seq not provided for a mutable update")
+    if isinstance(seq, bool) or not isinstance(seq, (int, float)):
+        raise GrapeError("opts.seq not an integer")
+    if not isinstance(seq, int) or abs(seq) > bep44.MAX_SEQ:
+        raise GrapeError("ERR_GRAPE_PUT", 400)
     return attrs.evolve(item, key=key, signature=signature, seq=seq, salt=salt)

@@ -13,127 +13,27 @@ Nothing here looks at the real clock or at real dice: the same seed gives the sa
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from heapq import heapify, heappop, heappush
-from itertools import count
+from collections.abc import Callable, Iterable
+from hashlib import sha256
 from typing import Any, TypeVar
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.error import AlreadyCalled, AlreadyCancelled, CannotListenError, DNSLookupError
-from twisted.internet.interfaces import IDelayedCall, IListeningPort, IReactorTime, IReactorUDP, IUDPTransport
+from twisted.internet.error import CannotListenError, DNSLookupError
+from twisted.internet.interfaces import IListeningPort, IReactorUDP, IUDPTransport
 from twisted.internet.protocol import DatagramProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from grape.dht.compact import Address
+from grape.heapclock import HeapCall, HeapClock
 from grape.service import Grape
+
+__all__ = ["HeapClock", "MemoryNetwork", "MemoryPort", "MemoryReactor", "host_name", "make_grape", "make_grapes"]
 
 T = TypeVar("T")
 
 FIRST_EPHEMERAL_PORT = 49_152
-
-
-@implementer(IDelayedCall)
-class HeapCall:
-    """A call that is due at a moment of a HeapClock."""
-
-    def __init__(self, clock: HeapClock, at: float, call: Callable[[], object]) -> None:
-        self._clock = clock
-        self.at = at
-        self.call: Callable[[], object] | None = call
-        self.called = False
-
-    def getTime(self) -> float:
-        return self.at
-
-    def active(self) -> bool:
-        return self.call is not None
-
-    def cancel(self) -> None:
-        """Take the call back."""
-        if self.called:
-            raise AlreadyCalled
-        if self.call is None:
-            raise AlreadyCancelled
-        self.call = None
-        self._clock.cancelled()
-
-    def delay(self, secondsLater: float) -> None:
-        self.reset(self.at + secondsLater - self._clock.seconds())
-
-    def reset(self, secondsFromNow: float) -> None:
-        """Have it happen that many seconds from now."""
-        call = self.call
-        if call is None:
-            raise AlreadyCalled if self.called else AlreadyCancelled
-        self.call = None
-        self._clock.cancelled()
-        self.at = self._clock.seconds() + secondsFromNow
-        self.call = call
-        self._clock.push(self)
-
-
-@implementer(IReactorTime)
-class HeapClock:
-    """Virtual time. ``twisted.internet.task.Clock`` sorts all its calls at every new one; this is a heap."""
-
-    def __init__(self) -> None:
-        self._now = 0.0
-        self._heap: list[tuple[float, int, HeapCall]] = []
-        self._order = count()
-        self._dead = 0
-
-    def seconds(self) -> float:
-        """The time, from 0."""
-        return self._now
-
-    def callLater(self, delay: float, callable: Callable[..., Any], *args: object, **kwargs: object) -> HeapCall:
-        """Call something ``delay`` seconds from now."""
-        call = HeapCall(self, self._now + delay, lambda: callable(*args, **kwargs))
-        self.push(call)
-        return call
-
-    def getDelayedCalls(self) -> list[HeapCall]:
-        """The calls that are due some time."""
-        return [call for at, _, call in self._heap if call.call is not None and call.at == at]
-
-    def push(self, call: HeapCall) -> None:
-        heappush(self._heap, (call.at, next(self._order), call))
-
-    def cancelled(self) -> None:
-        """A call was taken back; its place in the heap is cleared away with many others."""
-        self._dead += 1
-        if self._dead > 1_000 and self._dead * 2 > len(self._heap):
-            self._heap = [entry for entry in self._heap if entry[2].call is not None and entry[2].at == entry[0]]
-            heapify(self._heap)
-            self._dead = 0
-
-    def next_at(self) -> float | None:
-        """When the next call is due."""
-        heap = self._heap
-        while heap and (heap[0][2].call is None or heap[0][2].at != heap[0][0]):
-            heappop(heap)
-        return heap[0][0] if heap else None
-
-    def step(self) -> bool:
-        """Go to the next call and make it. False if there is none."""
-        at = self.next_at()
-        if at is None:
-            return False
-        _, _, call = heappop(self._heap)
-        self._now = max(self._now, at)
-        function, call.call, call.called = call.call, None, True
-        assert function is not None
-        function()
-        return True
-
-    def advance(self, seconds: float) -> None:
-        """Let time pass, with all that is due in it."""
-        end = self._now + seconds
-        while (at := self.next_at()) is not None and at <= end:
-            self.step()
-        self._now = end
 
 
 @implementer(IUDPTransport, IListeningPort)
@@ -144,6 +44,9 @@ class MemoryPort:
         self._network = network
         self._protocol = protocol
         self.address = address
+        self.bytes_sent = 0
+        # Whom it has sent to: a host behind NAT hears from these alone.
+        self.known: set[Address] = set()
 
     def startListening(self) -> None:
         self._protocol.makeConnection(self)
@@ -151,6 +54,8 @@ class MemoryPort:
     def write(self, packet: bytes, addr: Address | None = None) -> None:
         """Send a datagram."""
         assert addr is not None
+        self.bytes_sent += len(packet)
+        self.known.add(addr)
         self._network.send(self.address, addr, packet)
 
     def connect(self, host: str, port: int) -> None:
@@ -177,13 +82,17 @@ class MemoryPort:
 
 @implementer(IReactorUDP)
 class MemoryReactor:
-    """What a grape on one host of a MemoryNetwork takes for its reactor."""
+    """What a grape on one host of a MemoryNetwork takes for its reactor. Once ``is_dead`` nothing is called."""
 
     def __init__(self, network: MemoryNetwork, host: str) -> None:
         self.network = network
         self.host = host
+        self.is_dead = False
         self.seconds = network.clock.seconds
-        self.callLater = network.clock.callLater
+
+    def callLater(self, delay: float, callable: Callable[..., Any], *args: object, **kwargs: object) -> HeapCall:
+        """Call something later, if the host lives then."""
+        return self.network.clock.callLater(delay, self._call, callable, args, kwargs)
 
     def listenUDP(
         self, port: int, protocol: DatagramProtocol, interface: str = "", maxPacketSize: int = 8192
@@ -204,11 +113,18 @@ class MemoryReactor:
         host = self.network.names.get(name)
         return succeed(host) if host is not None else fail(DNSLookupError(name))
 
+    def _call(self, function: Callable[..., Any], args: tuple[object, ...], kwargs: dict[str, object]) -> None:
+        if not self.is_dead:
+            function(*args, **kwargs)
+
 
 class MemoryNetwork:
-    """Datagrams between hosts: each takes ``latency(dice)`` seconds, and ``loss`` of them (0 to 1) get lost.
+    """Datagrams between hosts, under conditions that can be changed at any time.
 
-    ``sent(source, destination, datagram)`` sees every datagram as it is sent.
+    ``latency(dice)`` is the time one datagram takes, in seconds; ``loss``, ``duplication`` and ``reordering`` are the
+    shares (0 to 1) that get lost, arrive twice, or take three times as long. ``sent(source, destination, datagram)``
+    sees every datagram as it is sent. ``trace`` is the SHA-256 of all that arrived so far, and when: the same seed
+    gives the same one.
     """
 
     def __init__(
@@ -216,36 +132,90 @@ class MemoryNetwork:
         seed: int = 0,
         latency: Callable[[random.Random], float] = lambda dice: 0.001,
         loss: float = 0.0,
+        duplication: float = 0.0,
+        reordering: float = 0.0,
     ) -> None:
+        self.seed = seed
         self.clock = HeapClock()
         self.dice = random.Random(seed)
         self.latency = latency
         self.loss = loss
+        self.duplication = duplication
+        self.reordering = reordering
         self.ports: dict[Address, MemoryPort] = {}
         self.names: dict[str, str] = {}
         self.sent: Callable[[Address, Address, bytes], object] = lambda source, destination, datagram: None
+        self.datagrams = 0
+        self._reactors: dict[str, MemoryReactor] = {}
+        self._sides: dict[str, int] = {}
+        self._blocked: set[tuple[str, str]] = set()
+        self._behind_nat: set[str] = set()
+        self._trace = sha256()
+
+    @property
+    def trace(self) -> str:
+        """The SHA-256 of what arrived so far: hex digits."""
+        return self._trace.hexdigest()
 
     def reactor(self, host: str) -> MemoryReactor:
-        """The reactor of a host, named by its IPv4 address."""
-        return MemoryReactor(self, host)
+        """The reactor of a host, named by its IPv4 address; a new one for a host that was killed."""
+        reactor = self._reactors.get(host)
+        if reactor is None or reactor.is_dead:
+            reactor = self._reactors[host] = MemoryReactor(self, host)
+        return reactor
+
+    # Faults
+
+    def kill(self, host: str) -> None:
+        """End a host at once, as ``kill -9`` does. ``reactor(host)`` makes it anew."""
+        reactor = self._reactors.get(host)
+        if reactor is not None:
+            reactor.is_dead = True
+        for address in [address for address in self.ports if address[0] == host]:
+            del self.ports[address]
+
+    def partition(self, *sides: Iterable[str]) -> None:
+        """Let hosts hear only from their own side; hosts that are named nowhere form one more."""
+        self._sides = {host: number for number, side in enumerate(sides, 1) for host in side}
+
+    def heal(self) -> None:
+        """End all partitions and one-way links."""
+        self._sides.clear()
+        self._blocked.clear()
+
+    def block(self, source: str, destination: str) -> None:
+        """Let nothing through from one host to another; the other way stays open."""
+        self._blocked.add((source, destination))
+
+    def put_behind_nat(self, host: str) -> None:
+        """Let a host hear only from addresses that it has sent to: it can ask, but not be asked."""
+        self._behind_nat.add(host)
+
+    # Datagrams
 
     def send(self, source: Address, destination: Address, datagram: bytes) -> None:
         """Have a datagram arrive later, if it does."""
         self.sent(source, destination, datagram)
-        if self.loss and self.dice.random() < self.loss:
-            return
-        self.clock.callLater(self.latency(self.dice), self._arrive, source, destination, datagram)
+        self.datagrams += 1
+        dice = self.dice
+        for _ in range(2 if self.duplication and dice.random() < self.duplication else 1):
+            if self.loss and dice.random() < self.loss:
+                continue
+            seconds = self.latency(dice)
+            if self.reordering and dice.random() < self.reordering:
+                seconds *= 3
+            self.clock.callLater(seconds, self._arrive, source, destination, datagram)
 
     def result(self, deferred: Deferred[T], seconds: float = 60.0) -> T:
         """What a Deferred fires with once enough virtual time has passed. Raises its failure, or TimeoutError."""
         results: list[T | Failure] = []
         deferred.addBoth(results.append)
         end = self.clock.seconds() + seconds
-        while not results and self.clock.seconds() <= end:
-            if not self.clock.step():
-                break
-        if not results:
-            raise TimeoutError(f"nothing came of it in {seconds} virtual seconds")
+        while not results:
+            at = self.clock.next_at()
+            if at is None or at > end:
+                raise TimeoutError(f"nothing came of it in {seconds} virtual seconds (seed {self.seed})")
+            self.clock.step()
         result = results[0]
         if isinstance(result, Failure):
             result.raiseException()
@@ -253,20 +223,36 @@ class MemoryNetwork:
 
     def _arrive(self, source: Address, destination: Address, datagram: bytes) -> None:
         port = self.ports.get(destination)
-        if port is not None:
-            port.received(datagram, source)
+        hosts = (source[0], destination[0])
+        if (
+            port is None
+            or (self._sides and self._sides.get(hosts[0], 0) != self._sides.get(hosts[1], 0))
+            or hosts in self._blocked
+            or (hosts[1] in self._behind_nat and source not in port.known)
+        ):
+            return
+        self._trace.update(f"{self.clock.seconds():.6f} {source} {destination} ".encode() + datagram)
+        port.received(datagram, source)
+
+
+def host_name(index: int) -> str:
+    """The address of the host with this number, from 1."""
+    return f"10.{index >> 16}.{index >> 8 & 255}.{index & 255}"
 
 
 def make_grapes(network: MemoryNetwork, number: int, **keywords: Any) -> list[Grape]:
     """Start ``number`` grapes on hosts 10.0.0.1 and up, each knowing the first, and wait until all are ready."""
-    grapes = []
-    for index in range(1, number + 1):
-        host = f"10.{index >> 16}.{index >> 8 & 255}.{index & 255}"
-        bootstrap = ["10.0.0.1:20001"] if index > 1 else []
-        dice = random.Random(network.dice.random())
-        grape = Grape(dht_bootstrap=bootstrap, reactor=network.reactor(host), dice=dice, **keywords)
-        grape.startService()
-        grapes.append(grape)
+    grapes = [make_grape(network, index, **keywords) for index in range(1, number + 1)]
     for grape in grapes:
         network.result(grape.when_ready())
     return grapes
+
+
+def make_grape(network: MemoryNetwork, index: int, **keywords: Any) -> Grape:
+    """Start a grape on host number ``index``, from 1; unless told otherwise it knows host 1."""
+    bootstrap = [f"{host_name(1)}:20001"] if index > 1 else []
+    dice = random.Random(network.dice.random())
+    keywords = {"dht_bootstrap": bootstrap, "dice": dice, **keywords}
+    grape = Grape(reactor=network.reactor(host_name(index)), **keywords)
+    grape.startService()
+    return grape

@@ -13,6 +13,7 @@ from grape.dht.compact import Address, decode_nodes
 from grape.dht.errors import QueryFailed, RemoteError
 from grape.dht.krpc import Response
 from grape.dht.lookup import MAX_NODES_PER_RESPONSE, Candidate, Found, Lookup, State
+from grape.dht.roundtrip import MAX_SOFT_SECONDS
 from grape.dht.transactions import Outcome, Pending
 from grape.reactor import Timer
 
@@ -29,6 +30,9 @@ class Network(Protocol):
 
     def consider(self, lookup: Lookup, node_id: bytes, address: Address) -> None:
         """Add a node that another one told us of to the lookup, if it is worth asking."""
+
+    def seconds(self) -> float:
+        """The time, on a steady clock."""
 
     def call_later(self, seconds: float, function: Callable[[], object]) -> Timer:
         """Call a function after some seconds."""
@@ -49,15 +53,21 @@ class _Ending(Generic[T]):
 
     def __init__(self, network: Network, seconds: float) -> None:
         self._network = network
-        self._seconds = seconds
+        self._ends_at = network.seconds() + seconds
         self._timer: Timer | None = None
         self.result: Deferred[T] = Deferred(lambda _: self._close())
         self.ended = False
 
+    def _watch(self) -> None:
+        """Set the deadline's timer, if what was asked last may not turn out slow before it."""
+        # Most endings come within milliseconds: they need no timer.
+        if self._timer is None and self._ends_at - self._network.seconds() < MAX_SOFT_SECONDS:
+            self._start_deadline()
+
     def _start_deadline(self) -> None:
-        # Most traversals end within milliseconds: a timer is set only once one of them turns out slow.
         if self._timer is None and not self.ended:
-            self._timer = self._network.call_later(self._seconds, self._deadline)
+            left = self._ends_at - self._network.seconds()
+            self._timer = self._network.call_later(max(left, 0.0), self._deadline)
 
     def _deadline(self) -> None:
         raise NotImplementedError
@@ -138,6 +148,8 @@ class Traversal(_Ending[Found]):
                 break
         if self._lookup.finished:
             self._end(self._lookup.found())
+        else:
+            self._watch()
 
     def _deadline(self) -> None:
         self._end(self._lookup.found())
@@ -162,6 +174,7 @@ class Write(_Ending[WriteOutcome]):
             if not self._network.send(holder, method, {**arguments, b"token": holder.token}, self):
                 self._waiting.discard(holder.address)
         self._settle()
+        self._watch()
         return self.result
 
     def answered(self, pending: Pending, response: Response) -> None:

@@ -38,25 +38,31 @@ def to_bencode(value: Value, depth: int = 0) -> BValue:
         raise ValueError("nested too deep")
     if isinstance(value, Mapping):
         members = {text_to_bytes(key): member for key, member in value.items() if member is not None}
-        return {key: to_bencode(member, depth + 1) for key, member in members.items()}
+        # In bencode's order, so that the grape that stored it reads it as all others do.
+        return {key: to_bencode(member, depth + 1) for key, member in sorted(members.items())}
     if isinstance(value, Sequence):
         return [to_bencode(item, depth + 1) for item in value if item is not None]
     raise ValueError(f"{type(value).__name__} cannot be stored")
 
 
 def to_json(value: BValue) -> Json:
-    """What a stored value reads as in an answer: text for strings and numbers, the same shape for the rest."""
+    """What a stored value reads as in an answer: text for strings and numbers, the same shape for the rest.
+
+    Raises ValueError for what is nested so deep that ``to_bencode`` would not store it.
+    """
     return str(value) if isinstance(value, int) else _shape(value)
 
 
-def _shape(value: BValue) -> Json:
+def _shape(value: BValue, depth: int = 0) -> Json:
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     if isinstance(value, int):
         return value
+    if depth >= MAX_DEPTH:
+        raise ValueError("nested too deep")
     if isinstance(value, list):
-        return [_shape(item) for item in value]
-    return {key.decode("utf-8", "replace"): _shape(member) for key, member in value.items()}
+        return [_shape(item, depth + 1) for item in value]
+    return {key.decode("utf-8", "replace"): _shape(member, depth + 1) for key, member in value.items()}
 
 
 def _whole(number: float) -> int:

@@ -1,0 +1,356 @@
+"""One connection of the HTTP door: requests in, answers out in the same order.
+
+httptools (Node's own parser) reads the requests. The four calls are answered here; at the first request for anything
+else the rest of the connection is twisted.web's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import Any, Protocol
+
+import httptools
+from twisted.internet import protocol
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IPushProducer
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from grape.access import Access
+from grape.api import PAYLOAD_TOO_BIG, TEXT_TYPE, Answer
+from grape.reactor import Clock
+
+MAX_HEAD_BYTES = 16_384
+MAX_PIPELINED = 16
+HEAD_SECONDS = 10.0
+BODY_SECONDS = 10.0
+IDLE_SECONDS = 30.0
+# How long the sender of a refused body may go on before the connection is cut; it needs some time to read the answer.
+LINGER_SECONDS = 2.0
+
+CALL_PATHS = frozenset((b"/lookup", b"/announce", b"/put", b"/get"))
+
+BAD_REQUEST = Answer(400, b"", TEXT_TYPE)
+EXPECTATION_FAILED = Answer(417, b"", TEXT_TYPE)
+HEAD_TOO_BIG = Answer(431, b"", TEXT_TYPE)
+PREFLIGHT = Answer(204, b"", TEXT_TYPE)
+
+
+class Calls(Protocol):
+    """What answers: grape.api.Api."""
+
+    def call(self, path: bytes, body: bytes) -> Deferred[Answer]: ...
+
+
+class Site(Protocol):
+    """Where the other requests go: a twisted.web Site."""
+
+    def buildProtocol(self, addr: Any) -> Any: ...
+
+
+class Factory(Protocol):
+    """What a connection needs of its factory."""
+
+    calls: Calls
+    site: Site
+    access: Access
+    clock: Clock
+    max_payload_size: int
+    is_closing: bool
+
+    def opened(self, connection: Connection) -> None: ...
+
+    def used(self, connection: Connection) -> None: ...
+
+    def closed(self, connection: Connection) -> None: ...
+
+    def response(self, answer: Answer, request: Request) -> bytes: ...
+
+
+class Request:
+    """A request under way, and the place of its answer in the order of its connection."""
+
+    __slots__ = ("answer", "body", "cors", "headers", "keep_alive", "method", "path", "refused", "work")
+
+    def __init__(self) -> None:
+        self.path = b""
+        self.method = b""
+        self.headers: dict[bytes, bytes] = {}
+        self.body: list[bytes] = []
+        self.keep_alive = True
+        # Set for what was answered before it was read to its end.
+        self.refused = False
+        self.cors: list[tuple[bytes, bytes]] = []
+        self.work: Deferred[Answer] | None = None
+        self.answer: bytes | None = None
+
+
+@implementer(IPushProducer)
+class Connection(protocol.Protocol):
+    """A client's connection. The ``on_*`` methods are httptools' callbacks."""
+
+    factory: Factory
+    transport: Any
+
+    def connectionMade(self) -> None:
+        """A client came."""
+        self._parser = httptools.HttpRequestParser(self)
+        self._queue: deque[Request] = deque()
+        self._running = 0
+        self._request: Request | None = None
+        self._in_head = False
+        # Of the head: what came since it began, and what its fields add up to.
+        self._head_bytes = self._field_bytes = self._body_bytes = 0
+        # Once it is set nothing more is read; what comes in is thrown away.
+        self._deaf = False
+        self._unread = False
+        self._upgrade_refused = False
+        self._inner: Any = None
+        self._local_host: str = self.transport.getHost().host
+        self.peer_host: str = self.transport.getPeer().host
+        self.deadline = self.factory.clock.seconds() + HEAD_SECONDS
+        self.transport.setTcpNoDelay(True)
+        self.transport.registerProducer(self, True)
+        self.factory.opened(self)
+
+    def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
+        """The client is gone: what it asked for is called off."""
+        self.factory.closed(self)
+        self._deaf = True
+        queue, self._queue = self._queue, deque()
+        for request in queue:
+            if request.work is not None:
+                request.work.cancel()
+        if self._inner is not None:
+            self._inner.connectionLost(reason)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no answer is owed."""
+        return not self._queue and self._inner is None
+
+    def pauseProducing(self) -> None:
+        """The client does not read its answers: read no more of its requests."""
+        self._unread = True
+        self.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """The client reads again."""
+        self._unread = False
+        self._read_on()
+
+    def _read_on(self) -> None:
+        if not self._unread and len(self._queue) < MAX_PIPELINED:
+            self.transport.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """The connection is closing."""
+
+    def dataReceived(self, data: bytes) -> None:
+        """Some bytes of one request or of several."""
+        if self._deaf:
+            return
+        if self._in_head or self._request is None:
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._without_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self._refuse(BAD_REQUEST)
+        if self._in_head and self._head_bytes > MAX_HEAD_BYTES:
+            self._refuse(HEAD_TOO_BIG)
+
+    # The parser's callbacks
+
+    def on_message_begin(self) -> None:
+        self._request = Request()
+        self._in_head = True
+        self._field_bytes = self._body_bytes = 0
+        self.deadline = self.factory.clock.seconds() + HEAD_SECONDS
+
+    def on_url(self, url: bytes) -> None:
+        assert self._request is not None
+        self._request.path += url
+        self._field_bytes += len(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        assert self._request is not None
+        headers, key = self._request.headers, name.lower()
+        if not self._in_head:
+            return  # A trailer.
+        self._field_bytes += len(name) + len(value)
+        if key in headers:
+            # Two Hosts are one malformed one; other repeated headers are lists, or mean nothing to us.
+            value = headers[key] + b", " + value
+        headers[key] = value
+
+    def on_headers_complete(self) -> None:
+        request = self._request
+        assert request is not None
+        self._in_head = False
+        self._head_bytes = 0
+        self.deadline = self.factory.clock.seconds() + BODY_SECONDS
+        request.method = self._parser.get_method()
+        request.keep_alive = self._parser.should_keep_alive()
+        if self._deaf:
+            return
+        if self._field_bytes > MAX_HEAD_BYTES:
+            self._refuse(HEAD_TOO_BIG)
+            return
+        version = self._parser.get_http_version()
+        if request.method == b"CONNECT" or (b"host" not in request.headers and version == "1.1"):
+            self._refuse(BAD_REQUEST)
+            return
+        if self._parser.should_upgrade():
+            self._upgrade_refused = True
+            return
+        length = request.headers.get(b"content-length", b"0")
+        if length.isdigit() and int(length[:20]) > self.factory.max_payload_size:
+            self._refuse(PAYLOAD_TOO_BIG)
+            return
+        expectation = request.headers.get(b"expect")
+        if expectation is None or version == "1.0":
+            return
+        if expectation.lower() != b"100-continue":
+            self._refuse(EXPECTATION_FAILED)
+        elif not self._queue:
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        request = self._request
+        if self._deaf or request is None:
+            return
+        self._body_bytes += len(body)
+        if self._body_bytes > self.factory.max_payload_size:
+            self._refuse(PAYLOAD_TOO_BIG)
+        else:
+            request.body.append(body)
+
+    def on_message_complete(self) -> None:
+        if self._upgrade_refused:
+            return
+        request, self._request = self._request, None
+        if self._deaf or request is None:
+            return
+        self.deadline = math.inf
+        self.factory.used(self)
+        if not request.keep_alive:
+            self._deaf = True
+        self._queue.append(request)
+        if len(self._queue) >= MAX_PIPELINED:
+            self.transport.pauseProducing()
+        self._run()
+
+    # Answering
+
+    def _run(self) -> None:
+        """Start the calls in line. A request for anything else waits until it is the first."""
+        for request in list(self._queue)[self._running : MAX_PIPELINED]:
+            if self._inner is not None or request.path not in CALL_PATHS:
+                if request is self._queue[0] and not request.refused:
+                    self._hand_over()
+                    return
+                if not request.refused:
+                    return
+            self._running += 1
+            if not request.refused:
+                self._start(request)
+
+    def _start(self, request: Request) -> None:
+        access = self.factory.access
+        refusal = access.refusal(request.method, request.headers, self._local_host)
+        preflight = access.preflight(request.method, request.headers)
+        if preflight is not None and refusal is None:
+            request.cors = preflight
+            answered = succeed(PREFLIGHT)
+        elif refusal is not None:
+            answered = succeed(refusal)
+        else:
+            request.cors = access.cors(request.headers)
+            answered = self.factory.calls.call(request.path, b"".join(request.body))
+        request.work = answered
+        answered.addCallbacks(self._answered, lambda _: None, (request,))
+
+    def _answered(self, answer: Answer, request: Request) -> None:
+        request.work = None
+        request.answer = self.factory.response(answer, request)
+        self._flush()
+
+    def _flush(self) -> None:
+        """Write the answers that are there, in the order of the requests."""
+        queue = self._queue
+        if not queue or queue[0].answer is None:
+            return
+        was_full = len(queue) >= MAX_PIPELINED
+        answers = []
+        request = queue[0]
+        while queue and queue[0].answer is not None:
+            request = queue.popleft()
+            self._running -= 1
+            answers.append(request.answer or b"")
+        self.transport.write(b"".join(answers))
+        if request.refused:
+            # The client may still be sending: closing at once could cost it the answer.
+            self.deadline = self.factory.clock.seconds() + LINGER_SECONDS
+            self.transport.loseWriteConnection()
+        elif not request.keep_alive or (self.factory.is_closing and not queue):
+            self._deaf = True
+            self.transport.loseConnection()
+        else:
+            if was_full:
+                self._read_on()
+            if queue:
+                self._run()
+            elif self._request is None:
+                self.deadline = self.factory.clock.seconds() + IDLE_SECONDS
+
+    def _refuse(self, answer: Answer) -> None:
+        """Answer what is not read to its end, after all that came before it, and read no more."""
+        if self._deaf:
+            return
+        self._deaf = True
+        request = self._request or Request()
+        request.refused = True
+        request.keep_alive = False
+        request.answer = self.factory.response(answer, request)
+        self._queue.append(request)
+        self._run()
+        self._flush()
+
+    def _without_upgrade(self, rest: bytes) -> None:
+        """The client would like another protocol: read its request again without that wish."""
+        request, self._request = self._request, None
+        if self._deaf or not self._upgrade_refused or request is None:
+            return
+        self._upgrade_refused = False
+        self._parser = httptools.HttpRequestParser(self)
+        self.dataReceived(_head(request) + rest)
+
+    def _hand_over(self) -> None:
+        """Let the site answer what is in line, and all that follows on this connection."""
+        if self._inner is None:
+            self.transport.unregisterProducer()
+            self._inner = self.factory.site.buildProtocol(self.transport.getPeer())
+            self._inner.makeConnection(self.transport)
+        deaf, queue = self._deaf, list(self._queue)
+        self._queue.clear()
+        self._running = 0
+        for request in queue:
+            self._inner.dataReceived(_head(request) + b"".join(request.body))
+        self._deaf = deaf
+
+
+def _head(request: Request) -> bytes:
+    """A request's head for another parser: its body follows in one piece, upgrades and expectations are left out."""
+    length = sum(map(len, request.body))
+    left_out = (b"transfer-encoding", b"content-length", b"expect", b"upgrade", b"connection")
+    headers = [(name, value) for name, value in request.headers.items() if name not in left_out]
+    headers.append(
+        (b"content-length", request.headers.get(b"content-length", b"%d" % length) if not length else b"%d" % length)
+    )
+    if not request.keep_alive:
+        headers.append((b"connection", b"close"))
+    lines = b"".join(b"%b: %b\r\n" % header for header in headers)
+    return b"%b %b HTTP/1.1\r\n%b\r\n" % (request.method, request.path, lines)

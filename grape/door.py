@@ -1,0 +1,143 @@
+"""The HTTP door that faces the network: Grenache's calls without twisted.web's cost for each of them.
+
+It keeps connections within bounds: of number, the one that asked nothing for longest goes first; of time, a head or a
+body that takes too long is cut off.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from http import HTTPStatus
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.protocol import ServerFactory
+
+from grape.access import Access, is_loopback
+from grape.api import Answer
+from grape.connection import Calls, Connection, Request, Site
+from grape.reactor import Clock, Timer
+
+MAX_CONNECTIONS = 512
+MAX_CONNECTIONS_PER_HOST = 64
+CLOSING_SECONDS = 1.5
+SWEEP_SECONDS = 1.0
+
+_REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
+
+
+class DoorFactory(ServerFactory):
+    """The door's listening side. ``max_payload_size`` in bytes."""
+
+    protocol = Connection  # type: ignore[assignment]
+    noisy = False
+
+    def __init__(self, calls: Calls, site: Site, max_payload_size: int, clock: Clock, access: Access) -> None:
+        self.calls = calls
+        self.site = site
+        self.max_payload_size = max_payload_size
+        self.clock = clock
+        self.access = access
+        self.is_closing = False
+        self.evicted = 0
+        # The connections, the one that asked nothing for longest first.
+        self._connections: OrderedDict[Connection, None] = OrderedDict()
+        self._per_host: dict[str, int] = {}
+        self._sweeper: Timer | None = None
+        self._closed: Deferred[None] | None = None
+        self._deadline: Timer | None = None
+        self._date = b""
+        self._date_at = -1
+
+    def __len__(self) -> int:
+        """How many connections are open."""
+        return len(self._connections)
+
+    def opened(self, connection: Connection) -> None:
+        """A connection came. When there are too many, the one that asked nothing for longest goes."""
+        host = connection.peer_host
+        self._connections[connection] = None
+        self._per_host[host] = self._per_host.get(host, 0) + 1
+        if self._sweeper is None:
+            self._sweeper = self.clock.callLater(SWEEP_SECONDS, self._sweep)
+        if self._per_host[host] > MAX_CONNECTIONS_PER_HOST and not is_loopback(host):
+            self._evict(host)
+        elif len(self._connections) > MAX_CONNECTIONS:
+            self._evict(None)
+
+    def used(self, connection: Connection) -> None:
+        """A connection brought a whole request."""
+        if connection in self._connections:
+            self._connections.move_to_end(connection)
+
+    def closed(self, connection: Connection) -> None:
+        """A connection is gone."""
+        if connection not in self._connections:
+            return
+        del self._connections[connection]
+        host = connection.peer_host
+        self._per_host[host] -= 1
+        if not self._per_host[host]:
+            del self._per_host[host]
+        if not self._connections:
+            self._stop_timers()
+            closed, self._closed = self._closed, None
+            if closed is not None:
+                self.is_closing = False
+                closed.callback(None)
+
+    def close(self) -> Deferred[None]:
+        """Close all connections: idle ones now, others once they are answered. Fires within CLOSING_SECONDS."""
+        if not self._connections:
+            return succeed(None)
+        self.is_closing = True
+        closed = self._closed = Deferred()
+        self._deadline = self.clock.callLater(CLOSING_SECONDS, self._abort, None)
+        for connection in list(self._connections):
+            if connection.is_idle:
+                connection.transport.loseConnection()
+        return closed
+
+    def response(self, answer: Answer, request: Request) -> bytes:
+        """The bytes of an answer."""
+        headers = b"".join(b"%b: %b\r\n" % header for header in request.cors)
+        return b"HTTP/1.1 %d %b\r\nDate: %b\r\nContent-Type: %b\r\nContent-Length: %d\r\n%b%b\r\n%b" % (
+            answer.status,
+            _REASONS.get(answer.status, b"Unknown"),
+            self._now(),
+            answer.content_type,
+            len(answer.body),
+            headers,
+            b"" if request.keep_alive else b"Connection: close\r\n",
+            b"" if request.method == b"HEAD" else answer.body,
+        )
+
+    def _now(self) -> bytes:
+        at = int(self.clock.seconds())
+        if at != self._date_at:
+            self._date_at = at
+            self._date = format_datetime(datetime.now(UTC), usegmt=True).encode()
+        return self._date
+
+    def _evict(self, host: str | None) -> None:
+        for connection in self._connections:
+            if connection.is_idle and host in (None, connection.peer_host):
+                self.evicted += 1
+                connection.transport.abortConnection()
+                return
+
+    def _sweep(self) -> None:
+        self._sweeper = self.clock.callLater(SWEEP_SECONDS, self._sweep)
+        self._abort(self.clock.seconds())
+
+    def _abort(self, now: float | None) -> None:
+        for connection in list(self._connections):
+            if now is None or connection.deadline <= now:
+                connection.transport.abortConnection()
+
+    def _stop_timers(self) -> None:
+        for timer in (self._sweeper, self._deadline):
+            if timer is not None and timer.active():
+                timer.cancel()
+        self._sweeper = self._deadline = None

@@ -1,0 +1,248 @@
+"""Named scenarios on simulated networks, and what came of them: ``python -m grape.scenarios``."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from statistics import fmean
+
+import attrs
+
+from grape.adversaries import Liar
+from grape.service import Grape
+from grape.testing import MemoryNetwork, host_name, make_grape, make_grapes
+
+KEYS = 150
+PEER_PORT = 1_337
+
+
+@attrs.frozen
+class Outcome:
+    """What one run of a scenario showed. Times in virtual seconds."""
+
+    scenario: str
+    seed: int
+    nodes: int
+    loss: float
+    killed: float
+    lookups: int
+    found: int
+    times: tuple[float, ...]
+    queries_per_lookup: float
+    bytes_per_node: float
+    trace: str
+
+    def percentile(self, share: float) -> float:
+        """The time that this share of the lookups stayed within."""
+        ordered = sorted(self.times)
+        return ordered[min(int(len(ordered) * share), len(ordered) - 1)]
+
+
+Scenario = Callable[[int], Outcome]
+
+
+def wide_area(dice: random.Random) -> float:
+    """One way between hosts that are 4 to 100 ms apart, there and back."""
+    return dice.uniform(0.002, 0.05)
+
+
+def half_second_round_trip(dice: random.Random) -> float:
+    """Always the same, so that times are counts of round trips."""
+    return 0.05
+
+
+def deaths(name: str, loss: float, killed: float, nodes: int = 100) -> Scenario:
+    """Announce keys, kill a share of the nodes at once, let as many fresh ones join, and look every key up once."""
+
+    def run(seed: int) -> Outcome:
+        network = MemoryNetwork(seed, latency=wide_area, loss=loss)
+        dice = random.Random(seed)
+        grapes = make_grapes(network, nodes)
+        network.clock.advance(20)
+        _announce(network, dice, grapes, range(KEYS))
+        victims = dice.sample(range(1, nodes), round(nodes * killed))
+        for victim in victims:
+            network.kill(host_name(victim + 1))
+        for victim in victims:
+            grapes[victim] = make_grape(network, victim + 1)
+        network.clock.advance(1)
+        return _look_up(name, network, dice, grapes, range(KEYS), loss, killed)
+
+    return run
+
+
+def partition(name: str, nodes: int = 60) -> Scenario:
+    """Cut the network in halves for ten minutes; soon after, each half finds the other's services."""
+
+    def run(seed: int) -> Outcome:
+        network = MemoryNetwork(seed, latency=wide_area)
+        dice = random.Random(seed)
+        grapes = make_grapes(network, nodes)
+        halves = grapes[::2], grapes[1::2]
+        network.clock.advance(60)
+        network.partition([host_name(index + 1) for index in range(0, nodes, 2)])
+        network.clock.advance(600)
+        network.heal()
+        network.clock.advance(60)
+        _announce(network, dice, halves[0], range(0, KEYS, 2))
+        _announce(network, dice, halves[1], range(1, KEYS, 2))
+        network.clock.advance(60)
+        first = _look_up(name, network, dice, halves[1], range(0, KEYS, 2), 0, 0)
+        second = _look_up(name, network, dice, halves[0], range(1, KEYS, 2), 0, 0)
+        return attrs.evolve(
+            second,
+            nodes=nodes,
+            lookups=first.lookups + second.lookups,
+            found=first.found + second.found,
+            times=first.times + second.times,
+        )
+
+    return run
+
+
+def liars(name: str, share: float, nodes: int = 100) -> Scenario:
+    """A share of the nodes answers with inventions."""
+
+    def run(seed: int) -> Outcome:
+        network = MemoryNetwork(seed, latency=wide_area)
+        dice = random.Random(seed)
+        honest = round(nodes * (1 - share))
+        grapes = make_grapes(network, honest)
+        for index in range(honest + 1, nodes + 1):
+            reactor = network.reactor(host_name(index))
+            join = (host_name(dice.randrange(1, honest + 1)), 20_001)
+            reactor.listenUDP(20_001, Liar(reactor, random.Random(dice.random()), join))
+        network.clock.advance(130)
+        _announce(network, dice, grapes, range(KEYS))
+        return attrs.evolve(_look_up(name, network, dice, grapes, range(KEYS), 0, 0), nodes=nodes)
+
+    return run
+
+
+def steps(name: str, nodes: int, lookups: int = 200) -> Scenario:
+    """No faults: how many round trips a lookup takes."""
+
+    def run(seed: int) -> Outcome:
+        network = MemoryNetwork(seed, latency=half_second_round_trip)
+        dice = random.Random(seed)
+        grapes = make_grapes(network, nodes)
+        _announce(network, dice, grapes, range(lookups))
+        return _look_up(name, network, dice, grapes, range(lookups), 0, 0)
+
+    return run
+
+
+SCENARIOS: dict[str, Scenario] = {
+    "calm": deaths("calm", 0.0, 0.0),
+    "loss": deaths("loss", 0.2, 0.3),
+    "harsh": deaths("harsh", 0.3, 0.5),
+    "partition": partition("partition"),
+    "liars": liars("liars", 0.2),
+    "steps-1000": steps("steps-1000", 1_000),
+    "steps-10000": steps("steps-10000", 10_000),
+}
+
+
+def _announce(network: MemoryNetwork, dice: random.Random, grapes: Sequence[Grape], keys: Iterable[int]) -> None:
+    for key in keys:
+        announced = dice.choice(grapes).announce(_name(key), PEER_PORT + key)
+        announced.addErrback(lambda _: None)
+        network.result(announced)
+
+
+def _look_up(
+    name: str,
+    network: MemoryNetwork,
+    dice: random.Random,
+    grapes: Sequence[Grape],
+    keys: Iterable[int],
+    loss: float,
+    killed: float,
+) -> Outcome:
+    times: list[float] = []
+    found = 0
+    before = _queries(grapes)
+    for key in keys:
+        start = network.clock.seconds()
+        peers = network.result(dice.choice(grapes).lookup(_name(key)))
+        times.append(network.clock.seconds() - start)
+        found += any(peer.endswith(f":{PEER_PORT + key}") for peer in peers)
+    return Outcome(
+        scenario=name,
+        seed=network.seed,
+        nodes=len(grapes),
+        loss=loss,
+        killed=killed,
+        lookups=len(times),
+        found=found,
+        times=tuple(times),
+        queries_per_lookup=(_queries(grapes) - before) / len(times),
+        bytes_per_node=sum(port.bytes_sent for port in network.ports.values()) / len(network.ports),
+        trace=network.trace,
+    )
+
+
+def _queries(grapes: Iterable[Grape]) -> int:
+    return sum(grape.stats().counters["queries_out"] for grape in grapes)
+
+
+def _name(key: int) -> str:
+    return f"service:{key * 2_654_435_761 % 2**32:08x}"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run scenarios and print a row for each."""
+    parser = argparse.ArgumentParser(prog="python -m grape.scenarios", description="Simulated networks under fire.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(SCENARIOS)} [all but the largest]")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each [3]")
+    parser.add_argument("--first-seed", type=int, default=1, help="the first run's seed [1]")
+    options = parser.parse_args(arguments)
+    names = options.names or [name for name in SCENARIOS if name != "steps-10000"]
+    for name in names:
+        if name not in SCENARIOS:
+            parser.error(f"no scenario {name!r}; there are {', '.join(SCENARIOS)}")
+    rows: list[tuple[str, ...]] = [
+        ("scenario", "nodes", "loss", "killed", "found", "p50 ms", "p99 ms", "queries", "bytes/node", "trace")
+    ]
+    total, done = len(names) * options.seeds, 0
+    for name in names:
+        outcomes = []
+        for seed in range(options.first_seed, options.first_seed + options.seeds):
+            outcomes.append(SCENARIOS[name](seed))
+            done += 1
+            _progress(done, total, name)
+        rows.append(_row(outcomes))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        sys.stdout.write("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) + "\n")
+
+
+def _row(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
+    first = outcomes[0]
+    together = attrs.evolve(first, times=tuple(time for outcome in outcomes for time in outcome.times))
+    found = sum(outcome.found for outcome in outcomes) / sum(outcome.lookups for outcome in outcomes)
+    return (
+        first.scenario,
+        str(first.nodes),
+        f"{first.loss:.0%}",
+        f"{first.killed:.0%}",
+        f"{found:.2%}",
+        f"{together.percentile(0.5) * 1000:.0f}",
+        f"{together.percentile(0.99) * 1000:.0f}",
+        f"{fmean(outcome.queries_per_lookup for outcome in outcomes):.1f}",
+        f"{fmean(outcome.bytes_per_node for outcome in outcomes):.0f}",
+        first.trace[:12],
+    )
+
+
+def _progress(done: int, total: int, name: str) -> None:
+    if sys.stderr.isatty():
+        bar = "#" * (30 * done // total)
+        sys.stderr.write(f"\r[{bar:<30}] {done}/{total} {name:<20}" + ("\n" if done == total else ""))
+        sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    main()

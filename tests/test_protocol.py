@@ -1,0 +1,321 @@
+"""grape.protocol and grape.rpc: one socket, scripted nodes around it, virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from twisted.internet.defer import CancelledError, Deferred
+
+from grape.dht import krpc
+from grape.dht.bencoding import BValue
+from grape.dht.errors import QueryFailed, QueryTimeout, RemoteError
+from grape.dht.items import immutable
+from grape.dht.krpc import Error, Query, Response
+from grape.protocol import DHTProtocol
+from grape.testing import MemoryNetwork
+from tests.simulation import Bare, Remote, Traffic, friendly, outcome, refusing, silent
+
+KEY = b"rest:util:net"
+TARGET = b"t" * 20
+CALLS: dict[str, Callable[[DHTProtocol], Deferred[Any]]] = {
+    "find_node": lambda protocol: protocol.find_node(TARGET),
+    "get_peers": lambda protocol: protocol.get_peers(KEY),
+    "get": lambda protocol: protocol.get(TARGET),
+    "announce_peer": lambda protocol: protocol.announce_peer(KEY, 1337),
+    "put": lambda protocol: protocol.put(immutable(b"value")),
+    "ping": lambda protocol: protocol.ping(("10.0.0.1", 20_001)),
+}
+each_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
+
+
+@pytest.fixture
+def network() -> MemoryNetwork:
+    return MemoryNetwork(seed=1)
+
+
+def test_a_ping_to_a_dead_node_fails_after_two_seconds(network: MemoryNetwork) -> None:
+    bare = Bare(network)
+    with pytest.raises(QueryTimeout, match=r"10\.0\.0\.1:20001"):
+        network.result(bare.protocol.ping(("10.0.0.1", 20_001)))
+    assert network.clock.seconds() == pytest.approx(2.0)
+    assert bare.protocol.counters.timed_out == 1
+
+
+def test_a_refused_query_fails_with_the_code_and_the_message(network: MemoryNetwork) -> None:
+    bare = Bare(network)
+    Remote(network, "10.0.0.1", refusing)
+    with pytest.raises(RemoteError, match="202 out of order"):
+        network.result(bare.protocol.ping(("10.0.0.1", 20_001)))
+
+
+def test_a_query_on_a_closed_socket_fails_at_once(network: MemoryNetwork) -> None:
+    bare = Bare(network)
+    bare.port.stopListening()
+    with pytest.raises(QueryFailed):
+        network.result(bare.protocol.ping(("10.0.0.1", 20_001)), seconds=0)
+
+
+@pytest.mark.parametrize("wrong", ["port", "host", "transaction id", "no transaction id"])
+def test_an_answer_that_was_not_asked_for_is_ignored(network: MemoryNetwork, wrong: str) -> None:
+    bare = Bare(network)
+    node = Remote(network, "10.0.0.1", silent)
+    other = Remote(network, "10.0.0.2" if wrong == "host" else "10.0.0.1", silent, port=20_002)
+    results = outcome(bare.protocol.ping(node.address))
+    network.clock.advance(0.1)
+    asked = node.heard[0]
+    transaction_id = {"transaction id": b"zz", "no transaction id": None}.get(wrong, asked.transaction_id)
+    sender = other if wrong in ("port", "host") else node
+    sender.send(krpc.encode_response(transaction_id, {b"id": sender.id}, b""), bare.address)
+    network.clock.advance(1)
+    assert not results
+    assert not len(bare.table)
+    assert bare.protocol.counters.unexpected == 1
+    assert bare.ears.warnings == [("unexpected answer", sender.address)]
+    network.clock.advance(1)
+    assert isinstance(results[0], QueryTimeout)
+
+
+@pytest.mark.parametrize("node_id", [b"short", 20, b"own"])
+def test_an_answer_without_a_usable_id_fails_the_query(network: MemoryNetwork, node_id: BValue) -> None:
+    bare = Bare(network)
+    node_id = bare.table.own_id if node_id == b"own" else node_id
+    node = Remote(network, "10.0.0.1", lambda query: {b"id": node_id})
+    with pytest.raises(QueryFailed, match="no usable node id"):
+        network.result(bare.protocol.ping(node.address))
+    assert not len(bare.table)
+
+
+def test_a_node_that_answered_is_listed_and_told_of_once(network: MemoryNetwork) -> None:
+    bare = Bare(network)
+    node = Remote(network, "10.0.0.1")
+    for _ in range(2):
+        network.result(bare.protocol.ping(node.address))
+    assert [contact.address for contact in bare.table] == [node.address]
+    assert bare.ears.listed == [node.address]
+
+
+def test_a_querier_is_listed_once_it_answered_a_ping(network: MemoryNetwork) -> None:
+    bare = Bare(network)
+    node = Remote(network, "10.0.0.1")
+    node.ask(bare.address, b"ping")
+    network.clock.advance(0.1)
+    assert node.methods() == [b"ping"]
+    assert bare.ears.listed == [node.address]
+
+
+def test_a_silent_querier_is_never_listed_though_it_asks_again_and_again(network: MemoryNetwork) -> None:
+    bare = Bare(network)
+    node = Remote(network, "10.0.0.1", silent)
+    for _ in range(50):
+        node.ask(bare.address, b"get_peers", info_hash=KEY)
+        network.clock.advance(0.1)
+    assert not len(bare.table)
+    assert not bare.ears.listed
+    # One ping in two seconds, not one for each query.
+    assert node.methods() == [b"ping"] * 3
+
+
+def test_a_querier_that_answers_the_ping_with_an_error_is_not_listed(network: MemoryNetwork) -> None:
+    bare = Bare(network)
+    Remote(network, "10.0.0.1", refusing).ask(bare.address, b"ping")
+    network.clock.advance(3)
+    assert not len(bare.table)
+
+
+def test_a_read_only_querier_is_answered_but_neither_pinged_nor_listed(network: MemoryNetwork) -> None:
+    bare = Bare(network)
+    node = Remote(network, "10.0.0.1")
+    node.ask(bare.address, b"ping", read_only=True)
+    network.clock.advance(1)
+    assert [type(message) for message in node.heard] == [Response]
+    assert not len(bare.table)
+
+
+def test_a_read_only_node_says_so_and_does_not_answer(network: MemoryNetwork) -> None:
+    bare = Bare(network, read_only=True)
+    node = Remote(network, "10.0.0.1")
+    network.result(bare.protocol.ping(node.address))
+    node.ask(bare.address, b"ping")
+    network.clock.advance(1)
+    (heard,) = node.heard
+    assert isinstance(heard, Query)
+    assert heard.read_only
+
+
+def test_a_contact_is_dropped_at_its_second_time_out(network: MemoryNetwork) -> None:
+    bare = Bare(network)
+    node = Remote(network, "10.0.0.1", silent)
+    bare.knows(node)
+    for left in (1, 0):
+        outcome(bare.protocol.ping(node.address))
+        network.clock.advance(2)
+        assert len(bare.table) == left
+
+
+def test_an_error_is_a_sign_of_life(network: MemoryNetwork) -> None:
+    bare = Bare(network)
+    node = Remote(network, "10.0.0.1", silent)
+    bare.knows(node)
+    for reply in (silent, refusing, silent, refusing):
+        node.reply = reply
+        outcome(bare.protocol.ping(node.address))
+        network.clock.advance(2)
+    (contact,) = bare.table
+    assert contact.failures == 0
+
+
+def test_a_repeated_announce_sends_only_announce_peer_for_five_minutes(network: MemoryNetwork) -> None:
+    bare = Bare(network)
+    nodes = [Remote(network, f"10.0.0.{n}") for n in range(1, 6)]
+    bare.knows(*nodes)
+    traffic = Traffic(network)
+    for wait, expected in ((0, [5, 5]), (1, [0, 5]), (298.9, [0, 5]), (0.2, [5, 5])):
+        network.clock.advance(wait)
+        traffic.clear()
+        written = network.result(bare.protocol.announce_peer(KEY, 1337))
+        assert (written.asked, written.accepted, written.refusals) == (5, 5, ())
+        assert [len(traffic.queries(method)) for method in (b"get_peers", b"announce_peer")] == expected
+
+
+def test_a_lookup_gives_an_announce_its_tokens(network: MemoryNetwork) -> None:
+    bare = Bare(network)
+    node = Remote(network, "10.0.0.1")
+    bare.knows(node)
+    network.result(bare.protocol.get_peers(KEY))
+    network.result(bare.protocol.announce_peer(KEY, 1337))
+    assert node.methods() == [b"get_peers", b"announce_peer"]
+
+
+def test_kept_nodes_are_for_their_own_key_alone(network: MemoryNetwork) -> None:
+    bare = Bare(network)
+    node = Remote(network, "10.0.0.1")
+    bare.knows(node)
+    network.result(bare.protocol.announce_peer(KEY, 1337))
+    network.result(bare.protocol.announce_peer(b"other", 1337))
+    assert node.methods() == [b"get_peers", b"announce_peer"] * 2
+
+
+def test_a_new_contact_makes_the_next_announce_look_again(network: MemoryNetwork) -> None:
+    bare = Bare(network)
+    bare.knows(Remote(network, "10.0.0.1"))
+    assert network.result(bare.protocol.announce_peer(KEY, 1337)).accepted == 1
+    bare.knows(Remote(network, "10.0.0.2"))
+    assert network.result(bare.protocol.announce_peer(KEY, 1337)).accepted == 2
+
+
+def test_no_more_keys_are_kept_than_max_tables(network: MemoryNetwork) -> None:
+    bare = Bare(network, max_tables=2)
+    node = Remote(network, "10.0.0.1")
+    bare.knows(node)
+    for key in (b"a", b"b", b"c", b"b", b"a"):
+        network.result(bare.protocol.announce_peer(key, 1337))
+    assert node.methods().count(b"announce_peer") == 5
+    assert node.methods().count(b"get_peers") == 4
+
+
+def test_a_refused_token_leads_to_a_fresh_lookup(network: MemoryNetwork) -> None:
+    bare = Bare(network)
+    valid = b"first"
+
+    def reply(query: Query) -> dict[bytes, BValue] | Error:
+        if query.method == b"get_peers":
+            return {b"token": valid}
+        return {} if query.arguments[b"token"] == valid else Error(203, "bad token", None)
+
+    node = Remote(network, "10.0.0.1", reply)
+    bare.knows(node)
+    network.result(bare.protocol.announce_peer(KEY, 1337))
+    valid = b"second"
+    written = network.result(bare.protocol.announce_peer(KEY, 1337))
+    assert (written.asked, written.accepted) == (1, 1)
+    assert node.methods() == [b"get_peers", b"announce_peer", b"announce_peer", b"get_peers", b"announce_peer"]
+
+
+def test_a_node_that_refuses_every_token_is_asked_no_third_time(network: MemoryNetwork) -> None:
+    bare = Bare(network)
+    node = Remote(
+        network,
+        "10.0.0.1",
+        lambda query: friendly(query) if query.method == b"get" else Error(203, "bad token", None),
+    )
+    bare.knows(node)
+    for count in (1, 3):
+        written = network.result(bare.protocol.put(immutable(b"value")))
+        assert [refusal.code for refusal in written.refusals] == [203]
+        assert node.methods().count(b"put") == count
+
+
+def test_port_0_is_announced_as_implied(network: MemoryNetwork) -> None:
+    bare = Bare(network)
+    node = Remote(network, "10.0.0.1")
+    bare.knows(node)
+    network.result(bare.protocol.announce_peer(KEY, 0))
+    announced = node.heard[-1]
+    assert isinstance(announced, Query)
+    assert announced.arguments[b"implied_port"] == 1
+
+
+@each_call
+def test_a_cancelled_call_leaves_nothing_behind(
+    network: MemoryNetwork, call: Callable[[DHTProtocol], Deferred[Any]]
+) -> None:
+    for seconds in (0.0, 0.5):
+        bare = Bare(network)
+        bare.knows(Remote(network, "10.0.0.1", silent), Remote(network, "10.0.0.2", silent))
+        deferred = call(bare.protocol)
+        results = outcome(deferred)
+        network.clock.advance(seconds)
+        deferred.cancel()
+        assert [type(result) for result in results] == [CancelledError]
+        network.clock.advance(2.1)
+        assert bare.protocol.pending == 0
+        assert not network.clock.getDelayedCalls()
+        assert len(results) == 1
+        network.ports.clear()
+
+
+@pytest.mark.parametrize("method", ["announce_peer", "put"])
+def test_a_call_cancelled_while_it_writes_leaves_nothing_behind(network: MemoryNetwork, method: str) -> None:
+    bare = Bare(network)
+    node = Remote(
+        network, "10.0.0.1", lambda query: friendly(query) if query.method in (b"get", b"get_peers") else None
+    )
+    bare.knows(node)
+    deferred = CALLS[method](bare.protocol)
+    results = outcome(deferred)
+    network.clock.advance(0.1)
+    assert node.methods()[1:] == [method.encode()]
+    deferred.cancel()
+    network.clock.advance(2.1)
+    assert [type(result) for result in results] == [CancelledError]
+    assert bare.protocol.pending == 0
+    assert not network.clock.getDelayedCalls()
+
+
+@each_call
+@pytest.mark.parametrize("reply", [silent, friendly])
+def test_a_socket_closed_under_way_ends_each_call(
+    network: MemoryNetwork, call: Callable[[DHTProtocol], Deferred[Any]], reply: Callable[[Query], Any]
+) -> None:
+    for seconds in (0.0, 0.0015, 0.0025, 0.5):
+        bare = Bare(network)
+        bare.knows(Remote(network, "10.0.0.1", reply), Remote(network, "10.0.0.2", reply))
+        results = outcome(call(bare.protocol))
+        network.clock.advance(seconds)
+        bare.port.stopListening()
+        assert len(results) == 1
+        assert bare.protocol.pending == 0
+        network.clock.advance(0.1)
+        assert not network.clock.getDelayedCalls()
+        network.ports.clear()
+
+
+@pytest.mark.parametrize("name", [name for name in CALLS if name != "ping"])
+def test_a_call_without_contacts_ends_at_once_with_nothing(network: MemoryNetwork, name: str) -> None:
+    results = outcome(CALLS[name](Bare(network).protocol))
+    (result,) = results
+    found = getattr(result, "lookup", result)
+    assert found.asked == 0
+    assert not network.clock.getDelayedCalls()

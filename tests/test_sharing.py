@@ -1,0 +1,117 @@
+"""grape.sharing: one piece of work, several callers."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import CancelledError, Deferred, succeed
+
+from grape.sharing import Shared
+from tests.simulation import outcome
+
+
+class Work:
+    """Work that a test ends; it counts its starts."""
+
+    def __init__(self) -> None:
+        self.under_way: list[Deferred[int]] = []
+
+    def start(self) -> Deferred[int]:
+        self.under_way.append(Deferred())
+        return self.under_way[-1]
+
+
+def test_equal_keys_share_the_work_and_its_result() -> None:
+    shared: Shared[str, int] = Shared()
+    work = Work()
+    results = [outcome(shared.run("key", work.start)) for _ in range(3)]
+    other = outcome(shared.run("other", work.start))
+    assert len(work.under_way) == 2
+    work.under_way[0].callback(7)
+    assert results == [[7]] * 3
+    assert other == []
+    assert len(shared) == 1
+
+
+def test_after_its_end_the_work_starts_anew() -> None:
+    shared: Shared[str, int] = Shared()
+    work = Work()
+    for number in range(3):
+        result = outcome(shared.run("key", work.start))
+        work.under_way[number].callback(number)
+        assert result == [number]
+    assert len(shared) == 0
+
+
+def test_work_that_is_done_at_once_is_not_kept() -> None:
+    shared: Shared[str, int] = Shared()
+    assert [outcome(shared.run("key", lambda: succeed(5))) for _ in range(2)] == [[5], [5]]
+    assert len(shared) == 0
+
+
+def test_a_failure_reaches_every_caller() -> None:
+    shared: Shared[str, int] = Shared()
+    work = Work()
+    results = [outcome(shared.run("key", work.start)) for _ in range(2)]
+    work.under_way[0].errback(KeyError("lost"))
+    assert [type(result[0]) for result in results] == [KeyError, KeyError]
+    assert len(shared) == 0
+
+
+def test_work_that_raises_at_its_start_fails_its_caller_and_is_forgotten() -> None:
+    shared: Shared[str, int] = Shared()
+
+    def start() -> Deferred[int]:
+        raise KeyError("lost")
+
+    for _ in range(2):
+        assert [type(result) for result in outcome(shared.run("key", start))] == [KeyError]
+    assert len(shared) == 0
+
+
+def test_one_caller_can_cancel_without_the_others() -> None:
+    shared: Shared[str, int] = Shared()
+    work = Work()
+    callers = [shared.run("key", work.start) for _ in range(3)]
+    results = [outcome(caller) for caller in callers]
+    callers[1].cancel()
+    assert isinstance(results[1][0], CancelledError)
+    assert not work.under_way[0].called
+    work.under_way[0].callback(1)
+    assert (results[0], results[2]) == ([1], [1])
+
+
+def test_the_last_caller_cancels_the_work_too() -> None:
+    shared: Shared[str, int] = Shared()
+    work = Work()
+    callers = [shared.run("key", work.start) for _ in range(2)]
+    results = [outcome(caller) for caller in callers]
+    for caller in callers:
+        caller.cancel()
+    assert work.under_way[0].called
+    assert [type(result[0]) for result in results] == [CancelledError] * 2
+    assert len(shared) == 0
+    outcome(shared.run("key", work.start))
+    assert len(work.under_way) == 2
+
+
+def test_a_caller_may_cancel_another_when_it_hears_the_result() -> None:
+    shared: Shared[str, int] = Shared()
+    work = Work()
+    first = shared.run("key", work.start)
+    second = shared.run("key", work.start)
+    results = outcome(second)
+    first.addCallback(lambda _: second.cancel())
+    third = outcome(shared.run("key", work.start))
+    work.under_way[0].callback(1)
+    assert isinstance(results[0], CancelledError)
+    assert third == [1]
+
+
+def test_a_caller_may_ask_again_when_it_hears_the_result() -> None:
+    shared: Shared[str, int] = Shared()
+    work = Work()
+    again: list[list[int]] = []
+    shared.run("key", work.start).addCallback(lambda _: again.append(outcome(shared.run("key", work.start))))
+    work.under_way[0].callback(1)
+    assert again == [[]]
+    work.under_way[1].callback(2)
+    assert again == [[2]]
