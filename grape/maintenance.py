@@ -20,10 +20,15 @@ from grape.dht.routing import K
 from grape.protocol import DHTProtocol
 from grape.reactor import Clock, Timer
 
-FIRST_RETRY_SECONDS = 0.5
-MAX_RETRY_SECONDS = 8.0
+FIRST_RETRY_SECONDS = 0.3
+MAX_RETRY_SECONDS = 5.0
+# The table counts as shrunken below this share of the most contacts that it had lately; "lately" fades at each check.
+SHRUNKEN_SHARE = 0.75
+PEAK_DECAY = 0.9995
 LIVENESS_CHECK_SECONDS = 5.0
 PINGS_PER_CHECK = 16
+PROBES_PER_CHECK = 4
+MAX_EXPLORE_PAUSE_CHECKS = 12
 REFRESH_SECONDS = 900.0
 EXPIRY_SECONDS = 60.0
 
@@ -62,12 +67,16 @@ class Maintenance:
         self._retry: Timer | None = None
         self._delay = FIRST_RETRY_SECONDS
         self._stopped = False
+        self._peak = 0.0
+        self._explored_version = -1
+        self._explore_pause = self._explore_after = 1
+        self._on_answer: Callable[[object], None] = lambda _: None
         self._own_entries: set[Address] = set()
         self._unresolved: set[str] = set()
         self._resolving: set[Deferred[str]] = set()
 
     def start(self) -> Deferred[None]:
-        """Join the network. Fires once that has been tried: at the first answer, or when none came."""
+        """Join the network. Fires once that has been tried: after the first answer, or when none came."""
         for interval, work in (
             (min(LIVENESS_CHECK_SECONDS, self._liveness_seconds), self._check_liveness),
             (REFRESH_SECONDS, self._refresh),
@@ -79,7 +88,15 @@ class Maintenance:
             loop.start(interval, now=False)
         if not self._bootstrap:
             return succeed(None)
-        return self._join()
+        joined: Deferred[None] = Deferred()
+
+        def tried(_: object) -> None:
+            if not joined.called:
+                joined.callback(None)
+
+        self._on_answer = tried
+        self._ask_entries().addCallback(lambda answered: None if answered else tried(None))
+        return joined
 
     def stop(self) -> None:
         """End all recurring work."""
@@ -100,24 +117,21 @@ class Maintenance:
 
     # Joining
 
-    def _join(self) -> Deferred[None]:
-        joined: Deferred[None] = Deferred()
+    def _ask_entries(self) -> Deferred[bool]:
+        """Ask all entries that are no contacts, at once, and again later. Whether one answered.
 
-        def answered(ok: bool) -> bool:
-            if ok and not started:
-                started.append(True)
-                self._protocol.find_node(self._protocol.table.own_id).addBoth(lambda _: joined.callback(None))
+        The next time is not put off until these questions time out: one lost datagram must not cost two seconds.
+        """
+        found: list[Deferred[object]] = []
+
+        def heard(ok: bool) -> bool:
+            if ok and not found:
+                found.append(self._protocol.find_node(self._protocol.table.own_id).addBoth(self._on_answer))
             return ok
 
-        def all_over(_: object) -> None:
-            self._schedule_retry()
-            if not started:
-                joined.callback(None)
-
-        started: list[bool] = []
-        asked = [self._ask_entry(entry).addCallback(answered) for entry in self._bootstrap if self._is_wanted(entry)]
-        DeferredList(asked).addCallback(all_over)
-        return joined
+        asked = [self._ask_entry(entry).addCallback(heard) for entry in self._bootstrap if self._is_wanted(entry)]
+        self._schedule_retry()
+        return DeferredList(asked).addCallback(lambda results: any(ok for _, ok in results))
 
     def _is_wanted(self, entry: Address) -> bool:
         return entry not in self._own_entries and self._protocol.table.at(entry) is None
@@ -167,12 +181,18 @@ class Maintenance:
         self._retry = self._reactor.callLater(delay, self._safely, self._retry_now)
 
     def _retry_now(self) -> None:
-        if len(self._protocol.table) >= K or not any(map(self._is_wanted, self._bootstrap)):
+        if self._is_shrunken() and any(map(self._is_wanted, self._bootstrap)):
+            self._ask_entries()
+        else:
             # Nothing to do now; contacts may go again.
             self._delay = MAX_RETRY_SECONDS
             self._schedule_retry()
-        else:
-            self._join().addErrback(lambda failure: log.failure("joining failed", failure))
+
+    def _is_shrunken(self) -> bool:
+        """Whether the table holds few contacts, or many fewer than it did lately."""
+        contacts = len(self._protocol.table)
+        self._peak = max(float(contacts), self._peak * PEAK_DECAY)
+        return contacts < K or contacts < self._peak * SHRUNKEN_SHARE
 
     # Staying
 
@@ -182,8 +202,24 @@ class Maintenance:
         table = self._protocol.table
         doubtful = [contact for contact in table if contact.failures]
         silent = table.silent_since(now - self._liveness_seconds)
-        for contact in dict.fromkeys([*doubtful, *silent[:PINGS_PER_CHECK]]):
-            self._protocol.ping(contact.address).addErrback(lambda _: None)
+        addresses = [contact.address for contact in [*doubtful, *silent[:PINGS_PER_CHECK]]]
+        if self._is_shrunken():
+            # Perhaps the network was cut, and is whole again.
+            addresses += table.lost(PROBES_PER_CHECK, now)
+        for address in dict.fromkeys(addresses):
+            self._protocol.ping(address).addErrback(lambda _: None)
+        self._explore()
+
+    def _explore(self) -> None:
+        """With few contacts, look for more: soon after one came or went, then less and less often."""
+        table = self._protocol.table
+        if table.version != self._explored_version:
+            self._explored_version = table.version
+            self._explore_pause = self._explore_after = 1
+        self._explore_after -= 1
+        if self._explore_after <= 0 and 0 < len(table) < K:
+            self._explore_pause = self._explore_after = min(self._explore_pause * 2, MAX_EXPLORE_PAUSE_CHECKS)
+            self._protocol.find_node(table.own_id)
 
     def _refresh(self) -> None:
         """Look up our own id and a random one in each bucket, so that every bucket knows who lives there."""

@@ -148,15 +148,13 @@ class Node(Service):
             self._maintenance.stop()
             self._maintenance = None
         port, self._port = self._port, None
+        self._protocol = None
         self._ready = False
         awaiting, self._awaiting_ready = self._awaiting_ready, []
         for waiting in awaiting:
             waiting.errback(not_running())
 
-        def closed(_: object) -> None:
-            self._protocol = None
-
-        return maybeDeferred(port.stopListening if port is not None else lambda: None).addBoth(closed)
+        return succeed(None) if port is None else maybeDeferred(port.stopListening).addCallback(lambda _: None)
 
     def when_ready(self) -> Deferred[None]:
         """Fires when joining the network has been tried. Fails with GrapeError if the node is stopped before."""
@@ -278,6 +276,8 @@ class Node(Service):
 
     def contact_listed(self, address: Address) -> None:
         """A node answered us for the first time."""
+        if not self.running:
+            return
         self._say(f"{self.dht_port} node")
         self._events.emit("node", _text(address))
         self._services.share()

@@ -5,8 +5,8 @@ This room speaks of info-hashes, targets and contacts; what a service is, it doe
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Mapping
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -37,9 +37,9 @@ OnPeers = Callable[[list[Address], Address], object]
 
 @attrs.define(frozen=True, slots=True)
 class PeersFound:
-    """The peers of a key that others hold, and the lookup that found them."""
+    """The peers of a key that others hold, each with how many nodes told of it, and the lookup that found them."""
 
-    peers: frozenset[Address]
+    peers: Mapping[Address, int]
     lookup: Found
 
 
@@ -84,17 +84,17 @@ class DHTProtocol(KRPCProtocol):
 
     def get_peers(self, key: bytes, on_peers: OnPeers = lambda peers, through: None) -> Deferred[PeersFound]:
         """Find the peers announced under ``key``. ``on_peers(peers, through)`` sees each node's answer as it comes."""
-        found: set[Address] = set()
+        found: Counter[Address] = Counter()
 
         def on_response(candidate: Candidate, values: Arguments) -> bool:
             peers = list(decode_peers(values.get(b"values")))
             if peers:
-                found.update(peers)
+                found.update(set(peers))
                 on_peers(peers, candidate.address)
             return False
 
         lookup = self._traverse(key, b"get_peers", {b"info_hash": key}, on_response)
-        return lookup.addCallback(lambda result: PeersFound(frozenset(found), self._keep(key, result)))
+        return lookup.addCallback(lambda result: PeersFound(found, self._keep(key, result)))
 
     def get(self, target: bytes, salt: bytes = b"") -> Deferred[ItemFound]:
         """Find the item of a 20-byte ``target``: the first right immutable one, or the mutable one of highest seq."""

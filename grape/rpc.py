@@ -281,7 +281,7 @@ class KRPCProtocol(DatagramProtocol):
         for pending in slow:
             pending.outcome.slow(pending)
         for pending in failed:
-            self.table.failed(pending.address, now)
+            self.table.failed(pending.address, pending.sent_at, now)
             pending.outcome.failed(pending, QueryTimeout(f"{pending.address[0]}:{pending.address[1]}"))
         self._set_timer()
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections import Counter, OrderedDict
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -53,9 +53,9 @@ class Services:
         self._peers = peers
         self._dice = dice
         self._observer = observer
-        self._lookups: Shared[bytes, frozenset[Address]] = Shared()
+        self._lookups: Shared[bytes, Counter[Address]] = Shared()
         # What lookups found and when, for the time when no other node can be reached.
-        self._found: OrderedDict[bytes, tuple[frozenset[Address], float]] = OrderedDict()
+        self._found: OrderedDict[bytes, tuple[Counter[Address], float]] = OrderedDict()
         # What was announced while alone, and when.
         self._unshared: dict[tuple[bytes, int], float] = {}
 
@@ -66,7 +66,7 @@ class Services:
         if self._config.timeslot is None:
             return self._look_up(name).addCallback(self._pick)
         slots = gatherResults([self._look_up(self._in_slot(name, ago)) for ago in (0, 1)], consumeErrors=True)
-        return slots.addCallbacks(lambda found: self._pick(found[0] | found[1]), _first_error)
+        return slots.addCallbacks(lambda found: self._pick(found[0] + found[1]), _first_error)
 
     def announce(self, name: str | bytes, port: int) -> Deferred[int]:
         """See Node.announce."""
@@ -106,21 +106,21 @@ class Services:
         if not written.accepted:
             self._unshared.setdefault(announce, at)
 
-    def _look_up(self, name: str) -> Deferred[frozenset[Address]]:
+    def _look_up(self, name: str) -> Deferred[Counter[Address]]:
         key = text_to_bytes(name)
         protocol = self._socket()
 
-        def start() -> Deferred[frozenset[Address]]:
-            self._observer.peers_seen(self._peers.peers(key, self._clock.seconds()), name, None)
+        def start() -> Deferred[Counter[Address]]:
+            self._observer.peers_seen(self._own(key), name, None)
             seen = protocol.get_peers(key, lambda peers, through: self._observer.peers_seen(peers, name, through))
             return seen.addCallback(self._merge, key, name)
 
         return self._lookups.run(key, start)
 
-    def _merge(self, result: PeersFound, key: bytes, name: str) -> frozenset[Address]:
+    def _merge(self, result: PeersFound, key: bytes, name: str) -> Counter[Address]:
         self._observer.looked_up(name, result.lookup.answered)
         now = self._clock.seconds()
-        found = result.peers
+        found = Counter(result.peers)
         if result.lookup.answered:
             self._remember(key, found, now)
         elif key in self._found:
@@ -128,19 +128,26 @@ class Services:
             remembered, at = self._found[key]
             if now - at < self._config.cache_age:
                 found = remembered
-        return found.union(self._peers.peers(key, now))
+        return found + Counter(self._own(key))
 
-    def _remember(self, key: bytes, found: frozenset[Address], now: float) -> None:
+    def _remember(self, key: bytes, found: Counter[Address], now: float) -> None:
         self._found.pop(key, None)
         if found:
             self._found[key] = (found, now)
             if len(self._found) > self._config.dht_max_tables:
                 self._found.popitem(last=False)
 
-    def _pick(self, found: Iterable[Address]) -> list[str]:
-        # Sorted first: equal dice give equal answers, whatever order the set has.
-        peers = [f"{host}:{port}" for host, port in sorted(found)]
-        return self._dice.sample(peers, min(len(peers), MAX_PEERS))
+    def _own(self, key: bytes) -> list[Address]:
+        return self._peers.sample(key, MAX_PEERS, self._clock.seconds(), self._dice.sample)
+
+    def _pick(self, found: Counter[Address]) -> list[str]:
+        """At most MAX_PEERS in random order; of more, those that most nodes know: each drew its own sample."""
+        # Sorted first: equal dice give equal answers, whatever order they came in.
+        peers = self._dice.sample(sorted(found), len(found))
+        if len(peers) > MAX_PEERS:
+            peers.sort(key=lambda peer: -found[peer])
+            peers = self._dice.sample(peers[:MAX_PEERS], MAX_PEERS)
+        return [f"{host}:{port}" for host, port in peers]
 
     def _in_slot(self, name: str, ago: int) -> str:
         """The name of a service in the current time slot of a 0.x network, or ``ago`` slots before."""

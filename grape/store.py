@@ -2,33 +2,94 @@
 
 Every call takes ``now``, seconds on any steady clock. The serving copy is always in memory: answering a datagram
 never waits for a disk.
+
+Room is shared fairly: the unit is the *announcer*, the UDP address that an announce came from. What one announcer
+fills it empties itself, and a sample that has to leave some out takes from every announcer in turn.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+
+import attrs
 
 from grape.dht.compact import Address
 from grape.dht.items import Item
 
 MAX_KEYS = 10_000
-MAX_PEERS_PER_KEY = 10_000
+# A service rarely has more than some dozens of peers; 2,000 leaves room for a thousand hosts and as many intruders.
+MAX_PEERS_PER_KEY = 2_000
+# A grape announces for all services of its machine: as many under one name are more than a lookup ever lists.
+MAX_PEERS_PER_ANNOUNCER = 128
 MAX_ITEMS = 5_000
+
+Sample = Callable[[Sequence[Address], int], list[Address]]
+
+
+class _Key:
+    """The peers of one key, the longest unheard first: when each was last announced, and by whom."""
+
+    __slots__ = ("announcers", "peers")
+
+    def __init__(self) -> None:
+        self.peers: OrderedDict[Address, tuple[float, Address]] = OrderedDict()
+        self.announcers: dict[Address, OrderedDict[Address, None]] = {}
+
+    def add(self, peer: Address, announcer: Address, now: float) -> None:
+        self.remove(peer)
+        self.peers[peer] = (now, announcer)
+        self.announcers.setdefault(announcer, OrderedDict())[peer] = None
+
+    def remove(self, peer: Address) -> None:
+        known = self.peers.pop(peer, None)
+        if known is not None:
+            share = self.announcers[known[1]]
+            del share[peer]
+            if not share:
+                del self.announcers[known[1]]
+
+    def shrink(self, announcer: Address, per_announcer: int, in_all: int) -> int:
+        """Drop the oldest of an announcer that has too many, or of the largest one. How many went."""
+        share = self.announcers[announcer]
+        if len(share) > per_announcer:
+            self.remove(next(iter(share)))
+            return 1
+        if len(self.peers) > in_all:
+            largest: OrderedDict[Address, None] = max(self.announcers.values(), key=len)
+            self.remove(next(iter(largest)))
+            return 1
+        return 0
+
+
+@attrs.define(slots=True)
+class Evictions:
+    """How much had to go for lack of room."""
+
+    keys: int = 0
+    peers: int = 0
+    items: int = 0
 
 
 class MemoryPeers:
     """Peers announced under keys. A peer lives exactly ``max_age`` seconds after its last announce (0: for ever).
 
-    When there are more than ``max_keys`` keys the one announced longest ago goes; likewise the peer of a key.
+    Beyond ``max_keys`` the key announced longest ago goes; within a key the oldest peer of the largest announcer.
     """
 
-    def __init__(self, max_age: float, max_keys: int = MAX_KEYS, max_peers_per_key: int = MAX_PEERS_PER_KEY) -> None:
+    def __init__(
+        self,
+        max_age: float,
+        max_keys: int = MAX_KEYS,
+        max_peers_per_key: int = MAX_PEERS_PER_KEY,
+        max_peers_per_announcer: int = MAX_PEERS_PER_ANNOUNCER,
+    ) -> None:
+        self.evictions = Evictions()
         self._max_age = max_age
         self._max_keys = max_keys
         self._max_peers = max_peers_per_key
-        # For each key its peers and when they were last announced, the oldest first; keys likewise.
-        self._keys: OrderedDict[bytes, OrderedDict[Address, float]] = OrderedDict()
+        self._max_share = max_peers_per_announcer
+        self._keys: OrderedDict[bytes, _Key] = OrderedDict()
 
     def __len__(self) -> int:
         """How many keys there are."""
@@ -37,47 +98,67 @@ class MemoryPeers:
     def __iter__(self) -> Iterator[bytes]:
         return iter(self._keys)
 
-    def announce(self, key: bytes, peer: Address, now: float) -> None:
-        """Keep ``peer`` under ``key`` from ``now`` on."""
-        peers = self._keys.get(key)
-        if peers is None:
-            peers = self._keys[key] = OrderedDict()
-        peers[peer] = now
-        peers.move_to_end(peer)
+    def announce(self, key: bytes, peer: Address, now: float, announcer: Address | None = None) -> None:
+        """Keep ``peer`` under ``key`` from ``now`` on; ``announcer`` is who said so, by default the peer itself."""
+        entry = self._keys.get(key)
+        if entry is None:
+            entry = self._keys[key] = _Key()
+        announcer = peer if announcer is None else announcer
+        entry.add(peer, announcer, now)
+        self.evictions.peers += entry.shrink(announcer, self._max_share, self._max_peers)
         self._keys.move_to_end(key)
-        if len(peers) > self._max_peers:
-            peers.popitem(last=False)
         if len(self._keys) > self._max_keys:
             self._keys.popitem(last=False)
+            self.evictions.keys += 1
 
     def peers(self, key: bytes, now: float) -> list[Address]:
         """The live peers of ``key``, the longest unheard first."""
-        peers = self._keys.get(key)
-        if peers is None:
+        entry = self._live(key, now)
+        return list(entry.peers) if entry is not None else []
+
+    def sample(self, key: bytes, count: int, now: float, sample: Sample) -> list[Address]:
+        """At most ``count`` live peers of ``key``, in random order. ``sample(peers, count)`` draws.
+
+        If there are more, every announcer has its turn before any has a second one.
+        """
+        entry = self._live(key, now)
+        if entry is None:
             return []
-        self._expire(peers, now)
-        if not peers:
-            del self._keys[key]
-        return list(peers)
+        if len(entry.peers) <= count:
+            return sample(list(entry.peers), len(entry.peers))
+        announcers = sample(list(entry.announcers), len(entry.announcers))
+        shares = [sample(list(entry.announcers[by]), min(len(entry.announcers[by]), count)) for by in announcers]
+        chosen: list[Address] = []
+        while len(chosen) < count:
+            for share in shares:
+                if share and len(chosen) < count:
+                    chosen.append(share.pop())
+        return sample(chosen, count)
 
     def expire(self, now: float) -> None:
-        """Drop what is too old: for memory's sake; ``peers`` never returns it anyway."""
+        """Drop what is too old: for memory's sake; nothing else ever returns it."""
         for key in list(self._keys):
-            self.peers(key, now)
+            self._live(key, now)
 
-    def _expire(self, peers: OrderedDict[Address, float], now: float) -> None:
-        if self._max_age:
+    def _live(self, key: bytes, now: float) -> _Key | None:
+        entry = self._keys.get(key)
+        if entry is not None and self._max_age:
+            peers = entry.peers
             while peers:
                 peer = next(iter(peers))
-                if now - peers[peer] < self._max_age:
-                    break
-                del peers[peer]
+                if now - peers[peer][0] < self._max_age:
+                    return entry
+                entry.remove(peer)
+            del self._keys[key]
+            return None
+        return entry
 
 
 class MemoryItems:
     """Items by target. Beyond ``max_items`` the one longest unused goes, as the reference does; age is no limit."""
 
     def __init__(self, max_items: int = MAX_ITEMS) -> None:
+        self.evictions = Evictions()
         self._max_items = max_items
         self._items: OrderedDict[bytes, Item] = OrderedDict()
 
@@ -98,3 +179,4 @@ class MemoryItems:
         self._items.move_to_end(target)
         if len(self._items) > self._max_items:
             self._items.popitem(last=False)
+            self.evictions.items += 1

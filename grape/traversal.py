@@ -111,11 +111,11 @@ class Traversal(_Ending[Found]):
         return self.result
 
     def answered(self, pending: Pending, response: Response) -> None:
-        if self.ended:
+        candidate = self._candidates[pending.address]
+        if self.ended or candidate.state is State.HEARD:
             return
         values = response.values
         node_id, token = values[b"id"], values.get(b"token")
-        candidate = self._candidates[pending.address]
         assert isinstance(node_id, bytes)
         self._lookup.heard(candidate, node_id, token if isinstance(token, bytes) else None)
         for index, (found_id, address) in enumerate(decode_nodes(values.get(b"nodes"))):
@@ -127,14 +127,19 @@ class Traversal(_Ending[Found]):
         self._advance()
 
     def slow(self, pending: Pending) -> None:
-        if not self.ended:
-            self._lookup.slow(self._candidates[pending.address])
-            self._start_deadline()
-            self._advance()
+        candidate = self._candidates[pending.address]
+        if self.ended or candidate.state is not State.PENDING:
+            return
+        self._lookup.slow(candidate)
+        self._start_deadline()
+        # It may be dead, or a datagram was lost: one more cannot hurt.
+        self._network.send(candidate, self._method, self._arguments, self)
+        self._advance()
 
     def failed(self, pending: Pending, reason: QueryFailed) -> None:
-        if not self.ended:
-            self._lookup.failed(self._candidates[pending.address])
+        candidate = self._candidates[pending.address]
+        if not self.ended and candidate.state in (State.PENDING, State.SLOW):
+            self._lookup.failed(candidate)
             self._advance()
 
     def _advance(self) -> None:
@@ -160,37 +165,49 @@ class Write(_Ending[WriteOutcome]):
 
     def __init__(self, network: Network, seconds: float) -> None:
         super().__init__(network, seconds)
-        self._asked = self._accepted = 0
+        self._method = b""
+        self._arguments: Arguments = {}
+        self._holders: dict[Address, Candidate] = {}
         self._waiting: set[Address] = set()
         self._slow: set[Address] = set()
-        self._refusals: list[RemoteError] = []
+        self._accepted: set[Address] = set()
+        self._refusals: dict[Address, RemoteError] = {}
 
     def start(self, holders: Sequence[Candidate], method: bytes, arguments: Arguments) -> Deferred[WriteOutcome]:
         """Send ``method`` to every holder; ``arguments`` lacks only the token."""
+        self._method, self._arguments = method, arguments
+        self._holders = {holder.address: holder for holder in holders}
+        self._waiting = set(self._holders)
         for holder in holders:
-            self._asked += 1
-            self._waiting.add(holder.address)
-            assert holder.token is not None
-            if not self._network.send(holder, method, {**arguments, b"token": holder.token}, self):
+            if not self._send(holder):
                 self._waiting.discard(holder.address)
         self._settle()
         self._watch()
         return self.result
 
     def answered(self, pending: Pending, response: Response) -> None:
-        self._accepted += 1
+        self._accepted.add(pending.address)
         self._done(pending.address)
 
     def slow(self, pending: Pending) -> None:
-        self._waiting.discard(pending.address)
-        self._slow.add(pending.address)
+        address = pending.address
+        if self.ended or address not in self._waiting:
+            return
+        self._waiting.discard(address)
+        self._slow.add(address)
         self._start_deadline()
+        # It may be dead, or a datagram was lost: to write twice is to write once.
+        self._send(self._holders[address])
         self._settle()
 
     def failed(self, pending: Pending, reason: QueryFailed) -> None:
         if isinstance(reason, RemoteError):
-            self._refusals.append(reason)
+            self._refusals[pending.address] = reason
         self._done(pending.address)
+
+    def _send(self, holder: Candidate) -> bool:
+        assert holder.token is not None
+        return self._network.send(holder, self._method, {**self._arguments, b"token": holder.token}, self)
 
     def _done(self, address: Address) -> None:
         self._waiting.discard(address)
@@ -203,5 +220,6 @@ class Write(_Ending[WriteOutcome]):
             self._deadline()
 
     def _deadline(self) -> None:
-        unanswered = self._asked - self._accepted - len(self._refusals)
-        self._end(WriteOutcome(self._asked, self._accepted, unanswered, tuple(self._refusals)))
+        refusals = tuple(error for address, error in self._refusals.items() if address not in self._accepted)
+        asked, accepted = len(self._holders), len(self._accepted)
+        self._end(WriteOutcome(asked, accepted, asked - accepted - len(refusals), refusals))

@@ -96,10 +96,10 @@ def test_dead_bootstrap_nodes_are_asked_again_for_ever_less_and_less_often(seed:
     grape = Grape(dht_bootstrap="10.0.0.9:1", reactor=network.reactor("10.0.0.1"), dice=random.Random(seed))
     grape.startService()
     network.clock.advance(3_600)
-    pauses = [later - earlier - 2.0 for earlier, later in itertools.pairwise(traffic.queries(b"find_node"))]
-    assert 0.4 <= pauses[0] <= 0.6
-    assert pauses[:5] == sorted(pauses[:5])
-    assert all(6.4 <= pause <= 9.6 for pause in pauses[4:])
+    pauses = [later - earlier for earlier, later in itertools.pairwise(traffic.queries(b"find_node"))]
+    assert 0.24 <= pauses[0] <= 0.36
+    assert pauses[:4] == sorted(pauses[:4])
+    assert all(4 <= pause <= 6 for pause in pauses[5:])
     assert len(pauses) > 300
 
 
@@ -174,11 +174,12 @@ def test_a_bootstrap_node_that_refuses_is_no_end(network: MemoryNetwork) -> None
 
 def test_silent_contacts_are_pinged(network: MemoryNetwork) -> None:
     node = Remote(network, "10.0.0.9")
-    grape = lone_grape(network, dht_bootstrap="10.0.0.9:20001", dht_nodeLiveness=60_000)
-    network.clock.advance(55)
+    grape = lone_grape(network, dht_bootstrap="10.0.0.9:20001", dht_nodeLiveness=20_000)
+    network.clock.advance(15)
     assert b"ping" not in node.methods()
     network.clock.advance(600)
-    assert 9 <= node.methods().count(b"ping") <= 11
+    # In between the grape looks for more contacts, once a minute at last, which is a sign of life as well.
+    assert 15 <= node.methods().count(b"ping") <= 32
     assert grape.stats().contacts == 1
 
 

@@ -144,11 +144,11 @@ def test_a_read_only_node_says_so_and_does_not_answer(network: MemoryNetwork) ->
     assert heard.read_only
 
 
-def test_a_contact_is_dropped_at_its_second_time_out(network: MemoryNetwork) -> None:
+def test_a_contact_is_dropped_at_its_third_time_out(network: MemoryNetwork) -> None:
     bare = Bare(network)
     node = Remote(network, "10.0.0.1", silent)
     bare.knows(node)
-    for left in (1, 0):
+    for left in (1, 1, 0):
         outcome(bare.protocol.ping(node.address))
         network.clock.advance(2)
         assert len(bare.table) == left
@@ -286,7 +286,7 @@ def test_a_call_cancelled_while_it_writes_leaves_nothing_behind(network: MemoryN
     deferred = CALLS[method](bare.protocol)
     results = outcome(deferred)
     network.clock.advance(0.1)
-    assert node.methods()[1:] == [method.encode()]
+    assert set(node.methods()[1:]) == {method.encode()}
     deferred.cancel()
     network.clock.advance(2.1)
     assert [type(result) for result in results] == [CancelledError]

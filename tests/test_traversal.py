@@ -36,7 +36,7 @@ def test_a_lookup_over_dead_nodes_alone_ends_within_two_seconds(network: MemoryN
     bare.knows(*(Remote(network, f"10.0.{n}.1", silent) for n in range(dead)))
     found = network.result(bare.protocol.get_peers(KEY))
     assert network.clock.seconds() <= 2.0 + 1e-9
-    assert (found.peers, found.lookup.answered, found.lookup.closest) == (frozenset(), 0, ())
+    assert (set(found.peers), found.lookup.answered, found.lookup.closest) == (set(), 0, ())
 
 
 @pytest.mark.parametrize("dead", [1, 10, 19])
@@ -45,7 +45,7 @@ def test_a_lookup_does_not_wait_for_dead_nodes_once_others_answered(network: Mem
     bare.knows(*(Remote(network, f"10.0.{n}.1", silent) for n in range(dead)))
     bare.knows(Remote(network, "10.0.99.1", telling(PEER)))
     found = network.result(bare.protocol.get_peers(KEY))
-    assert found.peers == {PEER}
+    assert set(found.peers) == {PEER}
     assert network.clock.seconds() < 0.6
 
 
@@ -53,7 +53,7 @@ def test_a_lookup_waits_for_slow_nodes_while_nobody_else_answers(network: Memory
     bare = Bare(network)
     bare.knows(Remote(network, "10.0.0.1", telling(PEER), delay=1.5), Remote(network, "10.0.0.2", silent))
     found = network.result(bare.protocol.get_peers(KEY))
-    assert found.peers == {PEER}
+    assert set(found.peers) == {PEER}
     assert network.clock.seconds() == pytest.approx(1.502)
 
 
@@ -64,7 +64,7 @@ def test_an_answer_after_the_soft_time_out_is_still_used(network: MemoryNetwork)
     bare.knows(slow, Remote(network, "10.0.0.2", telling(nodes=(end,)), delay=0.2))
     found = network.result(bare.protocol.get_peers(KEY))
     assert bare.protocol.counters.slow >= 1
-    assert found.peers == {PEER}
+    assert set(found.peers) == {PEER}
     assert slow.id in {candidate.node_id for candidate in found.lookup.closest}
 
 
@@ -187,7 +187,7 @@ def test_with_one_of_three_grapes_dead_lookups_stay_fast_and_the_dead_one_is_dro
         times.append(network.clock.seconds() - start)
     assert times[0] <= 0.3
     assert max(times[1:]) < 0.05
-    network.clock.advance(8)
+    network.clock.advance(20)
     assert grapes[0].stats().contacts == 1
     assert network.result(grapes[0].announce("two", 1)) == 1
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from grape.dht import items as bep44
 from grape.dht import krpc
@@ -27,16 +27,15 @@ NODE_BYTES = 26
 # The reference takes any length; the longest that a Grenache client can name is bounded by its HTTP payload.
 MAX_KEY_BYTES = 8_192
 
-T = TypeVar("T")
-Sample = Callable[[Sequence[T], int], list[T]]
+Sample = Callable[[Sequence[Address], int], list[Address]]
 
 
 class Peers(Protocol):
     """The peers that others announced here."""
 
-    def announce(self, key: bytes, peer: Address, now: float) -> None: ...
+    def announce(self, key: bytes, peer: Address, now: float, announcer: Address | None = None) -> None: ...
 
-    def peers(self, key: bytes, now: float) -> list[Address]: ...
+    def sample(self, key: bytes, count: int, now: float, sample: Sample) -> list[Address]: ...
 
 
 class Items(Protocol):
@@ -59,7 +58,7 @@ class Responder:
         tokens: Tokens,
         peers: Peers,
         items: Items,
-        sample: Sample[Address],
+        sample: Sample,
         on_announce: Callable[[bytes, Address], object],
     ) -> None:
         self._table = table
@@ -105,15 +104,16 @@ class Responder:
     def _get_peers(self, query: Query, address: Address, now: float) -> dict[bytes, BValue]:
         key = _key(query, b"info_hash")
         values: dict[bytes, BValue] = {b"token": self._tokens.issue(address[0], now)}
-        peers = self._peers.peers(key, now)
+        peers = self._peers.sample(key, MAX_VALUES, now, self._sample)
         if not peers:
             values[b"nodes"] = self._nodes(key)
             return values
         room = self._room(query, values, address) - VALUES_OVERHEAD_BYTES
-        count = max(min(len(peers), MAX_VALUES, room // VALUE_BYTES), 0)
-        sample: list[BValue] = [encode_peer(peer) for peer in self._sample(peers, count)]
-        values[b"values"] = sample
-        self._add_nodes(values, key, room - count * VALUE_BYTES)
+        if len(peers) * VALUE_BYTES > room:
+            peers = self._peers.sample(key, max(room // VALUE_BYTES, 0), now, self._sample)
+        compact: list[BValue] = [encode_peer(peer) for peer in peers]
+        values[b"values"] = compact
+        self._add_nodes(values, key, room - len(peers) * VALUE_BYTES)
         return values
 
     def _announce_peer(self, query: Query, address: Address, now: float) -> dict[bytes, BValue]:
@@ -123,7 +123,7 @@ class Responder:
         if not isinstance(port, int) or not 0 < port < 65_536:
             raise RemoteProtocolError(PROTOCOL_ERROR, "`announce_peer` missing required `a.port` field")
         peer = (address[0], port)
-        self._peers.announce(key, peer, now)
+        self._peers.announce(key, peer, now, address)
         self._on_announce(key, peer)
         return {}
 
@@ -179,7 +179,7 @@ class Responder:
             raise RemoteProtocolError(PROTOCOL_ERROR, f"cannot `{method}` with bad token")
 
     def _nodes(self, key: bytes, count: int = K) -> bytes:
-        return b"".join([contact.compact for contact in self._table.closest(position(key), count)])
+        return b"".join([contact.compact for contact in self._table.closest(position(key), count, sound=True)])
 
     def _add_nodes(self, values: dict[bytes, BValue], key: bytes, room: int) -> None:
         count = min((room - NODES_OVERHEAD_BYTES) // NODE_BYTES, K)

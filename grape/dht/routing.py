@@ -1,7 +1,7 @@
 """The routing table (BEP 5): contacts that answered us, in buckets by how many leading bits they share with our id.
 
 A contact is listed only after it answered a query of ours. It is *good* while it answered within the last 15
-minutes, *questionable* after that or after one query without an answer, *bad* (and dropped) after two in a row.
+minutes, *questionable* after that or after one query without an answer, *bad* (and dropped) after three in a row.
 Only the bucket on our own side splits; a full bucket keeps later comers as replacements.
 """
 
@@ -10,16 +10,17 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator
 from enum import Enum
+from itertools import islice
 
 from grape.dht.compact import Address, encode_peer
 from grape.dht.nodeid import ID_BITS, position, shared_bits
 
 K = 20
 GOOD_SECONDS = 900.0
-BAD_AFTER_FAILURES = 2
+BAD_AFTER_FAILURES = 3
 REPLACEMENTS_PER_BUCKET = 8
 RELEARN_SECONDS = 60.0
-MAX_DROPPED = 4_096
+MAX_DROPPED = 256
 
 
 class Listed(Enum):
@@ -34,7 +35,7 @@ class Listed(Enum):
 class Contact:
     """A node that answered us: its id, ``(host, port)`` address and what is known of its health."""
 
-    __slots__ = ("address", "compact", "failures", "heard_at", "id", "position", "round_trip")
+    __slots__ = ("address", "compact", "failed_at", "failures", "heard_at", "id", "position", "round_trip")
 
     def __init__(self, node_id: bytes, address: Address, heard_at: float = 0.0) -> None:
         self.id = node_id
@@ -43,6 +44,7 @@ class Contact:
         self.compact = node_id + encode_peer(address)
         self.heard_at = heard_at
         self.failures = 0
+        self.failed_at = 0.0
         # Seconds, smoothed; 0 before the first.
         self.round_trip = 0.0
 
@@ -94,6 +96,13 @@ class RoutingTable:
         """Whether an address that another node told us of may be asked: not if it was dropped within a minute."""
         return self._dropped.get(address, now) <= now
 
+    def lost(self, count: int, now: float) -> list[Address]:
+        """Addresses that were dropped more than a minute ago, the longest ago first; they go to the end of the line."""
+        due = [address for address, until in islice(self._dropped.items(), count) if until <= now]
+        for address in due:
+            self._dropped.move_to_end(address)
+        return due
+
     def heard(self, node_id: bytes, address: Address, now: float, round_trip: float = 0.0) -> Listed:
         """Take note that the node ``node_id`` answered from ``address``. Our own id is refused."""
         place = position(node_id)
@@ -121,12 +130,16 @@ class RoutingTable:
             self._remove(listed)
         return self._insert(contact)
 
-    def failed(self, address: Address, now: float) -> Contact | None:
-        """Take note that the contact at ``address`` did not answer. Returns it if that made it bad: it is gone."""
+    def failed(self, address: Address, sent_at: float, now: float) -> Contact | None:
+        """Take note that the contact at ``address`` did not answer a query. Returns it if that made it bad: it is gone.
+
+        Queries that were under way together count once: a pause of a second or two is one failure.
+        """
         contact = self._by_address.get(address)
-        if contact is None:
+        if contact is None or sent_at < max(contact.failed_at, contact.heard_at):
             return None
         contact.failures += 1
+        contact.failed_at = now
         if contact.failures < BAD_AFTER_FAILURES:
             return None
         self._remove(contact)
@@ -142,20 +155,20 @@ class RoutingTable:
                 break
         return contact
 
-    def closest(self, place: int, count: int = K) -> list[Contact]:
-        """The ``count`` contacts closest to the position ``place``, nearest first."""
+    def closest(self, place: int, count: int = K, *, sound: bool = False) -> list[Contact]:
+        """The ``count`` contacts closest to the position ``place``, nearest first. ``sound``: none that failed last."""
         buckets = self._buckets
         last = len(buckets) - 1
         home = min(shared_bits(self._own, place), last)
-        found: list[Contact] = _nearest(buckets[home].contacts, place)
+        found = _nearest(buckets[home].contacts, place, sound=sound)
         if len(found) < count and home < last:
             # All deeper buckets lie on the other side of the same bit: none of them before the others.
             deeper = {p: c for bucket in buckets[home + 1 :] for p, c in bucket.contacts.items()}
-            found += _nearest(deeper, place)
+            found += _nearest(deeper, place, sound=sound)
         for index in range(home - 1, -1, -1):
             if len(found) >= count:
                 break
-            found += _nearest(buckets[index].contacts, place)
+            found += _nearest(buckets[index].contacts, place, sound=sound)
         return found[:count]
 
     def silent_since(self, moment: float) -> list[Contact]:
@@ -208,8 +221,9 @@ class RoutingTable:
         self.version += 1
 
 
-def _nearest(contacts: dict[int, Contact], place: int) -> list[Contact]:
-    return [contacts[p] for p in sorted(contacts, key=place.__xor__)]
+def _nearest(contacts: dict[int, Contact], place: int, *, sound: bool) -> list[Contact]:
+    ordered = [contacts[p] for p in sorted(contacts, key=place.__xor__)]
+    return [contact for contact in ordered if not contact.failures] if sound else ordered
 
 
 def _smooth(contact: Contact, round_trip: float) -> None:
