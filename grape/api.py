@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import NoReturn, Protocol, TypeAlias, cast
+from typing import NoReturn, Protocol, TypeAlias, TypeVar, cast
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
@@ -20,6 +20,10 @@ from grape.storage import Got
 from grape.values import Value, text_to_bytes, to_json
 
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
+
+T = TypeVar("T")
+
+MAX_CALLS = 1_024
 
 JSON_TYPE = b"application/json"
 TEXT_TYPE = b"text/plain"
@@ -61,6 +65,7 @@ PAYLOAD_TOO_BIG = Answer(413, b"ERR_GRAPE_PAYLOAD_SIZE", TEXT_TYPE)
 PAYLOAD_INVALID = Answer(500, b"ERR_GRAPE_PAYLOAD_INVALID", TEXT_TYPE)
 NOT_FOUND = Answer(200, b'"ERR_REQ_NOTFOUND"')
 NOTHING = Answer(200, b"")
+OVERLOADED = Answer(503, b'"ERR_GRAPE_OVERLOADED"')
 FAULT = Answer(500, b'"ERR_GRAPE_GENERIC"')
 
 
@@ -74,8 +79,11 @@ MISSING = Missing()
 class Api:
     """The four calls of a node."""
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: Calls, max_calls: int = MAX_CALLS) -> None:
         self._calls = calls
+        self._max_calls = max_calls
+        self.under_way = 0
+        self.overloads = 0
         self._routes: dict[bytes, Callable[[Json | Missing], Deferred[Answer]]] = {
             b"/lookup": self._lookup,
             b"/announce": self._announce,
@@ -94,12 +102,21 @@ class Api:
         route = self._routes.get(path)
         if route is None:
             return succeed(NOT_FOUND)
+        if self.under_way >= self._max_calls:
+            self.overloads += 1
+            return succeed(OVERLOADED)
         data = envelope.get("data", MISSING) if isinstance(envelope, dict) else MISSING
         try:
             answer = route(data)
         except GrapeError as error:
             return succeed(_text(error.status, error.code))
+        self.under_way += 1
+        answer.addBoth(self._over)
         return answer.addErrback(_failed)
+
+    def _over(self, result: T) -> T:
+        self.under_way -= 1
+        return result
 
     def _lookup(self, data: Json | Missing) -> Deferred[Answer]:
         if not isinstance(data, str):

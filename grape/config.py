@@ -70,6 +70,14 @@ _RANGES = {
     "cache_max_age": (0, math.inf, False),
     "dht_node_liveness": (0.1, math.inf, False),
     "check_max_payload_size": (1, 2**31, True),
+    "max_keys": (1, 10**7, True),
+    "max_peers_per_key": (1, 10**6, True),
+    "max_peers_per_announcer": (1, 10**6, True),
+    "max_store_bytes": (1_000_000, 2**40, True),
+    "max_pending": (16, 65_536, True),
+    "max_calls": (1, 10**6, True),
+    "max_connections": (1, 10**6, True),
+    "max_connections_per_host": (1, 10**6, True),
     "timeslot": (0.001, 10**9, False),
 }
 _MAY_BE_NONE = ("api_port", "cache_max_age", "timeslot")
@@ -111,6 +119,22 @@ class Config:
     check_max_payload_size: int = MAX_PAYLOAD_BYTES
     #: Length of a 0.x network's time slot; None: names are used as they are.
     timeslot: float | None = None
+    #: Keys that peers are kept under; the one announced longest ago goes first. A grape serves a few thousand names.
+    max_keys: int = 10_000
+    #: Peers of one key; the oldest of whoever announced most goes first. A lookup lists a hundred.
+    max_peers_per_key: int = 2_000
+    #: Peers of one key that were announced from one UDP address; its oldest goes first.
+    max_peers_per_announcer: int = 128
+    #: Bytes of all keys and peers together: 10,000 names of a usual length take 2 MB, long names reach the bound.
+    max_store_bytes: int = 64 * 1024 * 1024
+    #: Queries in flight; what is over is not sent. 128 lookups at full width.
+    max_pending: int = 2_048
+    #: Lookups, announces, puts and gets of this grape's clients under way; over it they get 503 at once.
+    max_calls: int = 1_024
+    #: HTTP connections; the one that asked nothing for longest is closed first.
+    max_connections: int = 512
+    #: HTTP connections from one address other than loopback.
+    max_connections_per_host: int = 64
     #: Origins of web pages that may call the HTTP API, "https://app.example".
     allow_origin: tuple[str, ...] = attrs.field(default=(), converter=tuple)
     #: Names by which this machine may be called over loopback.

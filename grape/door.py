@@ -19,8 +19,6 @@ from grape.api import Answer
 from grape.connection import Calls, Connection, Request, Site
 from grape.reactor import Clock, Timer
 
-MAX_CONNECTIONS = 512
-MAX_CONNECTIONS_PER_HOST = 64
 CLOSING_SECONDS = 1.5
 SWEEP_SECONDS = 1.0
 
@@ -28,15 +26,26 @@ _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 
 
 class DoorFactory(ServerFactory):
-    """The door's listening side. ``max_payload_size`` in bytes."""
+    """The door's listening side. ``max_payload_size`` in bytes, ``max_per_host`` for hosts other than loopback."""
 
     protocol = Connection  # type: ignore[assignment]
     noisy = False
 
-    def __init__(self, calls: Calls, site: Site, max_payload_size: int, clock: Clock, access: Access) -> None:
+    def __init__(
+        self,
+        calls: Calls,
+        site: Site,
+        clock: Clock,
+        access: Access,
+        max_payload_size: int,
+        max_connections: int,
+        max_per_host: int,
+    ) -> None:
         self.calls = calls
         self.site = site
         self.max_payload_size = max_payload_size
+        self._max_connections = max_connections
+        self._max_per_host = max_per_host
         self.clock = clock
         self.access = access
         self.is_closing = False
@@ -61,9 +70,9 @@ class DoorFactory(ServerFactory):
         self._per_host[host] = self._per_host.get(host, 0) + 1
         if self._sweeper is None:
             self._sweeper = self.clock.callLater(SWEEP_SECONDS, self._sweep)
-        if self._per_host[host] > MAX_CONNECTIONS_PER_HOST and not is_loopback(host):
+        if self._per_host[host] > self._max_per_host and not is_loopback(host):
             self._evict(host)
-        elif len(self._connections) > MAX_CONNECTIONS:
+        elif len(self._connections) > self._max_connections:
             self._evict(None)
 
     def used(self, connection: Connection) -> None:

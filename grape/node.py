@@ -85,7 +85,13 @@ class Node(Service):
         self._dice = dice if dice is not None else random.Random()
         self._events = Events()
         self._table = RoutingTable(self.node_id)
-        self._peers = MemoryPeers(config.dht_peer_max_age)
+        self._peers = MemoryPeers(
+            config.dht_peer_max_age,
+            config.max_keys,
+            config.max_peers_per_key,
+            config.max_peers_per_announcer,
+            config.max_store_bytes,
+        )
         self._items = MemoryItems(config.dht_max_values)
         tokens = Tokens(random_bytes, reactor.seconds())
         self._responder = Responder(self._table, tokens, self._peers, self._items, self._dice.sample, self.peer_stored)
@@ -144,6 +150,7 @@ class Node(Service):
         """End what is under way with what it has, and close the socket. Fires when all is done."""
         if self.running:
             super().stopService()
+        self._services.replicas.stop()
         if self._maintenance is not None:
             self._maintenance.stop()
             self._maintenance = None
@@ -245,6 +252,7 @@ class Node(Service):
                 alpha=config.dht_concurrency,
                 read_only=config.read_only,
                 max_tables=config.dht_max_tables,
+                max_pending=config.max_pending,
             )
             host = _bindable(config.dht_host, config.dht_port)
             self._port = self._reactor.listenUDP(
@@ -280,6 +288,7 @@ class Node(Service):
             return
         self._say(f"{self.dht_port} node")
         self._events.emit("node", _text(address))
+        self._services.replicas.contact_listed()
         self._services.share()
         self._storage.share()
 

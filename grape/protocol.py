@@ -19,6 +19,7 @@ from grape.dht.lookup import ALPHA, Candidate, Found, Lookup
 from grape.dht.nodeid import RandomBytes, position
 from grape.dht.responder import Responder
 from grape.dht.routing import RoutingTable
+from grape.dht.transactions import MAX_PENDING
 from grape.reactor import Clock
 from grape.rpc import KRPCProtocol, Listener
 from grape.traversal import Arguments, Traversal, Write, WriteOutcome
@@ -71,8 +72,11 @@ class DHTProtocol(KRPCProtocol):
         alpha: int = ALPHA,
         read_only: bool = False,
         max_tables: int = MAX_TABLES,
+        max_pending: int = MAX_PENDING,
     ) -> None:
-        super().__init__(reactor, table, responder, random_bytes, listener, read_only=read_only)
+        super().__init__(
+            reactor, table, responder, random_bytes, listener, read_only=read_only, max_pending=max_pending
+        )
         self._alpha = alpha
         self._max_tables = max_tables
         # For each key its closest nodes with their tokens, when they were found, and the table's version then.
@@ -97,37 +101,46 @@ class DHTProtocol(KRPCProtocol):
         return lookup.addCallback(lambda result: PeersFound(found, self._keep(key, result)))
 
     def get(self, target: bytes, salt: bytes = b"") -> Deferred[ItemFound]:
-        """Find the item of a 20-byte ``target``: the first right immutable one, or the mutable one of highest seq."""
-        best: list[tuple[Item, bytes, bytes | None]] = []
+        """Find the item of a 20-byte ``target``: the first right immutable one, or the mutable one of highest seq.
+
+        Nodes that answered with an older one are given the newer.
+        """
+        answers: list[tuple[Item, Candidate]] = []
 
         def on_response(candidate: Candidate, values: Arguments) -> bool:
             item = bep44.from_response(target, values, salt)
             if item is None:
                 return False
-            if not best or item.seq > best[0][0].seq:
-                best[:] = [(item, candidate.node_id, candidate.token)]
+            answers.append((item, candidate))
             return item.key is None
 
         def on_found(result: Found) -> ItemFound:
-            item, node_id, token = best[0] if best else (None, b"", None)
-            return ItemFound(item, node_id, token, result)
+            if not answers:
+                return ItemFound(None, b"", None, result)
+            item, source = max(answers, key=lambda answer: answer[0].seq)
+            stale = [candidate for old, candidate in answers if old.seq < item.seq and candidate.token is not None]
+            if stale:
+                self.counters.repaired += len(stale)
+                Write(self, WRITE_SECONDS).start(stale, b"put", _put_arguments(item))
+            return ItemFound(item, source.node_id, source.token, result)
 
         return self._traverse(target, b"get", {b"target": target}, on_response).addCallback(on_found)
 
-    def announce_peer(self, key: bytes, port: int) -> Deferred[WriteOutcome]:
-        """Announce ``port`` of this host under ``key`` to the closest nodes; port 0: this socket's own, implied."""
+    def announce_peer(self, key: bytes, port: int, age: int = 0) -> Deferred[WriteOutcome]:
+        """Announce ``port`` of this host under ``key`` to the closest nodes; port 0: this socket's own, implied.
+
+        ``age``, in seconds, is that of an announce made anew for nodes that have come closer (ours; others ignore it).
+        """
         arguments: Arguments = {b"implied_port": int(port == 0), b"info_hash": key, b"port": port}
+        if age:
+            arguments[b"age"] = age
         return self._store(key, b"get_peers", {b"info_hash": key}, b"announce_peer", arguments)
 
     def put(self, item: Item, cas: int | None = None) -> Deferred[WriteOutcome]:
         """Put an item on the nodes closest to its target; ``cas`` is the seq of the one that it may replace."""
-        arguments: Arguments = {b"v": item.value}
-        if item.key is not None:
-            arguments |= {b"k": item.key, b"seq": item.seq, b"sig": item.signature}
-            if item.salt:
-                arguments[b"salt"] = item.salt
-            if cas is not None:
-                arguments[b"cas"] = cas
+        arguments = _put_arguments(item)
+        if item.key is not None and cas is not None:
+            arguments[b"cas"] = cas
         return self._store(item.target, b"get", {b"target": item.target}, b"put", arguments)
 
     def _store(
@@ -189,3 +202,12 @@ class DHTProtocol(KRPCProtocol):
 
 def _go_on(candidate: Candidate, values: Arguments) -> bool:
     return False
+
+
+def _put_arguments(item: Item) -> Arguments:
+    arguments: Arguments = {b"v": item.value}
+    if item.key is not None:
+        arguments |= {b"k": item.key, b"seq": item.seq, b"sig": item.signature}
+        if item.salt:
+            arguments[b"salt"] = item.salt
+    return arguments

@@ -30,7 +30,7 @@ from grape.dht.nodeid import ID_BYTES, RandomBytes
 from grape.dht.responder import Responder
 from grape.dht.roundtrip import RoundTrips
 from grape.dht.routing import Listed, RoutingTable
-from grape.dht.transactions import Outcome, Pending, Transactions
+from grape.dht.transactions import MAX_PENDING, Outcome, Pending, Transactions
 from grape.reactor import Clock, Timer
 from grape.traversal import Arguments
 
@@ -54,7 +54,9 @@ class Counters:
     timed_out: int = 0
     unexpected: int = 0
     lookups: int = 0
+    repaired: int = 0
     send_errors: int = 0
+    not_sent: int = 0
     faults: int = 0
 
 
@@ -83,6 +85,7 @@ class KRPCProtocol(DatagramProtocol):
         listener: Listener,
         *,
         read_only: bool = False,
+        max_pending: int = MAX_PENDING,
     ) -> None:
         self.table = table
         self.counters = Counters()
@@ -90,7 +93,7 @@ class KRPCProtocol(DatagramProtocol):
         self._responder = responder
         self._listener = listener
         self._read_only = read_only
-        self._transactions = Transactions(random_bytes)
+        self._transactions = Transactions(random_bytes, max_pending)
         self._round_trips = RoundTrips()
         self._timer: Timer | None = None
         self._timer_at = 0.0
@@ -251,6 +254,7 @@ class KRPCProtocol(DatagramProtocol):
         try:
             pending = self._transactions.open(address, outcome, self._reactor.seconds(), soft_seconds)
         except LocalProtocolError:
+            self.counters.not_sent += 1
             return False
         query: dict[bytes, BValue] = {**arguments, b"id": self.table.own_id}
         datagram = krpc.encode_query(pending.transaction_id, method, query, read_only=self._read_only)

@@ -47,11 +47,19 @@ class HTTPService(Service):
     def __init__(self, node: Node, reactor: Any) -> None:
         self._config = node.config
         self._reactor = reactor
-        self._api = Api(node)
+        self._api = Api(node, self._config.max_calls)
         max_payload_size = self._config.check_max_payload_size
         self._site = GrapeSite(self.resource(), max_payload_size, reactor)
         access = Access(self._config.allow_origin, self._config.allow_host, gethostname())
-        self._door = DoorFactory(self._api, self._site, max_payload_size, reactor, access)
+        self._door = DoorFactory(
+            self._api,
+            self._site,
+            reactor,
+            access,
+            max_payload_size,
+            self._config.max_connections,
+            self._config.max_connections_per_host,
+        )
         self._port: IListeningPort | None = None
 
     def resource(self) -> IResource:

@@ -17,6 +17,7 @@ from grape.errors import GrapeError
 from grape.outcome import accepted, log_failure
 from grape.protocol import DHTProtocol, PeersFound
 from grape.reactor import Clock
+from grape.replicas import Replicas
 from grape.sharing import Shared
 from grape.store import MemoryPeers
 from grape.traversal import WriteOutcome
@@ -56,6 +57,7 @@ class Services:
         self._lookups: Shared[bytes, Counter[Address]] = Shared()
         # What lookups found and when, for the time when no other node can be reached.
         self._found: OrderedDict[bytes, tuple[Counter[Address], float]] = OrderedDict()
+        self.replicas = Replicas(clock, config.dht_peer_max_age, socket)
         # What was announced while alone, and when.
         self._unshared: dict[tuple[bytes, int], float] = {}
 
@@ -89,7 +91,9 @@ class Services:
                     self._keep(key, port)
                 self._unshared[key, port] = self._clock.seconds()
                 return 1
-            return accepted(written)
+            taken = accepted(written)
+            self.replicas.announced(key, port)
+            return taken
 
         return protocol.announce_peer(key, port).addCallback(outcome)
 

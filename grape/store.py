@@ -22,7 +22,12 @@ MAX_KEYS = 10_000
 MAX_PEERS_PER_KEY = 2_000
 # A grape announces for all services of its machine: as many under one name are more than a lookup ever lists.
 MAX_PEERS_PER_ANNOUNCER = 128
+MAX_STORE_BYTES = 64 * 1024 * 1024
 MAX_ITEMS = 5_000
+
+# What Python takes for a key and for a peer, about.
+KEY_OVERHEAD_BYTES = 900
+PEER_OVERHEAD_BYTES = 400
 
 Sample = Callable[[Sequence[Address], int], list[Address]]
 
@@ -30,11 +35,17 @@ Sample = Callable[[Sequence[Address], int], list[Address]]
 class _Key:
     """The peers of one key, the longest unheard first: when each was last announced, and by whom."""
 
-    __slots__ = ("announcers", "peers")
+    __slots__ = ("announcers", "name_bytes", "peers")
 
-    def __init__(self) -> None:
+    def __init__(self, name_bytes: int) -> None:
+        self.name_bytes = name_bytes
         self.peers: OrderedDict[Address, tuple[float, Address]] = OrderedDict()
         self.announcers: dict[Address, OrderedDict[Address, None]] = {}
+
+    @property
+    def bytes(self) -> int:
+        """About how much memory it takes."""
+        return KEY_OVERHEAD_BYTES + self.name_bytes + PEER_OVERHEAD_BYTES * len(self.peers)
 
     def add(self, peer: Address, announcer: Address, now: float) -> None:
         self.remove(peer)
@@ -51,7 +62,7 @@ class _Key:
 
     def shrink(self, announcer: Address, per_announcer: int, in_all: int) -> int:
         """Drop the oldest of an announcer that has too many, or of the largest one. How many went."""
-        share = self.announcers[announcer]
+        share = self.announcers.get(announcer, OrderedDict())
         if len(share) > per_announcer:
             self.remove(next(iter(share)))
             return 1
@@ -83,12 +94,15 @@ class MemoryPeers:
         max_keys: int = MAX_KEYS,
         max_peers_per_key: int = MAX_PEERS_PER_KEY,
         max_peers_per_announcer: int = MAX_PEERS_PER_ANNOUNCER,
+        max_bytes: int = MAX_STORE_BYTES,
     ) -> None:
         self.evictions = Evictions()
         self._max_age = max_age
         self._max_keys = max_keys
         self._max_peers = max_peers_per_key
         self._max_share = max_peers_per_announcer
+        self._max_bytes = max_bytes
+        self._bytes = 0
         self._keys: OrderedDict[bytes, _Key] = OrderedDict()
 
     def __len__(self) -> int:
@@ -98,17 +112,30 @@ class MemoryPeers:
     def __iter__(self) -> Iterator[bytes]:
         return iter(self._keys)
 
-    def announce(self, key: bytes, peer: Address, now: float, announcer: Address | None = None) -> None:
-        """Keep ``peer`` under ``key`` from ``now`` on; ``announcer`` is who said so, by default the peer itself."""
+    def announce(
+        self, key: bytes, peer: Address, now: float, announcer: Address | None = None, age: float = 0.0
+    ) -> None:
+        """Keep ``peer`` under ``key`` from ``now`` on; ``announcer`` is who said so, by default the peer itself.
+
+        ``age`` is how long ago it was announced, if that was not now: what is known to be younger stays.
+        """
+        if self._max_age and age >= self._max_age:
+            return
         entry = self._keys.get(key)
         if entry is None:
-            entry = self._keys[key] = _Key()
+            entry = self._keys[key] = _Key(len(key))
+        else:
+            self._bytes -= entry.bytes
         announcer = peer if announcer is None else announcer
-        entry.add(peer, announcer, now)
+        if not age or peer not in entry.peers or entry.peers[peer][0] < now - age:
+            entry.add(peer, announcer, now - age)
+        if age:
+            entry.peers = OrderedDict(sorted(entry.peers.items(), key=lambda item: item[1][0]))
         self.evictions.peers += entry.shrink(announcer, self._max_share, self._max_peers)
+        self._bytes += entry.bytes
         self._keys.move_to_end(key)
-        if len(self._keys) > self._max_keys:
-            self._keys.popitem(last=False)
+        while len(self._keys) > self._max_keys or (self._bytes > self._max_bytes and len(self._keys) > 1):
+            self._bytes -= self._keys.popitem(last=False)[1].bytes
             self.evictions.keys += 1
 
     def peers(self, key: bytes, now: float) -> list[Address]:
@@ -142,16 +169,19 @@ class MemoryPeers:
 
     def _live(self, key: bytes, now: float) -> _Key | None:
         entry = self._keys.get(key)
-        if entry is not None and self._max_age:
-            peers = entry.peers
-            while peers:
-                peer = next(iter(peers))
-                if now - peers[peer][0] < self._max_age:
-                    return entry
-                entry.remove(peer)
-            del self._keys[key]
-            return None
-        return entry
+        if entry is None or not self._max_age:
+            return entry
+        peers = entry.peers
+        before = entry.bytes
+        while peers:
+            peer = next(iter(peers))
+            if now - peers[peer][0] < self._max_age:
+                self._bytes += entry.bytes - before
+                return entry
+            entry.remove(peer)
+        self._bytes -= before
+        del self._keys[key]
+        return None
 
 
 class MemoryItems:

@@ -22,6 +22,14 @@ RANGES: dict[str, tuple[list[Any], list[Any]]] = {
     "cache_max_age": ([None, 0, 0.5, 10**9], [-1, math.nan, "1"]),
     "dht_node_liveness": ([0.1, 300, 10**9], [0, 0.09, -1, math.nan, None]),
     "check_max_payload_size": ([1, 2**31], [0, -1, 2**31 + 1, 1.5, None]),
+    "max_keys": ([1, 10**7], [0, 10**7 + 1, None, 1.5]),
+    "max_peers_per_key": ([1, 10**6], [0, None]),
+    "max_peers_per_announcer": ([1, 10**6], [0, None]),
+    "max_store_bytes": ([1_000_000, 2**40], [999_999, None]),
+    "max_pending": ([16, 65_536], [15, 65_537, None]),
+    "max_calls": ([1, 10**6], [0, None]),
+    "max_connections": ([1, 10**6], [0, None]),
+    "max_connections_per_host": ([1, 10**6], [0, None]),
     "timeslot": ([None, 0.001, 30, 10**9], [0, 0.0009, -1, math.nan, math.inf, "30"]),
 }
 

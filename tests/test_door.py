@@ -13,11 +13,12 @@ from twisted.web.resource import Resource
 from grape.access import Access
 from grape.api import Answer
 from grape.connection import BODY_SECONDS, HEAD_SECONDS, IDLE_SECONDS, MAX_PIPELINED, Connection
-from grape.door import MAX_CONNECTIONS, DoorFactory
+from grape.door import DoorFactory
 from grape.site import GrapeSite
 from grape.testing import HeapClock
 
 LIMIT = 100
+MAX_CONNECTIONS = 20
 
 
 class Calls:
@@ -78,7 +79,7 @@ class Doorway:
         self.calls = Calls()
         self.clock = HeapClock()
         site = GrapeSite(Page(), LIMIT, self.clock)
-        self.factory = DoorFactory(self.calls, site, LIMIT, self.clock, Access())
+        self.factory = DoorFactory(self.calls, site, self.clock, Access(), LIMIT, MAX_CONNECTIONS, 4)
         self.transports: list[Transport] = []
 
     def connect(self) -> Transport:

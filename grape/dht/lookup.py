@@ -152,7 +152,9 @@ class Lookup:
             return True
         if self._answered == 0:
             return not any(c.state in (State.PENDING, State.SLOW) for c in self._candidates)
-        return not any(c.state is State.PENDING and not c.doubtful for c in self._wanted())
+        # A slow candidate's late answer may bring closer ones while others are pending in all the places.
+        awaited = (State.PENDING, State.UNASKED) if self._asked < MAX_QUERIES else (State.PENDING,)
+        return not any(c.state in awaited and not c.doubtful for c in self._wanted())
 
     def found(self) -> Found:
         """The result so far."""

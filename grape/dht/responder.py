@@ -26,6 +26,8 @@ NODES_OVERHEAD_BYTES = len(b"5:nodes520:")
 NODE_BYTES = 26
 # The reference takes any length; the longest that a Grenache client can name is bounded by its HTTP payload.
 MAX_KEY_BYTES = 8_192
+# Seconds; what claims to be older than a day has no age.
+MAX_AGE = 86_400
 
 Sample = Callable[[Sequence[Address], int], list[Address]]
 
@@ -33,7 +35,9 @@ Sample = Callable[[Sequence[Address], int], list[Address]]
 class Peers(Protocol):
     """The peers that others announced here."""
 
-    def announce(self, key: bytes, peer: Address, now: float, announcer: Address | None = None) -> None: ...
+    def announce(
+        self, key: bytes, peer: Address, now: float, announcer: Address | None = None, age: float = 0.0
+    ) -> None: ...
 
     def sample(self, key: bytes, count: int, now: float, sample: Sample) -> list[Address]: ...
 
@@ -123,7 +127,8 @@ class Responder:
         if not isinstance(port, int) or not 0 < port < 65_536:
             raise RemoteProtocolError(PROTOCOL_ERROR, "`announce_peer` missing required `a.port` field")
         peer = (address[0], port)
-        self._peers.announce(key, peer, now, address)
+        age = query.arguments.get(b"age", 0)
+        self._peers.announce(key, peer, now, address, float(age) if isinstance(age, int) and 0 < age < MAX_AGE else 0.0)
         self._on_announce(key, peer)
         return {}
 

@@ -17,7 +17,7 @@ from grape.dht.nodeid import RandomBytes
 
 TRANSACTION_ID_BYTES = 2
 QUERY_TIMEOUT_SECONDS = 2.0
-MAX_PENDING = 8_192
+MAX_PENDING = 2_048
 
 
 class Outcome(Protocol):
@@ -46,8 +46,9 @@ class Pending:
 class Transactions:
     """The queries in flight of one socket."""
 
-    def __init__(self, random_bytes: RandomBytes) -> None:
+    def __init__(self, random_bytes: RandomBytes, max_pending: int = MAX_PENDING) -> None:
         self._random_bytes = random_bytes
+        self._max_pending = max_pending
         self._pending: dict[tuple[bytes, Address], Pending] = {}
         self._deadlines: list[tuple[float, int, Pending, bool]] = []
         self._order = count()
@@ -57,7 +58,7 @@ class Transactions:
 
     def open(self, address: Address, outcome: Outcome, now: float, soft_seconds: float) -> Pending:
         """Register a query to ``address``. Raises LocalProtocolError when too many are in flight."""
-        if len(self._pending) >= MAX_PENDING:
+        if len(self._pending) >= self._max_pending:
             raise LocalProtocolError("too many queries in flight")
         transaction_id = self._random_bytes(TRANSACTION_ID_BYTES)
         while (transaction_id, address) in self._pending:
