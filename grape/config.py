@@ -13,6 +13,7 @@ from grape.dht.lookup import ALPHA
 DHT_PORT = 20_001
 API_PORT = 30_001
 MAX_PORT = 65_535
+PROFILES = ("private", "public")
 PEER_MAX_AGE_SECONDS = 240.0
 NODE_LIVENESS_SECONDS = 300.0
 MAX_PAYLOAD_BYTES = 8_192
@@ -57,6 +58,12 @@ def _to_bootstrap(entries: Iterable[str | Address] | bool | None) -> tuple[Addre
     except (TypeError, IndexError) as error:
         raise ConfigError("dht_bootstrap", f"takes HOST:PORT entries, not {entries!r}") from error
     return tuple(dict.fromkeys(addresses))
+
+
+def _to_list(texts: str | Iterable[str]) -> tuple[str, ...]:
+    """Texts, or one text with commas between them."""
+    parts = texts.split(",") if isinstance(texts, str) else texts
+    return tuple(part.strip() for part in parts if part.strip())
 
 
 # For each number its lowest and highest value, and whether it has to be whole.
@@ -136,9 +143,11 @@ class Config:
     #: HTTP connections from one address other than loopback.
     max_connections_per_host: int = 64
     #: Origins of web pages that may call the HTTP API, "https://app.example".
-    allow_origin: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    allow_origin: tuple[str, ...] = attrs.field(default=(), converter=_to_list)
     #: Names by which this machine may be called over loopback.
-    allow_host: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    allow_host: tuple[str, ...] = attrs.field(default=(), converter=_to_list)
+    #: "private": a ring of one's own, on any addresses; "public": the open internet, with rules for addresses.
+    profile: str = "private"
     #: BEP 43: ask, but do not serve.
     read_only: bool = False
 
@@ -147,6 +156,8 @@ class Config:
             value = getattr(self, name)
             if value is not None or name not in _MAY_BE_NONE:
                 _check_number(name, value, low, high, whole=whole)
+        if self.profile not in PROFILES:
+            raise ConfigError("profile", f"takes {' or '.join(PROFILES)}, not {self.profile!r}")
         for name in _HOSTS:
             host = getattr(self, name)
             if host is not None and (not isinstance(host, str) or any(c.isspace() or c in "/," for c in host)):

@@ -15,10 +15,12 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 
 from grape.config import Config
+from grape.dht.addresses import PrivateRules, PublicRules, scope
 from grape.dht.compact import Address, is_ipv4
 from grape.dht.nodeid import ID_BYTES, RandomBytes
 from grape.dht.responder import Responder
 from grape.dht.routing import RoutingTable
+from grape.dht.secureid import secure_id
 from grape.dht.tokens import Tokens
 from grape.errors import not_running
 from grape.events import Callback, Events
@@ -78,13 +80,13 @@ class Node(Service):
     ) -> None:
         random_bytes: RandomBytes = os.urandom if dice is None else dice.randbytes
         self.config = config
-        self.node_id = random_bytes(ID_BYTES)
+        self.node_id = _node_id(config, random_bytes)
         self._reactor = reactor
         self._trace = trace
         self._random_bytes = random_bytes
         self._dice = dice if dice is not None else random.Random()
         self._events = Events()
-        self._table = RoutingTable(self.node_id)
+        self._table = RoutingTable(self.node_id, rules=PublicRules() if config.profile == "public" else PrivateRules())
         self._peers = MemoryPeers(
             config.dht_peer_max_age,
             config.max_keys,
@@ -319,6 +321,14 @@ class Node(Service):
     def looked_up(self, name: str, answered: int) -> None:
         """A lookup is over."""
         self._say(f"lookup {name} found {answered} nodes")
+
+
+def _node_id(config: Config, random_bytes: RandomBytes) -> bytes:
+    """A random id; in public one that fits the address we listen on, if that is known (BEP 42)."""
+    host = config.announced_host
+    if config.profile == "public" and host is not None and scope(host) == "global":
+        return secure_id(host, random_bytes)
+    return random_bytes(ID_BYTES)
 
 
 def _text(address: Address) -> str:

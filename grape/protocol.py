@@ -194,7 +194,7 @@ class DHTProtocol(KRPCProtocol):
         seconds: float = LOOKUP_SECONDS,
     ) -> Deferred[Found]:
         self.counters.lookups += 1
-        lookup = Lookup(key, self.table.own_id, alpha=self._alpha)
+        lookup = Lookup(key, self.table.own_id, alpha=self._alpha, one_per_network=self.table.rules.is_public)
         for contact in self.table.closest(position(key)):
             lookup.add(contact.id, contact.address, contact.round_trip, doubtful=contact.failures > 0)
         return Traversal(lookup, self, method, arguments, on_response, seconds).start()

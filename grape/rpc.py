@@ -15,6 +15,7 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.logger import Logger
 
 from grape.dht import krpc
+from grape.dht.addresses import scope
 from grape.dht.bencoding import BValue
 from grape.dht.compact import Address
 from grape.dht.errors import (
@@ -27,6 +28,7 @@ from grape.dht.errors import (
 from grape.dht.krpc import Query, Response
 from grape.dht.lookup import Candidate, Lookup
 from grape.dht.nodeid import ID_BYTES, RandomBytes
+from grape.dht.ratelimit import RateLimit
 from grape.dht.responder import Responder
 from grape.dht.roundtrip import RoundTrips
 from grape.dht.routing import Listed, RoutingTable
@@ -35,6 +37,7 @@ from grape.reactor import Clock, Timer
 from grape.traversal import Arguments
 
 MAX_VERIFYING = 64
+UNVERIFIED_BYTES_PER_SECOND = 16_384
 
 log = Logger(namespace="grape")
 
@@ -57,6 +60,7 @@ class Counters:
     repaired: int = 0
     send_errors: int = 0
     not_sent: int = 0
+    shaped: int = 0
     faults: int = 0
 
 
@@ -98,6 +102,7 @@ class KRPCProtocol(DatagramProtocol):
         self._timer: Timer | None = None
         self._timer_at = 0.0
         self._verifying: set[Address] = set()
+        self._unverified = RateLimit(UNVERIFIED_BYTES_PER_SECOND, UNVERIFIED_BYTES_PER_SECOND)
 
     @property
     def port(self) -> int:
@@ -146,11 +151,13 @@ class KRPCProtocol(DatagramProtocol):
     def send(self, candidate: Candidate, method: bytes, arguments: Arguments, outcome: Outcome) -> bool:
         return self._ask(candidate.address, candidate.round_trip, method, arguments, outcome)
 
-    def consider(self, lookup: Lookup, node_id: bytes, address: Address) -> None:
+    def consider(self, lookup: Lookup, node_id: bytes, address: Address, told_by: Address) -> None:
         contact = self.table.at(address)
         if contact is not None:
             lookup.add(contact.id, address, contact.round_trip, doubtful=contact.failures > 0)
-        elif self.table.is_worth_asking(address, self._reactor.seconds()):
+        elif self.table.is_worth_asking(address, self._reactor.seconds()) and self.table.rules.is_usable(
+            address[0], told_by[0]
+        ):
             lookup.add(node_id, address)
 
     def seconds(self) -> float:
@@ -197,7 +204,7 @@ class KRPCProtocol(DatagramProtocol):
             self.counters.refused += 1
             self._refuse(error, address)
         else:
-            if answer is not None:
+            if answer is not None and self._may_send(answer, address, now):
                 self._write(answer, address)
         node_id = query.arguments.get(b"id")
         if not query.read_only and isinstance(node_id, bytes) and len(node_id) == ID_BYTES:
@@ -222,9 +229,20 @@ class KRPCProtocol(DatagramProtocol):
                 self._verify(rival.address, rival.id)
         pending.outcome.answered(pending, response)
 
+    def _may_send(self, answer: bytes, address: Address, now: float) -> bool:
+        """In public an address that never answered us gets so much a second: it may be a victim's, not a sender's."""
+        if not self.table.rules.is_public or self.table.at(address) is not None or scope(address[0]) != "global":
+            return True
+        if self._unverified.allows(address[0], len(answer), now):
+            return True
+        self.counters.shaped += 1
+        return False
+
     def _verify(self, address: Address, node_id: bytes) -> None:
         """Ping a node: what it answers, or that it does not, decides whether it is listed."""
         if node_id == self.table.own_id or address in self._verifying or len(self._verifying) >= MAX_VERIFYING:
+            return
+        if not self.table.rules.is_usable(address[0]):
             return
         self._verifying.add(address)
         if not self._ask(address, 0.0, b"ping", {}, _Verification(self._verifying)):
@@ -266,7 +284,7 @@ class KRPCProtocol(DatagramProtocol):
         return True
 
     def _set_timer(self) -> None:
-        """See that ``_deadlines`` runs at the next deadline: one timer serves all queries."""
+        """See that ``_due`` runs at the next deadline: one timer serves all queries."""
         at = self._transactions.next_deadline()
         if at is None:
             return
@@ -275,7 +293,12 @@ class KRPCProtocol(DatagramProtocol):
                 return
             self._timer.cancel()
         self._timer_at = at
-        self._timer = self._reactor.callLater(max(at - self._reactor.seconds(), 0.0), self._deadlines)
+        self._timer = self._reactor.callLater(max(at - self._reactor.seconds(), 0.0), self._due)
+
+    def _due(self) -> None:
+        # When this process was busy the answers may be there, unread: the socket has its turn before the judgement.
+        self._timer_at = self._reactor.seconds()
+        self._timer = self._reactor.callLater(0, self._deadlines)
 
     def _deadlines(self) -> None:
         now = self._reactor.seconds()

@@ -125,6 +125,9 @@ class Grape(MultiService):
         dht_nodeLiveness: float = NODE_LIVENESS_SECONDS * 1000,
         check_maxPayloadSize: int = MAX_PAYLOAD_BYTES,
         timeslot: float | None = None,
+        allow_origin: str | Iterable[str] = (),
+        allow_host: str | Iterable[str] = (),
+        profile: str = "private",
         read_only: bool = False,
         reactor: Any = None,
         dice: random.Random | None = None,
@@ -144,6 +147,9 @@ class Grape(MultiService):
             dht_node_liveness=_seconds("dht_nodeLiveness", dht_nodeLiveness) or 0.0,
             check_max_payload_size=check_maxPayloadSize,
             timeslot=_seconds("timeslot", timeslot),
+            allow_origin=allow_origin,
+            allow_host=allow_host,
+            profile=profile,
             read_only=read_only,
         )
         self._compose(config, reactor, dice)

@@ -48,6 +48,10 @@ class _Key:
         return KEY_OVERHEAD_BYTES + self.name_bytes + PEER_OVERHEAD_BYTES * len(self.peers)
 
     def add(self, peer: Address, announcer: Address, now: float) -> None:
+        known = self.peers.get(peer)
+        if known is not None and known[1] != announcer:
+            # Two announce it: it counts for the one with fewer, so that nobody can draw it into a flood of his own.
+            announcer = min(known[1], announcer, key=lambda by: len(self.announcers.get(by, ())))
         self.remove(peer)
         self.peers[peer] = (now, announcer)
         self.announcers.setdefault(announcer, OrderedDict())[peer] = None

@@ -50,6 +50,9 @@ _FLAGS: tuple[tuple[str, str, tuple[str, ...], Callable[[str], object], str], ..
     ("cache_max_age", "cache_maxAge", (), _milliseconds, "age of the lookup cache, ms [half a peer's life]"),
     ("dht_node_liveness", "dnl", ("dht_nodeLiveness",), _milliseconds, "silence before a ping, ms [300000]"),
     ("check_max_payload_size", "check_maxPayloadSize", (), _whole, "bytes of an HTTP body [8192]"),
+    ("allow_origin", "allow-origin", (), str, "web origins that may call, https://app.example,... [none]"),
+    ("allow_host", "allow-host", (), str, "names this machine is called by over loopback [localhost]"),
+    ("profile", "profile", (), str, "private: a ring of one's own; public: the open internet [private]"),
     ("timeslot", "timeslot", (), _milliseconds, "time slot of a 0.x network, ms [off]"),
 )
 _SPELLINGS = {spelling: flag for _, flag, spellings, _, _ in _FLAGS for spelling in spellings}
@@ -165,7 +168,8 @@ class Daemon(MultiService):
         host = "127.0.0.1" if bound in ("::", "0.0.0.0") else f"[{bound}]" if ":" in bound else bound
         url = f"http://{host}:{self.grape.api_port}"
         body = shlex.quote('{"data":["rest:util:net",1337]}')
-        nodes = f"{len(config.dht_bootstrap)} bootstrap nodes" if config.dht_bootstrap else "alone"
+        count = len(config.dht_bootstrap)
+        nodes = f"{count} bootstrap node{'s' * (count > 1)}" if count else "alone"
         dht = f"{config.dht_host or '0.0.0.0'}:{self.grape.dht_port}"
         return f"grape {__version__}, DHT udp {dht}, API {url}, {nodes}; try: curl -d {body} {url}/announce"
 
@@ -176,7 +180,11 @@ class Daemon(MultiService):
             reason = getattr(error.socketError, "strerror", None) or error.socketError
             host = "all addresses" if error.interface in ("", "::") else error.interface
             kind = "TCP" if self.grape.node.is_listening else "UDP"
-            sys.stderr.write(f"grape: cannot listen on {kind} port {error.port} of {host}: {reason}\n")
+            line = f"grape: cannot listen on {kind} port {error.port} of {host}: {reason}\n"
+            # twistd has put its log in the place of stderr: the line belongs in both.
+            for stream in dict.fromkeys((sys.stderr, sys.__stderr__)):
+                if stream is not None:
+                    stream.write(line)
             raise SystemExit(EXIT_CANNOT_LISTEN) from error
 
 

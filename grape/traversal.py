@@ -28,7 +28,7 @@ class Network(Protocol):
     def send(self, candidate: Candidate, method: bytes, arguments: Arguments, outcome: Outcome) -> bool:
         """Query a candidate; the outcome is told how it ends. False if it could not be sent at all."""
 
-    def consider(self, lookup: Lookup, node_id: bytes, address: Address) -> None:
+    def consider(self, lookup: Lookup, node_id: bytes, address: Address, told_by: Address) -> None:
         """Add a node that another one told us of to the lookup, if it is worth asking."""
 
     def seconds(self) -> float:
@@ -121,7 +121,7 @@ class Traversal(_Ending[Found]):
         for index, (found_id, address) in enumerate(decode_nodes(values.get(b"nodes"))):
             if index == MAX_NODES_PER_RESPONSE:
                 break
-            self._network.consider(self._lookup, found_id, address)
+            self._network.consider(self._lookup, found_id, address, pending.address)
         if self._on_response(candidate, values):
             self._lookup.stop()
         self._advance()

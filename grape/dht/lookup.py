@@ -67,7 +67,9 @@ class Found:
 class Lookup:
     """One lookup of ``key`` (any length) by the node ``own_id``."""
 
-    def __init__(self, key: bytes, own_id: bytes, k: int = K, alpha: int = ALPHA) -> None:
+    def __init__(
+        self, key: bytes, own_id: bytes, k: int = K, alpha: int = ALPHA, *, one_per_network: bool = False
+    ) -> None:
         self.key = key
         self._position = position(key)
         self._own_id = own_id
@@ -75,6 +77,7 @@ class Lookup:
         self._alpha = alpha
         self._candidates: list[Candidate] = []
         self._seen: set[Address] = set()
+        self._networks: set[str] | None = set() if one_per_network else None
         self._in_flight = 0
         self._asked = self._answered = self._failed = 0
         self._stopped = False
@@ -83,6 +86,12 @@ class Lookup:
         """Take a node into account, once for each address. Ours, and what lies too far, is passed over."""
         if address in self._seen or node_id == self._own_id:
             return
+        if self._networks is not None:
+            # In public nobody may surround a key from one /24 network.
+            network = address[0].rpartition(".")[0]
+            if network in self._networks:
+                return
+            self._networks.add(network)
         candidates = self._candidates
         distance = position(node_id) ^ self._position
         if len(candidates) >= MAX_CANDIDATES:

@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from enum import Enum
 from itertools import islice
 
+from grape.dht.addresses import AddressRules, PrivateRules
 from grape.dht.compact import Address, encode_peer
 from grape.dht.nodeid import ID_BITS, position, shared_bits
+from grape.dht.secureid import is_secure
 
 K = 20
 GOOD_SECONDS = 900.0
@@ -72,8 +74,9 @@ class RoutingTable:
     ``version`` changes whenever a contact comes or goes: what was derived from the table can be kept until then.
     """
 
-    def __init__(self, own_id: bytes, k: int = K) -> None:
+    def __init__(self, own_id: bytes, k: int = K, rules: AddressRules | None = None) -> None:
         self.own_id = own_id
+        self.rules: AddressRules = rules if rules is not None else PrivateRules()
         self.version = 0
         self._k = k
         self._own = position(own_id)
@@ -191,6 +194,8 @@ class RoutingTable:
     def _insert(self, contact: Contact) -> Listed:
         while True:
             bucket = self._bucket(contact.position)
+            if self.rules.is_public and not self._is_admitted(contact, bucket):
+                return Listed.REFUSED
             if len(bucket.contacts) < self._k:
                 bucket.contacts[contact.position] = contact
                 bucket.replacements.pop(contact.position, None)
@@ -205,6 +210,18 @@ class RoutingTable:
         if len(bucket.replacements) > REPLACEMENTS_PER_BUCKET:
             bucket.replacements.popitem(last=False)
         return Listed.REPLACEMENT
+
+    def _is_admitted(self, contact: Contact, bucket: Bucket) -> bool:
+        """In public: one contact for an address and for a network; ids that fit their address push others out."""
+        hosts = (other.address[0] for other in self)
+        neighbours = list(bucket.contacts.values())
+        if not self.rules.has_room(contact.address[0], hosts, (other.address[0] for other in neighbours)):
+            return False
+        if len(neighbours) >= self._k and is_secure(contact.id, contact.address[0]):
+            insecure = next((other for other in neighbours if not is_secure(other.id, other.address[0])), None)
+            if insecure is not None:
+                self._remove(insecure)
+        return True
 
     def _split(self) -> None:
         old, near = self._buckets[-1], Bucket()

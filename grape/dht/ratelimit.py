@@ -1,0 +1,31 @@
+"""How much is sent to whom: a bucket of bytes for each address, filled at a steady rate. It shapes, it never bans."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+MAX_BUCKETS = 4_096
+
+
+class RateLimit:
+    """``rate`` bytes a second for each address, saved up to ``burst`` bytes. The longest unused bucket goes first."""
+
+    def __init__(self, rate: float, burst: float) -> None:
+        self._rate = rate
+        self._burst = burst
+        # For each address what it has left, and when that was.
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._buckets)
+
+    def allows(self, host: str, size: int, now: float) -> bool:
+        """Take ``size`` bytes from a host's bucket. False, and nothing taken, if it holds less."""
+        left, at = self._buckets.get(host, (self._burst, now))
+        left = min(self._burst, left + (now - at) * self._rate)
+        allowed = left >= size
+        self._buckets[host] = (left - size if allowed else left, now)
+        self._buckets.move_to_end(host)
+        if len(self._buckets) > MAX_BUCKETS:
+            self._buckets.popitem(last=False)
+        return allowed

@@ -1,0 +1,73 @@
+"""Address rules of the two profiles."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from grape.dht.addresses import PrivateRules, PublicRules, scope
+from grape.dht.lookup import Lookup
+from grape.dht.routing import Listed, RoutingTable
+from grape.dht.secureid import secure_id
+
+OWN = b"\0" * 20
+
+
+@pytest.mark.parametrize(
+    ("host", "where"),
+    [
+        ("0.1.2.3", "nowhere"),
+        ("224.0.0.1", "nowhere"),
+        ("255.255.255.255", "nowhere"),
+        ("127.0.0.1", "loopback"),
+        ("10.1.2.3", "private"),
+        ("192.168.1.1", "private"),
+        ("169.254.1.1", "private"),
+        ("8.8.8.8", "global"),
+    ],
+)
+def test_scopes(host: str, where: str) -> None:
+    assert scope(host) == where
+    assert PrivateRules().is_usable(host) == (where != "nowhere")
+
+
+def test_in_public_near_addresses_count_only_from_near_nodes() -> None:
+    rules = PublicRules()
+    assert rules.is_usable("8.8.8.8", "127.0.0.1")
+    assert rules.is_usable("127.0.0.1", "127.0.0.2")
+    assert not rules.is_usable("127.0.0.1", "8.8.8.8")
+    assert not rules.is_usable("10.0.0.1", "127.0.0.1")
+    assert not rules.is_usable("224.0.0.1", None)
+
+
+def test_a_private_table_takes_many_nodes_of_one_host() -> None:
+    table = RoutingTable(OWN)
+    for port in range(1, 21):
+        assert table.heard(bytes([255, port]) + bytes(18), ("127.0.0.1", port), 0.0) is Listed.NEW
+
+
+def test_a_public_table_takes_one_node_of_an_address_and_of_a_network() -> None:
+    table = RoutingTable(OWN, rules=PublicRules())
+    assert table.heard(b"\xff" * 20, ("8.8.8.8", 1), 0.0) is Listed.NEW
+    assert table.heard(b"\xfe" * 20, ("8.8.8.8", 2), 0.0) is Listed.REFUSED
+    assert table.heard(b"\xfd" * 20, ("8.8.8.9", 1), 0.0) is Listed.REFUSED
+    assert table.heard(b"\xfc" * 20, ("8.8.9.9", 1), 0.0) is Listed.NEW
+
+
+def test_in_public_an_id_that_fits_its_address_takes_the_place_of_one_that_does_not() -> None:
+    table = RoutingTable(OWN, rules=PublicRules())
+    for n in range(20):
+        table.heard(bytes([128 + n]) + bytes(19), (f"1.2.{n}.4", 1), 0.0)
+    dice = random.Random(3)
+    host = next(h for h in (f"5.6.{n}.8" for n in range(256)) if secure_id(h, dice.randbytes, 0)[0] >= 128)
+    assert table.heard(b"\xff" * 20, ("9.9.9.9", 1), 0.0) is Listed.REPLACEMENT
+    assert table.heard(secure_id(host, dice.randbytes, 0), (host, 1), 0.0) is Listed.NEW
+    assert len(table) == 20
+
+
+def test_a_public_lookup_asks_one_node_of_a_network() -> None:
+    lookup = Lookup(b"k" * 20, OWN, one_per_network=True)
+    for n in range(1, 50):
+        lookup.add(bytes([n]) + bytes(19), ("8.8.8." + str(n), 1))
+    assert len(lookup.ask()) == 1

@@ -1,0 +1,171 @@
+"""Fixtures of the live tests: real grapes, the reference from npm, real clients. All on loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from shutil import which
+from typing import Any, NoReturn
+
+import pytest
+import pytest_twisted  # type: ignore[import-untyped]
+from twisted.internet.defer import maybeDeferred
+
+from grape import Grape
+from tests.live.processes import COMMANDS, HOST, Api, GrapeProcess, Process, new_api
+
+NODE = Path(__file__).parent / "node"
+INSTALL_SECONDS = 180
+CLIENT_SECONDS = 40
+
+Start = Callable[..., Process]
+StartGrape = Callable[..., GrapeProcess]
+StartRing = Callable[..., list[GrapeProcess]]
+StartReference = Callable[..., list[Api]]
+RunClient = Callable[..., list[dict[str, object]]]
+Embed = Callable[..., Awaitable[Grape]]
+Test = Callable[..., Awaitable[None]]
+
+over_the_reactor: Callable[[Test], Test] = pytest_twisted.ensureDeferred
+
+
+def unavailable(reason: str) -> NoReturn:
+    """Skip what needs a peer that is not here; where CI is set, it has to be."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """Where the processes run, and leave nothing but what they print."""
+    made = tmp_path / "run"
+    made.mkdir()
+    return made
+
+
+@pytest.fixture
+def start(directory: Path) -> Iterator[Start]:
+    """Start a process: ``start(command, environment=None, **options of Popen)``."""
+    started: list[Process] = []
+
+    def start(command: Sequence[str], environment: Mapping[str, str] | None = None, **options: object) -> Process:
+        process = Process(command, directory, environment, **options)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.close()
+        # pytest shows it below a test that failed.
+        sys.stdout.write(f"{' '.join(process.command)}\n{process.output}\n")
+
+
+@pytest.fixture
+def grape_process(start: Start) -> StartGrape:
+    """Start a grape and wait until its HTTP API answers."""
+
+    def begin(
+        *flags: str, command: str = "grape", environment: Mapping[str, str] | None = None, api: Api | None = None
+    ) -> GrapeProcess:
+        api = api or new_api()
+        ports = ["--dp", str(api.dht_port), "--aph", str(api.api_port), "-b", HOST]
+        process = start([*COMMANDS[command], *ports, *flags], environment)
+        process.wait_for("an answer", api.answers)
+        return GrapeProcess(process, api)
+
+    return begin
+
+
+@pytest.fixture
+def grape_ring(grape_process: StartGrape) -> StartRing:
+    """Start a number of grapes that know each other, and further nodes."""
+
+    def begin(number: int, *nodes: str) -> list[GrapeProcess]:
+        apis = [new_api() for _ in range(number)]
+        known = [[*nodes, *(other.node for other in apis if other != api)] for api in apis]
+        return [grape_process("--bn", ",".join(nodes), api=api) for api, nodes in zip(apis, known, strict=True)]
+
+    return begin
+
+
+@pytest.fixture(scope="session")
+def node() -> Path:
+    """The directory of the Node side, with its packages installed."""
+    if not which("node") or not which("npm"):
+        unavailable("node and npm are needed")
+    if not (NODE / "node_modules").is_dir():
+        command = ["npm", "install", "--no-audit", "--no-fund"]
+        install = subprocess.run(
+            command, cwd=NODE, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False
+        )
+        if install.returncode:
+            unavailable(f"npm install failed: {install.stderr.strip()[-500:]}")
+    return NODE
+
+
+@pytest.fixture
+def reference_grapes(node: Path, start: Start) -> StartReference:
+    """Start reference grapes, which store mutable items, and wait until they are ready."""
+
+    def begin(number: int, bootstrap: Sequence[str]) -> list[Api]:
+        apis = [new_api() for _ in range(number)]
+        ports = [[api.dht_port, api.api_port] for api in apis]
+        settings = {"ports": ports, "bootstrap": [*bootstrap, apis[0].node], "host": HOST, "verify": True}
+        process = start(["node", str(node / "grapes.js"), json.dumps(settings)], stdin=subprocess.PIPE)
+        process.wait_for("ready", lambda: process.stdout)
+        return apis
+
+    return begin
+
+
+@pytest.fixture
+def published_grapes(node: Path, start: Start) -> StartReference:
+    """Start the reference's own command, which stores no mutable items, and wait until it answers."""
+    program = node / "node_modules" / "grenache-grape" / "bin" / "grape.js"
+
+    def begin(number: int, bootstrap: Sequence[str]) -> list[Api]:
+        apis = [new_api() for _ in range(number)]
+        for api in apis:
+            ports = ["--dp", str(api.dht_port), "--aph", str(api.api_port), "-b", HOST]
+            process = start(["node", str(program), *ports, "--bn", ",".join([*bootstrap, apis[0].node])])
+            process.wait_for("an answer", api.answers)
+        return apis
+
+    return begin
+
+
+@pytest.fixture
+def run_client(node: Path) -> RunClient:
+    """Run the checks of a real client; what it says of each."""
+
+    def run(which: str, grapes: Sequence[GrapeProcess]) -> list[dict[str, object]]:
+        settings = {"grapes": [grape.api.url for grape in grapes], "which": which, "mutable": True}
+        command = ["node", str(node / "clients.js"), json.dumps(settings)]
+        client = subprocess.run(command, capture_output=True, text=True, timeout=CLIENT_SECONDS, check=False)
+        sys.stdout.write(client.stdout)
+        assert client.returncode == 0, client.stdout + client.stderr
+        return [json.loads(line) for line in client.stdout.splitlines()]
+
+    return run
+
+
+@pytest_twisted.async_yield_fixture()  # type: ignore[untyped-decorator]
+async def embed() -> AsyncIterator[Embed]:
+    """Start a grape inside this process, over the real reactor, and wait until it has joined."""
+    grapes: list[Grape] = []
+
+    async def begin(**settings: Any) -> Grape:
+        grape = Grape(**{"dht_port": 0, "host": HOST, **settings})
+        grapes.append(grape)
+        grape.startService()
+        await grape.when_ready()
+        return grape
+
+    yield begin
+    for grape in grapes:
+        await maybeDeferred(grape.stopService)

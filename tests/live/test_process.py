@@ -1,0 +1,177 @@
+"""The process: its four commands, what it says, how it ends, and how it refuses to start."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.live.conftest import Start, StartGrape
+from tests.live.krpc import Peer
+from tests.live.processes import COMMANDS, HOST, GrapeProcess, Process, new_api, post
+
+SIGNALLED_SECONDS = 2.0
+REFUSED_SECONDS = 10.0
+ELSEWHERE = "192.0.2.1"  # for documentation: nobody's own address
+
+every_command = pytest.mark.parametrize("command", COMMANDS)
+
+
+@pytest.fixture
+def taken() -> Iterator[socket.socket]:
+    """A TCP socket that listens."""
+    with socket.socket() as listening:
+        listening.bind((HOST, 0))
+        listening.listen()
+        yield listening
+
+
+@every_command
+def test_a_service_that_is_announced_is_found(grape_process: StartGrape, command: str) -> None:
+    first = grape_process(command=command)
+    second = grape_process("--bn", first.api.node, command=command)
+    assert second.call("announce", ["rest:util:net", 1337]) == 1
+    assert first.call("lookup", "rest:util:net") == [f"{HOST}:1337"]
+
+
+@pytest.mark.parametrize("command", ["grape", "python -m grape"])
+def test_the_first_line_shows_a_call_to_try(grape_process: StartGrape, command: str) -> None:
+    grape = grape_process(command=command)
+    first = grape.process.stderr.splitlines()[0]
+    assert f"DHT udp {HOST}:{grape.api.dht_port}" in first
+    try_this = shlex.split(first.partition("try: ")[2])
+    assert try_this == ["curl", "-d", '{"data":["rest:util:net",1337]}', f"{grape.api.url}/announce"]
+    assert post(grape.api.api_port, "/announce", try_this[2].encode()) == (200, b"1")
+
+
+@pytest.mark.parametrize("command", ["twistd -n grape", "twist grape"])
+def test_the_log_shows_a_call_to_try(grape_process: StartGrape, command: str) -> None:
+    grape = grape_process(command=command)
+    assert f"{grape.api.url}/announce" in grape.process.output
+
+
+@every_command
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_and_answers_what_is_under_way(
+    grape_process: StartGrape, command: str, number: signal.Signals
+) -> None:
+    with Peer() as peer, ThreadPoolExecutor(1) as pool:
+        grape = grape_process("--bn", peer.node, command=command)
+        answer = pool.submit(post, grape.api.api_port, "/lookup", b'{"data":"under way"}')
+        peer.serve(silent=b"get_peers")
+        began = time.monotonic()
+        grape.end(number)
+        assert time.monotonic() - began < SIGNALLED_SECONDS
+        assert answer.result() in {(200, b"[]"), (503, b'"ERR_GRAPE_NOT_RUNNING"')}
+    assert "Traceback" not in grape.process.output
+    # twistd and twist end themselves by the signal, once all is closed.
+    assert grape.process.status == (-number if command.startswith("twist") else 0)
+
+
+def test_connections_without_a_whole_request_do_not_hold_it_up(grape_process: StartGrape) -> None:
+    grape = grape_process()
+    address = HOST, grape.api.api_port
+    with socket.create_connection(address), socket.create_connection(address) as half:
+        half.sendall(b"POST /lookup HTTP/1.1\r\nHost: grape\r\nContent-Length: 100\r\n\r\n{")
+        began = time.monotonic()
+        assert grape.end() == 0
+        assert time.monotonic() - began < SIGNALLED_SECONDS
+    assert "Traceback" not in grape.process.output
+
+
+def debug_lines(grape: GrapeProcess) -> set[str]:
+    """The texts of the debug lines on stderr; each has a time before it."""
+    return set(re.findall(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z grenache:grape (.*)$", grape.process.stderr, re.M))
+
+
+def refused(process: Process) -> str:
+    """The one line that a process says on stderr before it ends."""
+    assert process.ended(REFUSED_SECONDS) not in (0, -signal.SIGTERM)
+    assert "Traceback" not in process.output
+    (line,) = process.stderr.splitlines()
+    return line
+
+
+@every_command
+def test_a_taken_udp_port_is_refused_with_one_line(start: Start, command: str) -> None:
+    with Peer() as peer:
+        port = peer.node.rpartition(":")[2]
+        process = start([*COMMANDS[command], "-b", HOST, "--dp", port, "--aph", str(new_api().api_port)])
+        line = refused(process)
+    assert line.startswith("grape: ")
+    assert port in line
+    assert "Address already in use" in line
+
+
+@every_command
+def test_a_taken_tcp_port_is_refused_with_one_line(start: Start, command: str, taken: socket.socket) -> None:
+    port = str(taken.getsockname()[1])
+    line = refused(start([*COMMANDS[command], "-b", HOST, "--dp", str(new_api().dht_port), "--aph", port]))
+    assert line.startswith("grape: ")
+    assert port in line
+    assert "Address already in use" in line
+
+
+@every_command
+def test_an_address_that_is_not_ours_is_refused_with_one_line(start: Start, command: str) -> None:
+    line = refused(start([*COMMANDS[command], "-b", ELSEWHERE, "--dp", "0", "--aph", "0"]))
+    assert line.startswith("grape: ")
+    assert ELSEWHERE in line
+    assert "Cannot assign requested address" in line
+
+
+@every_command
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--dpp", "20001"], "--dpp"),
+        (["--dp", "abc"], "--dp takes a whole number, not 'abc'"),
+        (["--dp", "70000"], "--dp takes 0 to 65535"),
+        (["--bn", "127.0.0.1"], "--bn takes HOST:PORT entries, not '127.0.0.1'"),
+        (["stray"], "'stray'"),
+    ],
+)
+def test_a_wrong_flag_is_refused_with_one_line(start: Start, command: str, flags: list[str], said: str) -> None:
+    line = refused(start([*COMMANDS[command], *flags]))
+    assert line.startswith("grape: ")
+    assert said in line
+
+
+def test_three_grapes_run_from_one_directory(grape_process: StartGrape, directory: Path) -> None:
+    grapes = [grape_process() for _ in range(3)]
+    assert [grape.call("lookup", "nobody") for grape in grapes] == [[], [], []]
+    assert {path.suffix for path in directory.iterdir()} == {".out", ".err"}
+
+
+def test_debug_lines_are_those_of_the_node_grape(grape_process: StartGrape) -> None:
+    first = grape_process(environment={"DEBUG": "grenache:grape"})
+    second = grape_process("--bn", first.api.node, environment={"DEBUG": "other,grenache:*"})
+    assert second.call("announce", ["rest:util:net", 1337]) == 1
+    assert second.call("lookup", "rest:util:net") == [f"{HOST}:1337"]
+    first_dp, second_dp = first.api.dht_port, second.api.dht_port
+    assert {
+        "starting",
+        f"{first_dp} listening",
+        f"{first_dp} ready",
+        f"{first_dp} announce rest:util:net",
+    } <= debug_lines(first)
+    assert {
+        "starting",
+        f"{second_dp} listening",
+        f"{second_dp} ready",
+        f"{second_dp} node",
+        f"{second_dp} found potential peer {HOST}:1337 through {first.api.node} for hash: rest:util:net",
+        "lookup rest:util:net found 1 nodes",
+    } <= debug_lines(second)
+
+
+def test_without_debug_there_are_no_debug_lines(grape_process: StartGrape) -> None:
+    grape = grape_process(environment={"DEBUG": "*,-grenache:grape"})
+    assert "grenache:grape" not in grape.process.output
