@@ -8,21 +8,27 @@ from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource
 from werkzeug.exceptions import HTTPException
 
+from grape.access import Access
 from grape.api import PAYLOAD_TOO_BIG, Answer, Api
 
 CALLS = ("lookup", "announce", "put", "get")
 
 
 class GrapeResource:
-    """The routes of one node's API. ``max_payload_size`` (bytes) is checked again here, for foreign sites."""
+    """The routes of one node's API.
+
+    ``max_payload_size`` (bytes) is checked again here, for foreign sites; ``access`` says whose requests are served,
+    None leaves that to the site.
+    """
 
     app = Klein()
     # Paths are taken as they are: "//lookup" and "/lookup/" are no calls, and no redirects either.
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = False
 
-    def __init__(self, api: Api, max_payload_size: int) -> None:
+    def __init__(self, api: Api, max_payload_size: int, access: Access | None = None) -> None:
         self._api = api
+        self._access = access
         self._max_payload_size = max_payload_size
 
     def resource(self) -> IResource:
@@ -56,14 +62,24 @@ class GrapeResource:
         return self._call(request, b"")
 
     def _call(self, request: IRequest, path: bytes) -> Deferred[bytes]:
+        refusal = self._refusal(request)
         body = request.content.read(self._max_payload_size + 1)
-        if len(body) > self._max_payload_size:
-            answered: Deferred[Answer] = succeed(PAYLOAD_TOO_BIG)
+        if refusal is not None:
+            answered: Deferred[Answer] = succeed(refusal)
+        elif len(body) > self._max_payload_size:
+            answered = succeed(PAYLOAD_TOO_BIG)
         else:
             # The router decodes "%75", passes over "?x=1" and merges slashes in front; the reference does not.
             literal = request.uri.endswith(path) and not request.uri.endswith(b"/" + path)
             answered = self._api.call(path if literal else b"", body)
         return answered.addCallback(_write_head, request)
+
+    def _refusal(self, request: IRequest) -> Answer | None:
+        if self._access is None:
+            return None
+        given = request.requestHeaders.getAllRawHeaders()
+        headers = {name.lower(): b", ".join(values) for name, values in given}
+        return self._access.refusal(request.method, headers, request.getHost().host)
 
 
 def _write_head(answer: Answer, request: IRequest) -> bytes:

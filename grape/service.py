@@ -49,8 +49,9 @@ class HTTPService(Service):
         self._reactor = reactor
         self._api = Api(node, self._config.max_calls)
         max_payload_size = self._config.check_max_payload_size
-        self._site = GrapeSite(self.resource(), max_payload_size, reactor)
         access = Access(self._config.allow_origin, self._config.allow_host, gethostname())
+        guarded = GrapeResource(self._api, max_payload_size, access).resource()
+        self._site = GrapeSite(guarded, max_payload_size, reactor)
         self._door = DoorFactory(
             self._api,
             self._site,
@@ -63,7 +64,7 @@ class HTTPService(Service):
         self._port: IListeningPort | None = None
 
     def resource(self) -> IResource:
-        """The API as a resource, for a site of one's own."""
+        """The API as a resource, for a site of one's own, which says itself whose requests it serves."""
         return GrapeResource(self._api, self._config.check_max_payload_size).resource()
 
     @property

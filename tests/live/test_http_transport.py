@@ -176,3 +176,18 @@ async def test_raw_bytes_get_an_answer_that_the_standard_allows(vector: RawVecto
 def test_every_exception_names_a_vector() -> None:
     names = {vector.name for vector in SOCKET_VECTORS} | {vector.name for vector in RAW_VECTORS}
     assert DEVIATIONS.keys() | CONFORMING.keys() <= names
+
+
+@pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
+async def test_a_foreign_page_gets_no_further_behind_a_request_for_something_else(grape: Grape) -> None:
+    first = b"POST /other HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2\r\n\r\n{}"
+    second = LOOKUP.replace(b"Host: 127.0.0.1", b"Host: 127.0.0.1\r\nOrigin: http://evil.example\r\nConnection: close")
+    assert grape.api_port is not None
+    endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", grape.api_port)
+    conversation: Conversation = await connectProtocol(endpoint, Conversation(has_body=True))
+    transport: Any = conversation.transport
+    transport.write(first + second)
+    await conversation.closed
+    assert b"ERR_REQ_NOTFOUND" in conversation._received
+    assert b" 403 " in conversation._received
+    assert b"ERR_GRAPE_ORIGIN" in conversation._received
