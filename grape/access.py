@@ -70,12 +70,12 @@ class Access:
     def _is_permitted(self, name: str | None, method: bytes, loopback: bool) -> bool:
         if name is None:
             return False
-        if name in self._hosts or name == "localhost":
+        if name in self._hosts or name in ("localhost", "0.0.0.0", self._own_name):
             return True
         if loopback:
             return is_loopback(name)
         # A page on another machine may call by any name; what a browser reads by GET must be under a name of ours.
-        return method not in (b"GET", b"HEAD") or _is_address(name) or name == self._own_name
+        return method not in (b"GET", b"HEAD") or _is_address(name)
 
 
 @lru_cache(maxsize=1_024)

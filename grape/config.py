@@ -40,7 +40,7 @@ def parse_bootstrap(entry: str) -> Address:
         port = 0
     if not colon or not host or not 0 < port <= MAX_PORT:
         raise ConfigError("dht_bootstrap", f"takes HOST:PORT entries, not {entry.strip()!r}")
-    if ":" in host or "/" in host or any(c.isspace() for c in host):
+    if ":" in host or not _is_host(host):
         raise ConfigError("dht_bootstrap", f"takes IPv4 addresses and host names, not {host!r}")
     return host, port
 
@@ -58,6 +58,16 @@ def _to_bootstrap(entries: Iterable[str | Address] | bool | None) -> tuple[Addre
     except (TypeError, IndexError) as error:
         raise ConfigError("dht_bootstrap", f"takes HOST:PORT entries, not {entries!r}") from error
     return tuple(dict.fromkeys(addresses))
+
+
+def _is_host(host: str) -> bool:
+    """Whether this can be an IPv4 address or a host name."""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    looks_like_address = host.replace(".", "").isdigit()
+    return is_ipv4(host) if looks_like_address else not any(c.isspace() or c in "/,@" for c in host)
 
 
 def _to_list(texts: str | Iterable[str]) -> tuple[str, ...]:
@@ -81,7 +91,7 @@ _RANGES = {
     "max_peers_per_key": (1, 10**6, True),
     "max_peers_per_announcer": (1, 10**6, True),
     "max_store_bytes": (1_000_000, 2**40, True),
-    "max_pending": (16, 65_536, True),
+    "max_pending": (16, 10**6, True),
     "max_calls": (1, 10**6, True),
     "max_connections": (1, 10**6, True),
     "max_connections_per_host": (1, 10**6, True),
@@ -134,8 +144,9 @@ class Config:
     max_peers_per_announcer: int = 128
     #: Bytes of all keys and peers together: 10,000 names of a usual length take 2 MB, long names reach the bound.
     max_store_bytes: int = 64 * 1024 * 1024
-    #: Queries in flight; what is over is not sent. 128 lookups at full width.
-    max_pending: int = 2_048
+    #: Queries in flight: 1,024 calls with twenty writes each, and as many for what a node does by itself. Calls are
+    #: refused with 503 from three quarters of it on.
+    max_pending: int = 40_960
     #: Lookups, announces, puts and gets of this grape's clients under way; over it they get 503 at once.
     max_calls: int = 1_024
     #: HTTP connections; the one that asked nothing for longest is closed first.
@@ -160,7 +171,7 @@ class Config:
             raise ConfigError("profile", f"takes {' or '.join(PROFILES)}, not {self.profile!r}")
         for name in _HOSTS:
             host = getattr(self, name)
-            if host is not None and (not isinstance(host, str) or any(c.isspace() or c in "/," for c in host)):
+            if host is not None and not (isinstance(host, str) and (":" in host or _is_host(host))):
                 raise ConfigError(name, f"takes an address or a host name, not {host!r}")
 
     @property

@@ -128,7 +128,7 @@ class Connection(protocol.Protocol):
     @property
     def is_idle(self) -> bool:
         """Whether no answer is owed."""
-        return not self._queue and self._inner is None
+        return not self._queue and (self._inner is None or not self._inner.requests)
 
     def pauseProducing(self) -> None:
         """The client does not read its answers: read no more of its requests."""
@@ -193,7 +193,7 @@ class Connection(protocol.Protocol):
         self._head_bytes = 0
         self.deadline = self.factory.clock.seconds() + BODY_SECONDS
         request.method = self._parser.get_method()
-        request.keep_alive = self._parser.should_keep_alive()
+        request.keep_alive = self._parser.should_keep_alive() and self._parser.get_http_version() == "1.1"
         if self._deaf:
             return
         if self._field_bytes > MAX_HEAD_BYTES:

@@ -13,8 +13,10 @@ from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succee
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from grape.dht.compact import Address, is_ipv4
+from grape.dht.errors import AnsweredByOurselves
 from grape.dht.nodeid import RandomBytes, position, random_id_sharing
 from grape.dht.routing import K
 from grape.protocol import DHTProtocol
@@ -72,6 +74,8 @@ class Maintenance:
         self._explore_pause = self._explore_after = 1
         self._on_answer: Callable[[object], None] = lambda _: None
         self._own_entries: set[Address] = set()
+        # The address that an entry's name stood for when it was asked last.
+        self._resolved: dict[Address, Address] = {}
         self._unresolved: set[str] = set()
         self._resolving: set[Deferred[str]] = set()
 
@@ -134,7 +138,7 @@ class Maintenance:
         return DeferredList(asked).addCallback(lambda results: any(ok for _, ok in results))
 
     def _is_wanted(self, entry: Address) -> bool:
-        return entry not in self._own_entries and self._protocol.table.at(entry) is None
+        return entry not in self._own_entries and self._protocol.table.at(self._resolved.get(entry, entry)) is None
 
     def _ask_entry(self, entry: Address) -> Deferred[bool]:
         """Ask one entry for the nodes around us. Whether it answered."""
@@ -143,6 +147,7 @@ class Maintenance:
 
         def ask(address: str) -> Deferred[bool]:
             self._unresolved.discard(host)
+            self._resolved[entry] = (address, port)
             asked = self._protocol.query((address, port), b"find_node", {b"target": own_id})
             return asked.addCallbacks(lambda _: True, lambda failure: self._not_joined(entry, failure))
 
@@ -167,9 +172,8 @@ class Maintenance:
         resolving.addBoth(lambda ok: answer.callback(ok is True))
         return answer
 
-    def _not_joined(self, entry: Address, failure: object) -> bool:
-        if "no usable node id" in str(failure):
-            # It answered with our own id: the entry is this grape itself.
+    def _not_joined(self, entry: Address, failure: Failure) -> bool:
+        if failure.check(AnsweredByOurselves):
             self._own_entries.add(entry)
         return False
 

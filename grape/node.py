@@ -26,7 +26,7 @@ from grape.errors import not_running
 from grape.events import Callback, Events
 from grape.maintenance import Maintenance
 from grape.protocol import DHTProtocol
-from grape.reactor import Reactor
+from grape.reactor import Reactor, resolver
 from grape.services import Services
 from grape.storage import Got, Storage
 from grape.store import MemoryItems, MemoryPeers
@@ -137,7 +137,7 @@ class Node(Service):
             config.dht_bootstrap,
             config.dht_node_liveness,
             [self._peers],
-            self._reactor.resolve,
+            resolver(self._reactor),
             self._random_bytes,
             self._dice.random,
         )
@@ -291,7 +291,6 @@ class Node(Service):
         self._say(f"{self.dht_port} node")
         self._events.emit("node", _text(address))
         self._services.replicas.contact_listed()
-        self._services.share()
         self._storage.share()
 
     def warned(self, reason: str, address: Address) -> None:
@@ -345,5 +344,5 @@ def _bindable(host: str, port: int) -> str:
         return host
     try:
         return socket.gethostbyname(host)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise CannotListenError(host, port, error) from error

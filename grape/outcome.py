@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from twisted.logger import Logger
+from typing import NoReturn
 
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from grape.dht.errors import Overloaded
 from grape.dht.krpc import CAS_MISMATCH, SEQUENCE_TOO_LOW
 from grape.errors import GrapeError
 from grape.traversal import WriteOutcome
@@ -26,6 +30,12 @@ def accepted(written: WriteOutcome) -> int:
         if refusal.code in _REFUSALS:
             raise GrapeError(_REFUSALS[refusal.code], refusal.code)
     raise GrapeError("All queries failed")
+
+
+def overloaded(failure: Failure) -> NoReturn:
+    """The answer to a call that was not begun because too many are under way."""
+    failure.trap(Overloaded)
+    raise GrapeError("ERR_GRAPE_OVERLOADED", 503)
 
 
 def log_failure(failure: object) -> None:

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
+from itertools import islice
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 
 from grape.dht import items as bep44
 from grape.dht import krpc
 from grape.dht.compact import Address, decode_peers
+from grape.dht.errors import Overloaded
 from grape.dht.items import Item
 from grape.dht.lookup import ALPHA, Candidate, Found, Lookup
 from grape.dht.nodeid import RandomBytes, position
@@ -32,6 +34,8 @@ SECOND_LOOKUP_SECONDS = 0.6
 WRITE_SECONDS = 0.8
 TOKEN_REUSE_SECONDS = 300.0
 MAX_TABLES = 5_000
+# More than a lookup lists; the Node grape sends all that it has.
+MAX_VALUES_PER_RESPONSE = 256
 
 OnPeers = Callable[[list[Address], Address], object]
 
@@ -58,7 +62,8 @@ class DHTProtocol(KRPCProtocol):
     """A DHT node's socket with its lookups.
 
     Every public call returns a Deferred that can be cancelled. Lookups fire within ``LOOKUP_SECONDS`` with what they
-    have, writes within ``LOOKUP_BEFORE_WRITE_SECONDS + WRITE_SECONDS``; neither fails.
+    have, writes within ``LOOKUP_BEFORE_WRITE_SECONDS + WRITE_SECONDS``; both fail with Overloaded when too many
+    queries are in flight, and with nothing else.
     """
 
     def __init__(
@@ -88,10 +93,12 @@ class DHTProtocol(KRPCProtocol):
 
     def get_peers(self, key: bytes, on_peers: OnPeers = lambda peers, through: None) -> Deferred[PeersFound]:
         """Find the peers announced under ``key``. ``on_peers(peers, through)`` sees each node's answer as it comes."""
+        if self.is_busy:
+            return fail(Overloaded())
         found: Counter[Address] = Counter()
 
         def on_response(candidate: Candidate, values: Arguments) -> bool:
-            peers = list(decode_peers(values.get(b"values")))
+            peers = list(islice(decode_peers(values.get(b"values")), MAX_VALUES_PER_RESPONSE))
             if peers:
                 found.update(set(peers))
                 on_peers(peers, candidate.address)
@@ -105,6 +112,8 @@ class DHTProtocol(KRPCProtocol):
 
         Nodes that answered with an older one are given the newer.
         """
+        if self.is_busy:
+            return fail(Overloaded())
         answers: list[tuple[Item, Candidate]] = []
 
         def on_response(candidate: Candidate, values: Arguments) -> bool:
@@ -129,7 +138,7 @@ class DHTProtocol(KRPCProtocol):
     def announce_peer(self, key: bytes, port: int, age: int = 0) -> Deferred[WriteOutcome]:
         """Announce ``port`` of this host under ``key`` to the closest nodes; port 0: this socket's own, implied.
 
-        ``age``, in seconds, is that of an announce made anew for nodes that have come closer (ours; others ignore it).
+        ``age``, in milliseconds, is that of an announce made anew for nodes that have come closer (others ignore it).
         """
         arguments: Arguments = {b"implied_port": int(port == 0), b"info_hash": key, b"port": port}
         if age:
@@ -147,6 +156,8 @@ class DHTProtocol(KRPCProtocol):
         self, key: bytes, find: bytes, find_arguments: Arguments, write: bytes, arguments: Arguments
     ) -> Deferred[WriteOutcome]:
         """Write to the closest nodes: those of a fresh lookup, or kept ones whose tokens still hold."""
+        if self.is_busy:
+            return fail(Overloaded())
 
         def send(found: Found) -> Deferred[WriteOutcome]:
             holders = [candidate for candidate in found.closest if candidate.token is not None]
@@ -157,9 +168,12 @@ class DHTProtocol(KRPCProtocol):
             return lookup.addCallback(lambda found: send(self._keep(key, found)))
 
         def once_more(outcome: WriteOutcome) -> WriteOutcome | Deferred[WriteOutcome]:
-            # A node that restarted since refuses the token that it gave then.
+            # A node that restarted since refuses the token that it gave then: the next write looks up anew, and so
+            # does this one if nobody took it.
             if any(refusal.code == krpc.PROTOCOL_ERROR for refusal in outcome.refusals):
-                return look_up(SECOND_LOOKUP_SECONDS)
+                self._closest.pop(key, None)
+                if not outcome.accepted:
+                    return look_up(SECOND_LOOKUP_SECONDS)
             return outcome
 
         kept = self._kept(key)

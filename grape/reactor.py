@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable
+from threading import Thread
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -35,6 +37,37 @@ class Reactor(Clock, Protocol):
     ) -> IListeningPort: ...
 
     def resolve(self, name: str) -> Deferred[str]: ...
+
+
+def resolver(reactor: Any) -> Callable[[str], Deferred[str]]:
+    """What resolves a host name to its IPv4 address for a reactor.
+
+    A real reactor's own way uses its pool of threads, and a shutdown waits for all of them, however long a name server
+    is silent. A thread of our own is left behind.
+    """
+    if not hasattr(reactor, "callFromThread"):
+        resolve: Callable[[str], Deferred[str]] = reactor.resolve
+        return resolve
+
+    def resolve_in_thread(name: str) -> Deferred[str]:
+        resolved: Deferred[str] = Deferred(lambda _: None)
+
+        def tell(tell_it: Callable[[Any], None], value: object) -> None:
+            if not resolved.called:
+                tell_it(value)
+
+        def work() -> None:
+            try:
+                address = socket.gethostbyname(name)
+            except (OSError, UnicodeError) as error:
+                reactor.callFromThread(tell, resolved.errback, error)
+            else:
+                reactor.callFromThread(tell, resolved.callback, address)
+
+        Thread(target=work, name=f"resolving {name}", daemon=True).start()
+        return resolved
+
+    return resolve_in_thread
 
 
 def use_monotonic_clock(reactor: Any) -> bool:

@@ -7,22 +7,26 @@ again, a few at a time. They carry their age, so that no peer lives longer by it
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
 from grape.dht.nodeid import position
 from grape.protocol import DHTProtocol
 from grape.reactor import Clock, Timer
 from grape.traversal import WriteOutcome
 
-CHECK_SECONDS = 2.0
+CHECK_SECONDS = 0.5
 LOOKED_AT_PER_CHECK = 512
 ANNOUNCES_PER_CHECK = 16
 MAX_ANNOUNCES = 10_000
 
 Announce = tuple[bytes, int]
+
+log = Logger(namespace="grape")
 
 
 class Replicas:
@@ -40,10 +44,10 @@ class Replicas:
     def __len__(self) -> int:
         return len(self._made)
 
-    def announced(self, key: bytes, port: int) -> None:
-        """Keep an announce that was just made."""
+    def announced(self, key: bytes, port: int, *, shared: bool = True) -> None:
+        """Keep an announce that was just made; one that is not ``shared`` has yet to be taken by any node."""
         announce = (key, port)
-        self._made[announce] = (self._clock.seconds(), self._closest(key))
+        self._made[announce] = (self._clock.seconds(), self._closest(key) if shared else frozenset())
         self._made.move_to_end(announce)
         if len(self._made) > MAX_ANNOUNCES:
             self._made.popitem(last=False)
@@ -51,7 +55,7 @@ class Replicas:
     def contact_listed(self) -> None:
         """A contact came: look whether it is closer to something than those that have it."""
         if self._made and self._timer is None:
-            self._timer = self._clock.callLater(CHECK_SECONDS, self._check)
+            self._timer = self._clock.callLater(CHECK_SECONDS, self._check_safely)
 
     def stop(self) -> None:
         """Renew nothing any more."""
@@ -63,8 +67,14 @@ class Replicas:
     def _closest(self, key: bytes) -> frozenset[bytes]:
         return frozenset(contact.id for contact in self._socket().table.closest(position(key)))
 
-    def _check(self) -> None:
+    def _check_safely(self) -> None:
         self._timer = None
+        try:
+            self._check()
+        except Exception:
+            log.failure("own announces could not be looked through")
+
+    def _check(self) -> None:
         now = self._clock.seconds()
         if not self._to_check:
             self._to_check = list(self._made)
@@ -89,9 +99,13 @@ class Replicas:
 
         def renewed(written: WriteOutcome) -> None:
             # The time stays that of the service's own announce: a service that is gone is not kept alive here.
-            if written.accepted and announce in self._made:
+            if announce not in self._made:
+                return
+            if written.accepted:
                 self._made[announce] = (at, closest)
+            else:
+                self.contact_listed()
 
-        age = int(self._clock.seconds() - at)
+        age = math.ceil((self._clock.seconds() - at) * 1000)
         renewal: Deferred[None] = self._socket().announce_peer(key, port, age).addCallback(renewed)
         renewal.addErrback(lambda _: None)

@@ -70,7 +70,8 @@ class GrapeResource:
             answered = succeed(PAYLOAD_TOO_BIG)
         else:
             # The router decodes "%75", passes over "?x=1" and merges slashes in front; the reference does not.
-            literal = request.uri.endswith(path) and not request.uri.endswith(b"/" + path)
+            uri = request.uri
+            literal = uri.endswith(path) and b"?" not in uri and not uri.endswith(b"/" + path)
             answered = self._api.call(path if literal else b"", body)
         return answered.addCallback(_write_head, request)
 

@@ -19,6 +19,7 @@ from grape.dht.addresses import scope
 from grape.dht.bencoding import BValue
 from grape.dht.compact import Address
 from grape.dht.errors import (
+    AnsweredByOurselves,
     LocalProtocolError,
     QueryFailed,
     QueryTimeout,
@@ -36,7 +37,9 @@ from grape.dht.transactions import MAX_PENDING, Outcome, Pending, Transactions
 from grape.reactor import Clock, Timer
 from grape.traversal import Arguments
 
-MAX_VERIFYING = 64
+MAX_VERIFYING = 512
+# The rest of the queries is for lookups under way, and for what keeps the table alive.
+BUSY_SHARE = 0.75
 UNVERIFIED_BYTES_PER_SECOND = 16_384
 
 log = Logger(namespace="grape")
@@ -98,6 +101,7 @@ class KRPCProtocol(DatagramProtocol):
         self._listener = listener
         self._read_only = read_only
         self._transactions = Transactions(random_bytes, max_pending)
+        self._busy_from = max_pending * BUSY_SHARE
         self._round_trips = RoundTrips()
         self._timer: Timer | None = None
         self._timer_at = 0.0
@@ -115,6 +119,11 @@ class KRPCProtocol(DatagramProtocol):
     def pending(self) -> int:
         """How many queries are in flight."""
         return len(self._transactions)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether so many queries are in flight that no new lookup should begin."""
+        return len(self._transactions) >= self._busy_from
 
     def ping(self, address: Address) -> Deferred[Response]:
         """Ask whether a node lives. Fails with QueryFailed: QueryTimeout after 2 s, RemoteError if refused."""
@@ -214,8 +223,11 @@ class KRPCProtocol(DatagramProtocol):
 
     def _response_received(self, response: Response, pending: Pending, now: float) -> None:
         node_id = response.values.get(b"id")
-        if not isinstance(node_id, bytes) or len(node_id) != ID_BYTES or node_id == self.table.own_id:
-            pending.outcome.failed(pending, QueryFailed("the answer has no usable node id"))
+        if not isinstance(node_id, bytes) or len(node_id) != ID_BYTES:
+            pending.outcome.failed(pending, QueryFailed("the answer has no node id"))
+            return
+        if node_id == self.table.own_id:
+            pending.outcome.failed(pending, AnsweredByOurselves("the answer is our own"))
             return
         self.counters.answered += 1
         round_trip = now - pending.sent_at
@@ -306,11 +318,20 @@ class KRPCProtocol(DatagramProtocol):
         self.counters.slow += len(slow)
         self.counters.timed_out += len(failed)
         for pending in slow:
-            pending.outcome.slow(pending)
+            self._safely(pending.outcome.slow, pending)
         for pending in failed:
             self.table.failed(pending.address, pending.sent_at, now)
-            pending.outcome.failed(pending, QueryTimeout(f"{pending.address[0]}:{pending.address[1]}"))
+            reason = QueryTimeout(f"{pending.address[0]}:{pending.address[1]}")
+            self._safely(pending.outcome.failed, pending, reason)
         self._set_timer()
+
+    def _safely(self, tell: Callable[..., None], *arguments: object) -> None:
+        """Tell an outcome; that one fails must not keep the others from hearing."""
+        try:
+            tell(*arguments)
+        except Exception:
+            self.counters.faults += 1
+            log.failure("the end of a query could not be handled")
 
 
 class _Question:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 from collections.abc import Iterable
@@ -39,6 +40,10 @@ from grape.storage import Got
 from grape.values import Value
 
 BACKLOG = 512
+
+
+class CannotListenTCP(CannotListenError):
+    """The HTTP socket could not be opened (CannotListenError alone: the UDP socket)."""
 
 
 class HTTPService(Service):
@@ -95,9 +100,20 @@ class HTTPService(Service):
 
     def _bind(self) -> None:
         if self._port is None and self._config.api_port is not None:
-            self._port = self._reactor.listenTCP(
-                self._config.api_port, self._door, backlog=BACKLOG, interface=self._config.api_host
-            )
+            try:
+                self._port = self._listen(self._config.api_host)
+            except CannotListenError as error:
+                reason = getattr(error.socketError, "errno", None)
+                if self._config.api_host != "::" or reason not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+                    raise CannotListenTCP(error.interface, error.port, error.socketError) from error
+                # There is no IPv6 on this machine.
+                self._port = self._listen("0.0.0.0")
+
+    def _listen(self, host: str) -> IListeningPort:
+        port: IListeningPort = self._reactor.listenTCP(
+            self._config.api_port, self._door, backlog=BACKLOG, interface=host
+        )
+        return port
 
 
 class Grape(MultiService):
@@ -121,9 +137,9 @@ class Grape(MultiService):
         dht_concurrency: int = ALPHA,
         dht_maxTables: int = MAX_TABLES,
         dht_maxValues: int = MAX_VALUES,
-        dht_peer_maxAge: float = PEER_MAX_AGE_SECONDS * 1000,
+        dht_peer_maxAge: float | None = None,
         cache_maxAge: float | None = None,
-        dht_nodeLiveness: float = NODE_LIVENESS_SECONDS * 1000,
+        dht_nodeLiveness: float | None = None,
         check_maxPayloadSize: int = MAX_PAYLOAD_BYTES,
         timeslot: float | None = None,
         allow_origin: str | Iterable[str] = (),
@@ -143,11 +159,11 @@ class Grape(MultiService):
             dht_concurrency=dht_concurrency,
             dht_max_tables=dht_maxTables,
             dht_max_values=dht_maxValues,
-            dht_peer_max_age=_seconds("dht_peer_maxAge", dht_peer_maxAge) or 0.0,
-            cache_max_age=_seconds("cache_maxAge", cache_maxAge),
-            dht_node_liveness=_seconds("dht_nodeLiveness", dht_nodeLiveness) or 0.0,
+            dht_peer_max_age=_seconds("dht_peer_maxAge", dht_peer_maxAge, PEER_MAX_AGE_SECONDS),
+            cache_max_age=None if cache_maxAge is None else _seconds("cache_maxAge", cache_maxAge),
+            dht_node_liveness=_seconds("dht_nodeLiveness", dht_nodeLiveness, NODE_LIVENESS_SECONDS),
             check_max_payload_size=check_maxPayloadSize,
-            timeslot=_seconds("timeslot", timeslot),
+            timeslot=None if timeslot is None else _seconds("timeslot", timeslot),
             allow_origin=allow_origin,
             allow_host=allow_host,
             profile=profile,
@@ -190,8 +206,8 @@ class Grape(MultiService):
         try:
             for service in self:
                 service.privilegedStartService()
-        except CannotListenError:
-            self.node.stopService()
+        except BaseException:
+            self.node.stopService().addErrback(lambda _: None)
             raise
         super().startService()
 
@@ -243,9 +259,9 @@ class Grape(MultiService):
         return self.node.get(hash, salt, cache=cache)
 
 
-def _seconds(name: str, milliseconds: float | None) -> float | None:
+def _seconds(name: str, milliseconds: float | None, default: float = 0.0) -> float:
     if milliseconds is None:
-        return None
+        return default
     if isinstance(milliseconds, bool) or not isinstance(milliseconds, (int, float)):
         raise ConfigError(name, f"takes milliseconds, not {milliseconds!r}")
     return milliseconds / 1000

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from grape.config import MAX_PORT, Config
 from grape.dht.compact import Address
 from grape.errors import GrapeError
-from grape.outcome import accepted, log_failure
+from grape.outcome import accepted, overloaded
 from grape.protocol import DHTProtocol, PeersFound
 from grape.reactor import Clock
 from grape.replicas import Replicas
@@ -58,8 +58,6 @@ class Services:
         # What lookups found and when, for the time when no other node can be reached.
         self._found: OrderedDict[bytes, tuple[Counter[Address], float]] = OrderedDict()
         self.replicas = Replicas(clock, config.dht_peer_max_age, socket)
-        # What was announced while alone, and when.
-        self._unshared: dict[tuple[bytes, int], float] = {}
 
     def lookup(self, name: str) -> Deferred[list[str]]:
         """See Node.lookup."""
@@ -80,35 +78,25 @@ class Services:
         if self._config.timeslot is not None:
             key = text_to_bytes(self._in_slot(key.decode("utf-8", "replace"), 0))
         protocol = self._socket()
-        port = port or protocol.port
+        own_port = port or protocol.port
+        # Port 0 is the configured UDP port, or, if that was for the system to choose, what the nodes see (as in Node).
+        port = port or self._config.dht_port
         is_kept = self._config.announced_host is not None
         if is_kept:
-            self._keep(key, port)
+            self._keep(key, own_port)
 
         def outcome(written: WriteOutcome) -> int:
             if written.asked == 0 and not self._config.dht_bootstrap:
+                # Alone: kept here, and announced to whomever is met while it lives.
                 if not is_kept:
-                    self._keep(key, port)
-                self._unshared[key, port] = self._clock.seconds()
+                    self._keep(key, own_port)
+                self.replicas.announced(key, port, shared=False)
                 return 1
             taken = accepted(written)
             self.replicas.announced(key, port)
             return taken
 
-        return protocol.announce_peer(key, port).addCallback(outcome)
-
-    def share(self) -> None:
-        """Announce what was announced while alone to the nodes that were met; again if none of them takes it."""
-        announces, self._unshared = self._unshared, {}
-        now, max_age = self._clock.seconds(), self._config.dht_peer_max_age
-        for announce, at in announces.items():
-            if not max_age or now - at < max_age:
-                shared = self._socket().announce_peer(*announce)
-                shared.addCallback(self._shared, announce, at).addErrback(log_failure)
-
-    def _shared(self, written: WriteOutcome, announce: tuple[bytes, int], at: float) -> None:
-        if not written.accepted:
-            self._unshared.setdefault(announce, at)
+        return protocol.announce_peer(key, port).addCallbacks(outcome, overloaded)
 
     def _look_up(self, name: str) -> Deferred[Counter[Address]]:
         key = text_to_bytes(name)
@@ -117,7 +105,7 @@ class Services:
         def start() -> Deferred[Counter[Address]]:
             self._observer.peers_seen(self._own(key), name, None)
             seen = protocol.get_peers(key, lambda peers, through: self._observer.peers_seen(peers, name, through))
-            return seen.addCallback(self._merge, key, name)
+            return seen.addCallbacks(self._merge, overloaded, (key, name))
 
         return self._lookups.run(key, start)
 

@@ -1,4 +1,4 @@
-"""The listening side of the HTTP API: twisted.web with a payload limit that acts where the bytes arrive.
+"""A twisted.web site with a payload limit that acts where the bytes arrive: behind the door, or for a port of its own.
 
 twisted.web bounds a request's head but not its body: without this a body of any size is buffered, on disk at last,
 before a resource sees it.

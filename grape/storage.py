@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 
 import attrs
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, DeferredList, succeed
 
 from grape.config import Config
 from grape.dht import items as bep44
@@ -13,13 +14,14 @@ from grape.dht.errors import RemoteProtocolError
 from grape.dht.items import Item
 from grape.dht.nodeid import ID_BYTES
 from grape.errors import GrapeError
-from grape.outcome import accepted, log_failure
+from grape.outcome import accepted, log_failure, overloaded
 from grape.protocol import DHTProtocol, ItemFound
 from grape.store import MemoryItems
 from grape.traversal import WriteOutcome
 from grape.values import Value, to_bencode
 
 MAX_STRING_BYTES = 999
+SHARED_AT_ONCE = 16
 TOO_BIG = "v must be less than 1000 bytes in put()"
 
 
@@ -44,8 +46,9 @@ class Storage:
         self._node_id = node_id
         self._socket = socket
         self._items = items
-        # What was put while alone.
-        self._unshared: dict[bytes, Item] = {}
+        # What was put while alone; no more than is kept at all.
+        self._unshared: OrderedDict[bytes, Item] = OrderedDict()
+        self._sharing = False
 
     def put(
         self,
@@ -74,7 +77,7 @@ class Storage:
                 accepted(written)
             return item.target.hex()
 
-        return protocol.put(item, cas).addCallback(outcome)
+        return protocol.put(item, cas).addCallbacks(outcome, overloaded)
 
     def get(self, hash: str, salt: bytes, cache: bool | None) -> Deferred[Got | None]:
         """See Node.get."""
@@ -95,18 +98,29 @@ class Storage:
                 self._items.put(item)
             return Got(item, result.node_id, result.token, local=False)
 
-        return self._socket().get(target, own.salt if own is not None and is_mutable else salt).addCallback(found)
+        salt = own.salt if own is not None and is_mutable else salt
+        return self._socket().get(target, salt).addCallbacks(found, overloaded)
 
     def share(self) -> None:
-        """Put what was put while alone on the nodes that were met; again if none of them takes it."""
-        items, self._unshared = self._unshared, {}
-        for item in items.values():
-            self._socket().put(item).addCallback(self._shared, item).addErrback(log_failure)
+        """Put what was put while alone on the nodes that were met, a few items at a time."""
+        batch = [item for _, item in zip(range(SHARED_AT_ONCE), self._unshared.values(), strict=False)]
+        if self._sharing or not batch:
+            return
+        self._sharing = True
+        puts = [self._socket().put(item).addCallback(self._shared, item).addErrback(log_failure) for item in batch]
+        DeferredList(puts).addCallback(self._go_on)
 
-    def _shared(self, written: WriteOutcome, item: Item) -> None:
-        # A refusal is final: others hold a newer item.
-        if not written.accepted and not written.refusals:
-            self._unshared.setdefault(item.target, item)
+    def _shared(self, written: WriteOutcome, item: Item) -> bool:
+        # A refusal is an answer: a newer item is there.
+        taken = bool(written.accepted or written.refusals)
+        if taken and self._unshared.get(item.target) is item:
+            del self._unshared[item.target]
+        return taken
+
+    def _go_on(self, results: list[tuple[bool, bool | None]]) -> None:
+        self._sharing = False
+        if any(taken for _, taken in results):
+            self.share()
 
     def _keep(self, item: Item, cas: int | None) -> None:
         own = self._items.get(item.target)
@@ -117,6 +131,8 @@ class Storage:
                 raise GrapeError(str(error), error.code) from error
         self._items.put(item)
         self._unshared[item.target] = item
+        if len(self._unshared) > self._config.dht_max_values:
+            self._unshared.popitem(last=False)
 
 
 def _target(hash: str) -> bytes:

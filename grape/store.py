@@ -157,7 +157,7 @@ class MemoryPeers:
             return []
         if len(entry.peers) <= count:
             return sample(list(entry.peers), len(entry.peers))
-        announcers = sample(list(entry.announcers), len(entry.announcers))
+        announcers = sample(list(entry.announcers), min(len(entry.announcers), count))
         shares = [sample(list(entry.announcers[by]), min(len(entry.announcers[by]), count)) for by in announcers]
         chosen: list[Address] = []
         while len(chosen) < count:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from twisted.application.service import MultiService
@@ -17,7 +19,7 @@ from twisted.python.usage import UsageError
 from grape import __version__
 from grape.config import API_PORT, DHT_PORT, Config, ConfigError
 from grape.reactor import use_monotonic_clock
-from grape.service import Grape
+from grape.service import CannotListenTCP, Grape
 
 EXIT_CANNOT_LISTEN = 69
 
@@ -25,7 +27,8 @@ log = Logger(namespace="grape")
 
 
 def _whole(text: str) -> int:
-    return int(text, 0)
+    # As in Node, "0x52d1" is hexadecimal and "020001" is not octal.
+    return int(text, 16) if text.lower().startswith("0x") else int(text)
 
 
 def _milliseconds(text: str) -> float:
@@ -129,7 +132,7 @@ def _plain(words: Sequence[str]) -> list[str]:
         word = left.pop(0)
         name, equals, value = word.lstrip("-").partition("=")
         flag = _SPELLINGS.get(name, name)
-        if not word.startswith("-") or (not word.startswith("--") and word != "-b"):
+        if not word.startswith("-") or (not word.startswith("--") and name != "b"):
             plain.append(word)
             continue
         if flag in _MAY_BE_BARE and not equals:
@@ -147,8 +150,9 @@ def _plain(words: Sequence[str]) -> list[str]:
 class Daemon(MultiService):
     """A grape as a process of its own: says where it listens, and ends the process if it cannot."""
 
-    def __init__(self, config: Config, reactor: Any) -> None:
+    def __init__(self, config: Config, reactor: Any, twistd: Mapping[str, Any] | None = None) -> None:
         super().__init__()
+        self._twistd = twistd if twistd is not None else {}
         self.grape = Grape.from_config(config, reactor)
         self.grape.setServiceParent(self)
 
@@ -177,15 +181,28 @@ class Daemon(MultiService):
         try:
             start()
         except CannotListenError as error:
+            if "nodaemon" in self._twistd and not self._twistd["nodaemon"]:
+                # The process is a child of the one on the terminal, to which Twisted brings errors, but no exits.
+                raise
             reason = getattr(error.socketError, "strerror", None) or error.socketError
             host = "all addresses" if error.interface in ("", "::") else error.interface
-            kind = "TCP" if self.grape.node.is_listening else "UDP"
+            kind = "TCP" if isinstance(error, CannotListenTCP) else "UDP"
             line = f"grape: cannot listen on {kind} port {error.port} of {host}: {reason}\n"
             # twistd has put its log in the place of stderr: the line belongs in both.
             for stream in dict.fromkeys((sys.stderr, sys.__stderr__)):
                 if stream is not None:
                     stream.write(line)
+            self._remove_pid_file()
             raise SystemExit(EXIT_CANNOT_LISTEN) from error
+
+    def _remove_pid_file(self) -> None:
+        """twistd writes one before it starts us, and removes it only after it ran."""
+        name = self._twistd.get("pidfile")
+        try:
+            if name and Path(name).read_text().strip() == str(os.getpid()):
+                Path(name).unlink()
+        except OSError:
+            pass
 
 
 def makeService(options: Options) -> Daemon:
@@ -193,4 +210,4 @@ def makeService(options: Options) -> Daemon:
     from twisted.internet import reactor
 
     use_monotonic_clock(reactor)
-    return Daemon(options.config, reactor)
+    return Daemon(options.config, reactor, options.parent)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from ipaddress import IPv4Address
 
 from grape.dht.errors import LocalProtocolError
 from grape.dht.nodeid import ID_BYTES
@@ -37,8 +38,8 @@ def decode_peer(compact: bytes) -> Address:
 def is_ipv4(host: str) -> bool:
     """Whether ``host`` is a dotted IPv4 address."""
     try:
-        encode_peer((host, 0))
-    except LocalProtocolError:
+        IPv4Address(host)
+    except ValueError:
         return False
     return True
 

@@ -37,6 +37,14 @@ class QueryFailed(Exception):
     """A query got no useful answer."""
 
 
+class AnsweredByOurselves(QueryFailed):
+    """The answer carries our own id: the address that was asked is this node's."""
+
+
+class Overloaded(QueryFailed):
+    """So many queries are in flight that no new lookup is begun."""
+
+
 class QueryTimeout(QueryFailed):
     """The peer did not answer in time."""
 

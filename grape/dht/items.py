@@ -119,11 +119,14 @@ def is_signed(item: Item) -> bool:
 def check_update(stored: Item, new: Item, cas: int | None) -> None:
     """Whether ``new`` may take the place of ``stored`` (BEP 44). Raises RemoteProtocolError 301 or 302 if not.
 
-    ``cas`` is checked first, as the reference does. The same ``seq`` is good only with the same value: a refresh.
+    The same ``seq`` with the same value is a refresh, whatever ``cas`` says: a put whose answer was lost is put again.
+    Else ``cas`` is checked first, as the reference does.
     """
+    if new.seq == stored.seq and new.raw == stored.raw:
+        return
     if cas is not None and cas != stored.seq:
         raise RemoteProtocolError(CAS_MISMATCH, "CAS mismatch, re-read and try again")
-    if new.seq < stored.seq or (new.seq == stored.seq and new.raw != stored.raw):
+    if new.seq <= stored.seq:
         raise RemoteProtocolError(SEQUENCE_TOO_LOW, "sequence number less than current")
 
 

@@ -34,7 +34,7 @@ MAX_ERROR_BYTES = 512
 class Query:
     """A question: ``method`` and ``arguments`` as sent. ``transaction_id`` is ``None`` when the peer sent no ``t``.
 
-    ``canonical`` is false for a datagram that only the lenient reader could read.
+    ``canonical`` is false for a datagram that only the lenient reader could read; ``size`` is its bytes.
     """
 
     method: bytes
@@ -42,6 +42,7 @@ class Query:
     transaction_id: BValue | None
     read_only: bool = False
     canonical: bool = True
+    size: int = attrs.field(default=1_024, eq=False)
 
 
 @attrs.define(frozen=True, slots=True)
@@ -82,7 +83,7 @@ def decode(datagram: bytes) -> Query | Response | Error:
             raise RemoteProtocolError(PROTOCOL_ERROR, "missing required `q` field", transaction_id)
         if not isinstance(arguments, dict):
             raise RemoteProtocolError(PROTOCOL_ERROR, "missing required `a` field", transaction_id)
-        return Query(method, arguments, transaction_id, message.get(b"ro") == 1, canonical)
+        return Query(method, arguments, transaction_id, message.get(b"ro") == 1, canonical, len(datagram))
     if kind == b"r":
         values = message.get(b"r")
         if isinstance(values, dict):

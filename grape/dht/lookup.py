@@ -95,9 +95,10 @@ class Lookup:
         candidates = self._candidates
         distance = position(node_id) ^ self._position
         if len(candidates) >= MAX_CANDIDATES:
-            if distance >= candidates[-1].distance or candidates[-1].state is not State.UNASKED:
+            farthest = max((i for i, c in enumerate(candidates) if c.state is State.UNASKED), default=None)
+            if farthest is None or distance >= candidates[farthest].distance:
                 return
-            candidates.pop()
+            del candidates[farthest]
         self._seen.add(address)
         insort(candidates, Candidate(node_id, address, distance, round_trip, doubtful=doubtful))
 

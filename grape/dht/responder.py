@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from grape.dht import bencoding, krpc
 from grape.dht import items as bep44
-from grape.dht import krpc
 from grape.dht.bencoding import BValue
-from grape.dht.compact import Address, encode_peer
+from grape.dht.compact import NODE_BYTES, Address, encode_peer
 from grape.dht.errors import RemoteProtocolError
 from grape.dht.items import Item
 from grape.dht.krpc import INVALID_SIGNATURE, METHOD_UNKNOWN, PROTOCOL_ERROR, Query
-from grape.dht.nodeid import ID_BYTES, position
+from grape.dht.nodeid import position
 from grape.dht.routing import K, RoutingTable
 from grape.dht.tokens import Tokens
 
@@ -21,13 +21,16 @@ MAX_REPLY_BYTES = 1_024
 MAX_ITEM_REPLY_BYTES = 1_400
 MAX_VALUES = 100
 VALUE_BYTES = 8
-VALUES_OVERHEAD_BYTES = len(b"6:valuesle")
-NODES_OVERHEAD_BYTES = len(b"5:nodes520:")
-NODE_BYTES = 26
+# All of a reply but its values, its nodes and the bytes of its transaction id.
+FRAME_BYTES = 116
+# What the members of a mutable item take beside their contents.
+ITEM_FRAME_BYTES = 60
+# No reply is more than this many times as large as its query: its sender's address may be forged.
+MAX_AMPLIFICATION = 15
 # The reference takes any length; the longest that a Grenache client can name is bounded by its HTTP payload.
 MAX_KEY_BYTES = 8_192
-# Seconds; what claims to be older than a day has no age.
-MAX_AGE = 86_400
+# What claims to be older than a day has no age.
+MAX_AGE_MILLISECONDS = 86_400_000
 
 Sample = Callable[[Sequence[Address], int], list[Address]]
 
@@ -94,7 +97,7 @@ class Responder:
             error.transaction_id = query.transaction_id
             raise
         values[b"id"] = self._table.own_id
-        limit = MAX_ITEM_REPLY_BYTES if b"v" in values else MAX_REPLY_BYTES
+        limit = min(MAX_ITEM_REPLY_BYTES if b"v" in values else MAX_REPLY_BYTES, MAX_AMPLIFICATION * query.size)
         datagram = krpc.encode_response(query.transaction_id, values, encode_peer(address))
         return datagram if len(datagram) <= limit else None
 
@@ -103,21 +106,17 @@ class Responder:
 
     def _find_node(self, query: Query, address: Address, now: float) -> dict[bytes, BValue]:
         target = _key(query, b"target")
-        return {b"nodes": self._nodes(target)}
+        return {b"nodes": self._nodes(target, _budget(query))}
 
     def _get_peers(self, query: Query, address: Address, now: float) -> dict[bytes, BValue]:
         key = _key(query, b"info_hash")
+        budget = _budget(query)
+        limit = min(MAX_VALUES, budget // VALUE_BYTES)
         values: dict[bytes, BValue] = {b"token": self._tokens.issue(address[0], now)}
-        peers = self._peers.sample(key, MAX_VALUES, now, self._sample)
-        if not peers:
-            values[b"nodes"] = self._nodes(key)
-            return values
-        room = self._room(query, values, address) - VALUES_OVERHEAD_BYTES
-        if len(peers) * VALUE_BYTES > room:
-            peers = self._peers.sample(key, max(room // VALUE_BYTES, 0), now, self._sample)
-        compact: list[BValue] = [encode_peer(peer) for peer in peers]
-        values[b"values"] = compact
-        self._add_nodes(values, key, room - len(peers) * VALUE_BYTES)
+        peers: list[BValue] = [encode_peer(peer) for peer in self._peers.sample(key, limit, now, self._sample)]
+        if peers:
+            values[b"values"] = peers
+        values[b"nodes"] = self._nodes(key, budget - len(peers) * VALUE_BYTES)
         return values
 
     def _announce_peer(self, query: Query, address: Address, now: float) -> dict[bytes, BValue]:
@@ -128,7 +127,9 @@ class Responder:
             raise RemoteProtocolError(PROTOCOL_ERROR, "`announce_peer` missing required `a.port` field")
         peer = (address[0], port)
         age = query.arguments.get(b"age", 0)
-        self._peers.announce(key, peer, now, address, float(age) if isinstance(age, int) and 0 < age < MAX_AGE else 0.0)
+        self._peers.announce(
+            key, peer, now, address, age / 1000 if isinstance(age, int) and 0 < age < MAX_AGE_MILLISECONDS else 0.0
+        )
         self._on_announce(key, peer)
         return {}
 
@@ -137,7 +138,7 @@ class Responder:
         values: dict[bytes, BValue] = {b"token": self._tokens.issue(address[0], now)}
         item = self._items.get(target)
         if item is None:
-            values[b"nodes"] = self._nodes(target)
+            values[b"nodes"] = self._nodes(target, _budget(query))
             return values
         known_seq = query.arguments.get(b"seq")
         if item.key is not None:
@@ -147,13 +148,15 @@ class Responder:
             if item.key is not None:
                 values[b"k"] = item.key
                 values[b"sig"] = item.signature
-        self._add_nodes(values, target, self._room(query, values, address))
+        item_bytes = len(item.raw) + len(item.signature) + len(item.key or b"") + ITEM_FRAME_BYTES
+        nodes = self._nodes(target, _budget(query) - item_bytes)
+        if nodes:
+            values[b"nodes"] = nodes
         return values
 
     def _put(self, query: Query, address: Address, now: float) -> dict[bytes, BValue]:
         arguments = query.arguments
-        node_id = arguments.get(b"id")
-        if not isinstance(node_id, bytes) or len(node_id) != ID_BYTES:
+        if not isinstance(arguments.get(b"id"), bytes):
             raise RemoteProtocolError(PROTOCOL_ERROR, "`put` missing required `a.id` field")
         if b"v" not in arguments:
             raise RemoteProtocolError(PROTOCOL_ERROR, "`put` missing required `a.v` field")
@@ -183,18 +186,22 @@ class Responder:
         if not self._tokens.accepts(token, address[0], now):
             raise RemoteProtocolError(PROTOCOL_ERROR, f"cannot `{method}` with bad token")
 
-    def _nodes(self, key: bytes, count: int = K) -> bytes:
+    def _nodes(self, key: bytes, room: int) -> bytes:
+        """The compact form of the contacts closest to ``key``, as many as fit into ``room`` bytes, 20 at most."""
+        count = min(room // NODE_BYTES, K)
+        if count <= 0:
+            return b""
         return b"".join([contact.compact for contact in self._table.closest(position(key), count, sound=True)])
 
-    def _add_nodes(self, values: dict[bytes, BValue], key: bytes, room: int) -> None:
-        count = min((room - NODES_OVERHEAD_BYTES) // NODE_BYTES, K)
-        if count > 0:
-            values[b"nodes"] = self._nodes(key, count)
 
-    def _room(self, query: Query, values: dict[bytes, BValue], address: Address) -> int:
-        """How many bytes are left for more in a reply that holds ``values``."""
-        bare = {**values, b"id": self._table.own_id}
-        return MAX_REPLY_BYTES - len(krpc.encode_response(query.transaction_id, bare, encode_peer(address)))
+def _budget(query: Query) -> int:
+    """How many bytes of values and nodes a reply to ``query`` may hold: no more than it is worth to a forger."""
+    transaction_id = query.transaction_id
+    if isinstance(transaction_id, bytes):
+        long = len(transaction_id)
+    else:
+        long = 0 if transaction_id is None else len(bencoding.encode(transaction_id))
+    return max(min(MAX_REPLY_BYTES, MAX_AMPLIFICATION * query.size) - FRAME_BYTES - long, 0)
 
 
 def _key(query: Query, field: bytes) -> bytes:

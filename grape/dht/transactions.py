@@ -17,7 +17,8 @@ from grape.dht.nodeid import RandomBytes
 
 TRANSACTION_ID_BYTES = 2
 QUERY_TIMEOUT_SECONDS = 2.0
-MAX_PENDING = 2_048
+# 1,024 calls with twenty writes each, and as many again for what a node does by itself.
+MAX_PENDING = 40_960
 
 
 class Outcome(Protocol):

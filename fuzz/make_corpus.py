@@ -1,0 +1,39 @@
+"""Write fuzz/corpus/: one file for each datagram that Node grapes were seen to send (tests/vectors/wire-vectors.json).
+
+Run as ``python fuzz/make_corpus.py``; fuzz/datagrams.py does it by itself where there is no corpus yet.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from hashlib import sha1
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+CORPUS = HERE / "corpus"
+VECTORS = HERE.parent / "tests" / "vectors" / "wire-vectors.json"
+
+# Messages of BEP 5 and BEP 44 that the recorded sessions may lack, and forms that only the lenient reader takes.
+MORE = (
+    b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:v4:UT\x01\x02e1:y1:qe",
+    b"d1:eli201e23:A Generic Error Ocurrede1:t2:aa1:y1:ee",
+    b"d1:y1:q1:t2:aa1:q4:ping1:ad2:id20:abcdefghij0123456789ee",
+    b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:y1:qe trailing",
+    b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping2:roi+1e1:t2:aa1:y1:qe",
+    b"d1:rd2:id20:abcdefghij01234567895:nodes26:abcdefghij0123456789\x0a\x00\x00\x02\x4e\x21e1:t2:aa1:y1:re",
+)
+
+
+def make_corpus(folder: Path = CORPUS) -> int:
+    """Write the files, named by their SHA-1; gives how many there are."""
+    scenes = json.loads(VECTORS.read_text())
+    datagrams = {bytes.fromhex(packet["hex"]) for scene in scenes for packet in scene["packets"]} | set(MORE)
+    folder.mkdir(exist_ok=True)
+    for datagram in datagrams:
+        (folder / sha1(datagram).hexdigest()).write_bytes(datagram)
+    return len(datagrams)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{make_corpus()} datagrams in {CORPUS}\n")

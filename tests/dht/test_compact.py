@@ -1,0 +1,81 @@
+"""Compact addresses and nodes."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grape.dht.bencoding import BValue
+from grape.dht.compact import (
+    Address,
+    decode_nodes,
+    decode_peer,
+    decode_peers,
+    encode_nodes,
+    encode_peer,
+    is_ipv4,
+)
+from grape.dht.errors import LocalProtocolError
+from tests import strategies
+
+HERE = ("127.0.0.1", 20_001)
+COMPACT = b"\x7f\x00\x00\x01\x4e\x21"
+
+
+def test_a_peer_is_four_bytes_of_address_and_two_of_port_big_endian() -> None:
+    assert encode_peer(HERE) == COMPACT
+    assert decode_peer(COMPACT) == HERE
+
+
+@given(strategies.addresses())
+def test_a_peer_survives_the_way(address: Address) -> None:
+    assert decode_peer(encode_peer(address)) == address
+    assert list(decode_peers([encode_peer(address)])) == [address]
+
+
+@given(st.lists(st.tuples(strategies.node_ids(), strategies.addresses()), max_size=20), st.binary(max_size=25))
+def test_nodes_survive_the_way_and_a_broken_tail_is_passed_over(
+    nodes: list[tuple[bytes, Address]], tail: bytes
+) -> None:
+    assert list(decode_nodes(encode_nodes(nodes) + tail)) == nodes
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        ("", 1),
+        ("localhost", 1),
+        ("1.2.3", 1),
+        ("1.2.3.4.5", 1),
+        ("1.2.3.256", 1),
+        ("1.2.3.-4", 1),
+        ("::1", 1),
+        ("1.2.3.4", 65_536),
+        ("1.2.3.4", -1),
+    ],
+)
+def test_what_is_no_ipv4_address_cannot_be_said(address: Address) -> None:
+    with pytest.raises(LocalProtocolError):
+        encode_peer(address)
+
+
+def test_what_is_an_ipv4_address() -> None:
+    assert is_ipv4("0.0.0.0")
+    assert not is_ipv4("example.org")
+    assert not is_ipv4("1.2.3.4:5")
+
+
+def test_peers_without_a_port_or_of_a_wrong_size_are_passed_over() -> None:
+    values: list[BValue] = [bytes(6), COMPACT[:5], COMPACT + b"x", 7, [COMPACT], COMPACT, b""]
+    assert list(decode_peers(values)) == [HERE]
+
+
+def test_nodes_without_a_port_are_passed_over() -> None:
+    assert list(decode_nodes(bytes(26) + b"n" * 20 + COMPACT)) == [(b"n" * 20, HERE)]
+
+
+@given(strategies.bvalues() | st.none())
+def test_anything_but_a_list_of_peers_or_a_string_of_nodes_is_passed_over(value: BValue | None) -> None:
+    assert all(0 < port < 65_536 for _, port in decode_peers(value))
+    assert all(len(node_id) == 20 and 0 < port < 65_536 for node_id, (_, port) in decode_nodes(value))

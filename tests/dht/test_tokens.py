@@ -1,0 +1,74 @@
+"""Write tokens: for whom and for how long they are good."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from grape.dht.tokens import CACHED_ADDRESSES, TOKEN_BYTES, TOKEN_ROTATION_SECONDS, Tokens
+
+HOST = "10.0.0.1"
+START = 1_000.0
+
+
+@pytest.fixture
+def tokens() -> Tokens:
+    return Tokens(random.Random(1).randbytes, START)
+
+
+def test_a_token_is_eight_bytes_and_stays_the_same_for_a_while(tokens: Tokens) -> None:
+    token = tokens.issue(HOST, START)
+    assert len(token) == TOKEN_BYTES == 8
+    assert tokens.issue(HOST, START + TOKEN_ROTATION_SECONDS - 1) == token
+
+
+def test_a_token_is_good_for_its_address_alone(tokens: Tokens) -> None:
+    token = tokens.issue(HOST, START)
+    assert tokens.accepts(token, HOST, START)
+    assert not tokens.accepts(token, "10.0.0.2", START)
+    assert tokens.issue("10.0.0.2", START) != token
+
+
+@pytest.mark.parametrize("wrong", [b"", b"x", b"x" * 8, b"x" * 20, b"\0" * 8])
+def test_a_wrong_token_of_any_length_is_refused(tokens: Tokens, wrong: bytes) -> None:
+    assert not tokens.accepts(wrong, HOST, START)
+    token = tokens.issue(HOST, START)
+    assert not tokens.accepts(token[:-1], HOST, START)
+    assert not tokens.accepts(token + b"\0", HOST, START)
+
+
+@pytest.mark.parametrize(("issued_after", "good_for"), [(0.0, 600.0), (1.0, 599.0), (299.0, 301.0)])
+def test_a_token_lives_five_to_ten_minutes(tokens: Tokens, issued_after: float, good_for: float) -> None:
+    token = tokens.issue(HOST, START + issued_after)
+    end = START + issued_after + good_for
+    assert tokens.accepts(token, HOST, START + 300)
+    assert tokens.accepts(token, HOST, end - 0.1)
+    assert not tokens.accepts(token, HOST, end)
+
+
+def test_after_a_rotation_another_token_is_issued_and_both_are_good(tokens: Tokens) -> None:
+    old = tokens.issue(HOST, START)
+    new = tokens.issue(HOST, START + 300)
+    assert old != new
+    assert tokens.accepts(old, HOST, START + 300)
+    assert tokens.accepts(new, HOST, START + 300)
+
+
+@pytest.mark.parametrize("pause", [600.0, 900.0, 100_000.0])
+def test_nothing_is_good_any_more_after_a_long_pause(tokens: Tokens, pause: float) -> None:
+    token = tokens.issue(HOST, START)
+    assert not tokens.accepts(token, HOST, START + pause)
+
+
+def test_rotations_keep_their_beat_after_a_late_one(tokens: Tokens) -> None:
+    token = tokens.issue(HOST, START + 450)
+    assert tokens.issue(HOST, START + 599) == token
+    assert tokens.issue(HOST, START + 600) != token
+
+
+def test_a_token_is_good_though_many_addresses_asked_since(tokens: Tokens) -> None:
+    token = tokens.issue(HOST, START)
+    for number in range(2 * CACHED_ADDRESSES):
+        tokens.issue(f"10.1.{number >> 8}.{number & 255}", START)
+    assert tokens.accepts(token, HOST, START)

@@ -1,0 +1,115 @@
+"""Queries in flight and their two deadlines."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from grape.dht.errors import LocalProtocolError, QueryFailed
+from grape.dht.krpc import Response
+from grape.dht.transactions import QUERY_TIMEOUT_SECONDS, TRANSACTION_ID_BYTES, Pending, Transactions
+
+HERE = ("10.0.0.1", 20_001)
+THERE = ("10.0.0.2", 20_001)
+
+
+class Nobody:
+    """An outcome that nobody waits for."""
+
+    def answered(self, pending: Pending, response: Response) -> None:
+        """Nothing to do."""
+
+    def slow(self, pending: Pending) -> None:
+        """Nothing to do."""
+
+    def failed(self, pending: Pending, reason: QueryFailed) -> None:
+        """Nothing to do."""
+
+
+@pytest.fixture
+def transactions() -> Transactions:
+    return Transactions(random.Random(1).randbytes)
+
+
+def test_an_answer_is_matched_once_and_only_with_its_id_and_address(transactions: Transactions) -> None:
+    pending = transactions.open(HERE, Nobody(), 0.0, 0.1)
+    assert len(pending.transaction_id) == TRANSACTION_ID_BYTES
+    assert transactions.close(pending.transaction_id, THERE) is None
+    assert transactions.close(pending.transaction_id, (HERE[0], HERE[1] + 1)) is None
+    assert transactions.close(b"??", HERE) is None
+    assert transactions.close(pending.transaction_id, HERE) is pending
+    assert transactions.close(pending.transaction_id, HERE) is None
+    assert len(transactions) == 0
+
+
+@pytest.mark.parametrize("transaction_id", [None, 5, [], {}, [b"aa"], ""])
+def test_what_is_no_transaction_id_matches_nothing(transactions: Transactions, transaction_id: object) -> None:
+    transactions.open(HERE, Nobody(), 0.0, 0.1)
+    assert transactions.close(transaction_id, HERE) is None
+    assert len(transactions) == 1
+
+
+def test_a_query_is_slow_after_its_soft_time_and_failed_after_two_seconds(transactions: Transactions) -> None:
+    pending = transactions.open(HERE, Nobody(), 10.0, 0.25)
+    assert transactions.next_deadline() == 10.25
+    assert transactions.due(10.2) == ([], [])
+    assert transactions.due(10.25) == ([pending], [])
+    assert transactions.next_deadline() == 10.0 + QUERY_TIMEOUT_SECONDS
+    assert transactions.due(11.9) == ([], [])
+    assert transactions.due(12.0) == ([], [pending])
+    assert transactions.next_deadline() is None
+    assert transactions.close(pending.transaction_id, HERE) is None
+
+
+def test_a_slow_query_may_still_be_answered(transactions: Transactions) -> None:
+    pending = transactions.open(HERE, Nobody(), 0.0, 0.1)
+    transactions.due(0.1)
+    assert transactions.close(pending.transaction_id, HERE) is pending
+    assert transactions.next_deadline() is None
+    assert transactions.due(10.0) == ([], [])
+
+
+def test_after_a_long_pause_a_query_fails_without_having_been_slow(transactions: Transactions) -> None:
+    pending = transactions.open(HERE, Nobody(), 0.0, 0.1)
+    assert transactions.due(60.0) == ([], [pending])
+
+
+def test_the_deadlines_of_answered_queries_are_passed_over(transactions: Transactions) -> None:
+    first = transactions.open(HERE, Nobody(), 0.0, 0.1)
+    second = transactions.open(THERE, Nobody(), 0.0, 0.2)
+    transactions.close(first.transaction_id, HERE)
+    assert transactions.next_deadline() == 0.2
+    assert transactions.due(0.3) == ([second], [])
+
+
+def test_deadlines_come_in_order_of_time(transactions: Transactions) -> None:
+    late = transactions.open(HERE, Nobody(), 0.0, 0.9)
+    early = transactions.open(HERE, Nobody(), 0.0, 0.1)
+    assert transactions.due(1.0) == ([early, late], [])
+
+
+def test_too_many_queries_in_flight_are_refused() -> None:
+    transactions = Transactions(random.Random(1).randbytes, max_pending=2)
+    first = transactions.open(HERE, Nobody(), 0.0, 0.1)
+    transactions.open(HERE, Nobody(), 0.0, 0.1)
+    with pytest.raises(LocalProtocolError):
+        transactions.open(THERE, Nobody(), 0.0, 0.1)
+    transactions.close(first.transaction_id, HERE)
+    transactions.open(THERE, Nobody(), 0.0, 0.1)
+
+
+def test_an_id_in_use_at_an_address_is_drawn_again_there_alone() -> None:
+    drawn = iter([b"aa", b"aa", b"bb", b"aa"])
+    transactions = Transactions(lambda size: next(drawn))
+    ids = [transactions.open(address, Nobody(), 0.0, 0.1).transaction_id for address in (HERE, HERE, THERE)]
+    assert ids == [b"aa", b"bb", b"aa"]
+
+
+def test_all_in_flight_can_be_abandoned(transactions: Transactions) -> None:
+    opened = [transactions.open(HERE, Nobody(), 0.0, 0.1) for _ in range(3)]
+    assert transactions.abandon() == opened
+    assert all(pending.done for pending in opened)
+    assert len(transactions) == 0
+    assert transactions.next_deadline() is None
+    assert transactions.due(9.0) == ([], [])
