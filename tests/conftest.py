@@ -7,11 +7,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from twisted.internet import reactor as global_reactor
 from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText, globalLogPublisher
 from zope.interface import implementer
 
 reactor: Any = global_reactor
+
+# The machine may be busy: what is slow is for the benchmarks to say.
+settings.register_profile("grape", deadline=None, print_blob=True)
+settings.load_profile("grape")
 
 
 @pytest.fixture(autouse=True)

@@ -77,7 +77,7 @@ class Lookup:
         self._alpha = alpha
         self._candidates: list[Candidate] = []
         self._seen: set[Address] = set()
-        self._networks: set[str] | None = set() if one_per_network else None
+        self._networks: dict[str, Candidate] | None = {} if one_per_network else None
         self._in_flight = 0
         self._asked = self._answered = self._failed = 0
         self._stopped = False
@@ -86,21 +86,30 @@ class Lookup:
         """Take a node into account, once for each address. Ours, and what lies too far, is passed over."""
         if address in self._seen or node_id == self._own_id:
             return
-        if self._networks is not None:
-            # In public nobody may surround a key from one /24 network.
-            network = address[0].rpartition(".")[0]
-            if network in self._networks:
-                return
-            self._networks.add(network)
+        candidate = Candidate(node_id, address, position(node_id) ^ self._position, round_trip, doubtful=doubtful)
+        if self._make_room(candidate):
+            self._seen.add(address)
+            insort(self._candidates, candidate)
+
+    def _make_room(self, candidate: Candidate) -> bool:
+        """Whether a candidate may be listed: a nearer one takes the place of one that was not asked yet."""
         candidates = self._candidates
-        distance = position(node_id) ^ self._position
-        if len(candidates) >= MAX_CANDIDATES:
-            farthest = max((i for i, c in enumerate(candidates) if c.state is State.UNASKED), default=None)
-            if farthest is None or distance >= candidates[farthest].distance:
-                return
-            del candidates[farthest]
-        self._seen.add(address)
-        insort(candidates, Candidate(node_id, address, distance, round_trip, doubtful=doubtful))
+        rival: Candidate | None = None
+        network = candidate.address[0].rpartition(".")[0]
+        if self._networks is not None and network in self._networks:
+            # In public nobody may surround a key from one /24 network.
+            rival = self._networks[network]
+        elif len(candidates) >= MAX_CANDIDATES:
+            rival = next((c for c in reversed(candidates) if c.state is State.UNASKED), None)
+            if rival is None:
+                return False
+        if rival is not None:
+            if rival.state is not State.UNASKED or candidate.distance >= rival.distance:
+                return False
+            candidates.remove(rival)
+        if self._networks is not None:
+            self._networks[network] = candidate
+        return True
 
     def ask(self) -> list[Candidate]:
         """The candidates to query now; each counts as pending from here on."""
