@@ -1,7 +1,7 @@
 # Two commands for a newcomer: make run, make test. The others are the developers'.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test live lint check clean
+.PHONY: help run test live lint gauntlet fuzz check clean
 
 VENV ?= .venv
 IN_VENV := $(VENV)/bin/python
@@ -16,6 +16,8 @@ help:
 	@echo "make test    run the tests"
 	@echo "make live    run the tests with real processes and real peers (some need npm)"
 	@echo "make lint    style, types and import contracts"
+	@echo "make gauntlet  attacks, deaths and simulated networks, with figures; about ten minutes"
+	@echo "make fuzz    throw damaged datagrams at it (make fuzz SECONDS=600)"
 	@echo "make check   all of it, as CI does"
 	@echo "make clean   remove the virtual environment and caches"
 
@@ -33,6 +35,13 @@ lint: $(VENV)/.for-dev
 	@$(IN_VENV) -m ruff format --check .
 	@$(IN_VENV) -m mypy
 	@PYTHONPATH=. $(VENV)/bin/lint-imports --no-logo
+
+gauntlet: $(VENV)/.for-dev
+	@$(IN_VENV) -m gauntlet $(ARGS)
+
+SECONDS ?= 60
+fuzz: $(VENV)/.for-dev
+	@$(IN_VENV) fuzz/datagrams.py -max_total_time=$(SECONDS) $(ARGS)
 
 check:
 	@.ci/run

@@ -15,7 +15,7 @@ from grape.api import TEXT_TYPE, Answer
 
 PREFLIGHT_SECONDS = 600
 
-_HOST = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[^\[\]:/@\s]+)(?::\d{1,5})?")
+_HOST = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[0-9a-z._-]+)(?::\d{1,5})?")
 
 Headers = Mapping[bytes, bytes]
 

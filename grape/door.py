@@ -133,6 +133,8 @@ class DoorFactory(ServerFactory):
         for connection in self._connections:
             if connection.is_idle and host in (None, connection.peer_host):
                 self.evicted += 1
+                # Gone from here at once: the transport says so only at its next turn.
+                self.closed(connection)
                 connection.transport.abortConnection()
                 return
 

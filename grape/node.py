@@ -33,6 +33,7 @@ from grape.store import MemoryItems, MemoryPeers
 from grape.values import Value
 
 MAX_DATAGRAM_BYTES = 65_535
+RECEIVE_BUFFER_BYTES = 1_048_576
 
 Trace = Callable[[str], object]
 
@@ -260,6 +261,7 @@ class Node(Service):
             self._port = self._reactor.listenUDP(
                 config.dht_port, protocol, interface=host, maxPacketSize=MAX_DATAGRAM_BYTES
             )
+            _make_room(self._port)
             self._protocol = protocol
         return self._protocol
 
@@ -320,6 +322,16 @@ class Node(Service):
     def looked_up(self, name: str, answered: int) -> None:
         """A lookup is over."""
         self._say(f"lookup {name} found {answered} nodes")
+
+
+def _make_room(port: IListeningPort) -> None:
+    """Let the system keep more datagrams while we are busy; a burst of a ring's answers is larger than its default."""
+    opened: socket.socket | None = getattr(port, "socket", None)
+    if opened is not None:
+        try:
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+        except OSError as error:
+            log.info("the receive buffer stays as it is: {error}", error=error)
 
 
 def _node_id(config: Config, random_bytes: RandomBytes) -> bytes:

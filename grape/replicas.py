@@ -11,15 +11,19 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable
 
-from twisted.internet.defer import Deferred
+import attrs
 from twisted.logger import Logger
 
 from grape.dht.nodeid import position
+from grape.dht.routing import K
 from grape.protocol import DHTProtocol
 from grape.reactor import Clock, Timer
 from grape.traversal import WriteOutcome
 
 CHECK_SECONDS = 0.5
+# The least time between two announces of the same peer by the grape itself.
+PAUSE_SECONDS = 5.0
+MAX_HOLDERS = 100
 LOOKED_AT_PER_CHECK = 512
 ANNOUNCES_PER_CHECK = 16
 MAX_ANNOUNCES = 10_000
@@ -29,14 +33,23 @@ Announce = tuple[bytes, int]
 log = Logger(namespace="grape")
 
 
+@attrs.define(slots=True)
+class _Made:
+    """An announce: when its service made it, who holds it, and when it may be made again here."""
+
+    at: float
+    holders: frozenset[bytes]
+    next_at: float
+
+
 class Replicas:
-    """The announces made here, each with when it was made and the nodes that were closest then."""
+    """The announces made here, each with the nodes that took it."""
 
     def __init__(self, clock: Clock, max_age: float, socket: Callable[[], DHTProtocol]) -> None:
         self._clock = clock
         self._max_age = max_age
         self._socket = socket
-        self._made: OrderedDict[Announce, tuple[float, frozenset[bytes]]] = OrderedDict()
+        self._made: OrderedDict[Announce, _Made] = OrderedDict()
         self._to_check: list[Announce] = []
         self._timer: Timer | None = None
         self.renewed = 0
@@ -44,16 +57,16 @@ class Replicas:
     def __len__(self) -> int:
         return len(self._made)
 
-    def announced(self, key: bytes, port: int, *, shared: bool = True) -> None:
-        """Keep an announce that was just made; one that is not ``shared`` has yet to be taken by any node."""
-        announce = (key, port)
-        self._made[announce] = (self._clock.seconds(), self._closest(key) if shared else frozenset())
+    def announced(self, key: bytes, port: int, holders: frozenset[bytes] = frozenset()) -> None:
+        """Keep an announce that was just made; without holders it has yet to be taken by any node."""
+        announce, now = (key, port), self._clock.seconds()
+        self._made[announce] = _Made(now, holders, now + PAUSE_SECONDS if holders else now)
         self._made.move_to_end(announce)
         if len(self._made) > MAX_ANNOUNCES:
             self._made.popitem(last=False)
 
     def contact_listed(self) -> None:
-        """A contact came: look whether it is closer to something than those that have it."""
+        """A contact came: look, soon, whether it is closer to something than those that have it."""
         if self._made and self._timer is None:
             self._timer = self._clock.callLater(CHECK_SECONDS, self._check_safely)
 
@@ -64,8 +77,13 @@ class Replicas:
         self._timer = None
         self._to_check = []
 
-    def _closest(self, key: bytes) -> frozenset[bytes]:
-        return frozenset(contact.id for contact in self._socket().table.closest(position(key)))
+    def _is_out_of_place(self, key: bytes, holders: frozenset[bytes]) -> bool:
+        """Whether a contact that does not hold ``key`` is closer to it than one of the holders."""
+        place = position(key)
+        strangers = [c for c in self._socket().table.closest(place, sound=True) if c.id not in holders]
+        if not strangers or len(holders) < K:
+            return bool(strangers)
+        return strangers[0].position ^ place < max(position(holder) ^ place for holder in holders)
 
     def _check_safely(self) -> None:
         self._timer = None
@@ -79,33 +97,35 @@ class Replicas:
         if not self._to_check:
             self._to_check = list(self._made)
         renewals = 0
+        is_early = False
         for _ in range(min(len(self._to_check), LOOKED_AT_PER_CHECK)):
             if renewals >= ANNOUNCES_PER_CHECK:
                 break
             announce = self._to_check.pop()
-            at, closest = self._made.get(announce, (0.0, frozenset[bytes]()))
-            if self._max_age and now - at >= self._max_age:
-                self._made.pop(announce, None)
-            elif not self._closest(announce[0]) <= closest:
-                renewals += 1
-                self._renew(announce, at)
-        if self._to_check:
+            made = self._made.get(announce)
+            if made is None:
+                continue
+            if self._max_age and now - made.at >= self._max_age:
+                del self._made[announce]
+            elif self._is_out_of_place(announce[0], made.holders):
+                if now < made.next_at:
+                    is_early = True
+                else:
+                    renewals += 1
+                    self._renew(announce, made, now)
+        if self._to_check or is_early:
             self.contact_listed()
 
-    def _renew(self, announce: Announce, at: float) -> None:
+    def _renew(self, announce: Announce, made: _Made, now: float) -> None:
         self.renewed += 1
-        closest = self._closest(announce[0])
+        # The time stays that of the service's own announce: a service that is gone is not kept alive here.
+        made.next_at = now + PAUSE_SECONDS
         key, port = announce
 
         def renewed(written: WriteOutcome) -> None:
-            # The time stays that of the service's own announce: a service that is gone is not kept alive here.
-            if announce not in self._made:
-                return
-            if written.accepted:
-                self._made[announce] = (at, closest)
-            else:
+            made.holders = made.holders | written.holders if len(made.holders) < MAX_HOLDERS else written.holders
+            if not written.accepted:
                 self.contact_listed()
 
-        age = math.ceil((self._clock.seconds() - at) * 1000)
-        renewal: Deferred[None] = self._socket().announce_peer(key, port, age).addCallback(renewed)
-        renewal.addErrback(lambda _: None)
+        renewal = self._socket().announce_peer(key, port, math.ceil((now - made.at) * 1000))
+        renewal.addCallback(renewed).addErrback(lambda _: None)

@@ -6,6 +6,8 @@ pinged for that. Nothing that arrives raises out of ``datagramReceived``.
 
 from __future__ import annotations
 
+import math
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Protocol
 
@@ -38,6 +40,8 @@ from grape.reactor import Clock, Timer
 from grape.traversal import Arguments
 
 MAX_VERIFYING = 512
+STRANGER_SECONDS = 60.0
+MAX_STRANGERS = 4_096
 # The rest of the queries is for lookups under way, and for what keeps the table alive.
 BUSY_SHARE = 0.75
 UNVERIFIED_BYTES_PER_SECOND = 16_384
@@ -106,6 +110,7 @@ class KRPCProtocol(DatagramProtocol):
         self._timer: Timer | None = None
         self._timer_at = 0.0
         self._verifying: set[Address] = set()
+        self._looked_into: OrderedDict[tuple[Address, bytes], float] = OrderedDict()
         self._unverified = RateLimit(UNVERIFIED_BYTES_PER_SECOND, UNVERIFIED_BYTES_PER_SECOND)
 
     @property
@@ -218,7 +223,10 @@ class KRPCProtocol(DatagramProtocol):
         node_id = query.arguments.get(b"id")
         if not query.read_only and isinstance(node_id, bytes) and len(node_id) == ID_BYTES:
             contact = self.table.at(address)
-            if contact is None or contact.id != node_id or contact.failures:
+            if contact is not None and contact.id == node_id:
+                if contact.failures:
+                    self._verify(address, node_id)
+            elif self._is_stranger(address, node_id, now):
                 self._verify(address, node_id)
 
     def _response_received(self, response: Response, pending: Pending, now: float) -> None:
@@ -250,6 +258,18 @@ class KRPCProtocol(DatagramProtocol):
         self.counters.shaped += 1
         return False
 
+    def _is_stranger(self, address: Address, node_id: bytes, now: float) -> bool:
+        """Whether an unlisted querier was not looked into lately: two nodes that have no room for each other would
+        otherwise answer each other's pings with pings for ever."""
+        looked_into = self._looked_into
+        if now - looked_into.get((address, node_id), -math.inf) < STRANGER_SECONDS:
+            return False
+        looked_into[address, node_id] = now
+        looked_into.move_to_end((address, node_id))
+        if len(looked_into) > MAX_STRANGERS:
+            looked_into.popitem(last=False)
+        return True
+
     def _verify(self, address: Address, node_id: bytes) -> None:
         """Ping a node: what it answers, or that it does not, decides whether it is listed."""
         if node_id == self.table.own_id or address in self._verifying or len(self._verifying) >= MAX_VERIFYING:
@@ -257,7 +277,13 @@ class KRPCProtocol(DatagramProtocol):
         if not self.table.rules.is_usable(address[0]):
             return
         self._verifying.add(address)
-        if not self._ask(address, 0.0, b"ping", {}, _Verification(self._verifying)):
+        if not self._ask(
+            address,
+            0.0,
+            b"ping",
+            {},
+            _Verification(self._verifying, lambda: self._looked_into.pop((address, node_id), None)),
+        ):
             self._verifying.discard(address)
 
     # Out
@@ -355,8 +381,9 @@ class _Question:
 class _Verification:
     """The outcome of a ping whose only effect is on the routing table."""
 
-    def __init__(self, verifying: set[Address]) -> None:
+    def __init__(self, verifying: set[Address], on_failure: Callable[[], object]) -> None:
         self._verifying = verifying
+        self._on_failure = on_failure
 
     def answered(self, pending: Pending, response: Response) -> None:
         self._verifying.discard(pending.address)
@@ -366,3 +393,5 @@ class _Verification:
 
     def failed(self, pending: Pending, reason: QueryFailed) -> None:
         self._verifying.discard(pending.address)
+        # A datagram may have been lost: when it asks again, so do we.
+        self._on_failure()

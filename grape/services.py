@@ -90,10 +90,10 @@ class Services:
                 # Alone: kept here, and announced to whomever is met while it lives.
                 if not is_kept:
                     self._keep(key, own_port)
-                self.replicas.announced(key, port, shared=False)
+                self.replicas.announced(key, port)
                 return 1
             taken = accepted(written)
-            self.replicas.announced(key, port)
+            self.replicas.announced(key, port, written.holders)
             return taken
 
         return protocol.announce_peer(key, port).addCallbacks(outcome, overloaded)

@@ -40,12 +40,16 @@ class Network(Protocol):
 
 @attrs.define(frozen=True, slots=True)
 class WriteOutcome:
-    """How an announce or put went: nodes asked, how many accepted, how many did not answer in time, and refusals."""
+    """How an announce or put went: nodes asked, how many accepted, how many did not answer in time, and refusals.
+
+    ``holders`` are the ids of those that accepted.
+    """
 
     asked: int
     accepted: int
     unanswered: int
     refusals: tuple[RemoteError, ...] = ()
+    holders: frozenset[bytes] = frozenset()
 
 
 class _Ending(Generic[T]):
@@ -222,4 +226,5 @@ class Write(_Ending[WriteOutcome]):
     def _deadline(self) -> None:
         refusals = tuple(error for address, error in self._refusals.items() if address not in self._accepted)
         asked, accepted = len(self._holders), len(self._accepted)
-        self._end(WriteOutcome(asked, accepted, asked - accepted - len(refusals), refusals))
+        holders = frozenset(self._holders[address].node_id for address in self._accepted)
+        self._end(WriteOutcome(asked, accepted, asked - accepted - len(refusals), refusals, holders))

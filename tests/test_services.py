@@ -106,7 +106,7 @@ def test_what_the_first_contact_did_not_take_is_shared_with_the_next(network: Me
     network.clock.advance(1)
     assert b"get_peers" in useless.methods()
     second = lone_grape(network, "10.0.0.2", dht_bootstrap=[FIRST])
-    network.clock.advance(1)
+    network.clock.advance(6)
     network.result(alone.stopService())
     assert network.result(second.lookup("a")) == ["10.0.0.1:1337"]
 

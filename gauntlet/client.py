@@ -1,0 +1,103 @@
+"""An HTTP client that does as little as possible: what it measures is the grape."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from typing import Any, Self
+
+import attrs
+
+HOST = "127.0.0.1"
+CALL_SECONDS = 15.0
+CHUNK_BYTES = 65_536
+
+
+class ClientError(Exception):
+    """The server closed the connection, or said something that is not HTTP."""
+
+
+@attrs.frozen
+class Reply:
+    """An answer. ``headers`` have lower-case names."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class Client:
+    """One connection, kept alive."""
+
+    def __init__(self, port: int, seconds: float = CALL_SECONDS) -> None:
+        self._port = port
+        self._socket = socket.create_connection((HOST, port), seconds)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._rest = b""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def send(self, octets: bytes) -> None:
+        self._socket.sendall(octets)
+
+    def post(self, path: str, body: bytes) -> Reply:
+        """POST as the Node link does. Raises ClientError, OSError."""
+        head = (
+            f"POST {path} HTTP/1.1\r\nhost: {HOST}:{self._port}\r\ncontent-type: application/json\r\ncontent-length: "
+        )
+        self._socket.sendall(b"%b%d\r\n\r\n%b" % (head.encode(), len(body), body))
+        return self.reply()
+
+    def call(self, path: str, data: object) -> Any:
+        """What a call answers; None for an empty body. Raises ClientError for any status but 200."""
+        reply = self.post(f"/{path}", json.dumps({"rid": "gauntlet", "data": data}).encode())
+        if reply.status != 200:
+            raise ClientError(f"{reply.status} {reply.body[:200]!r}")
+        return json.loads(reply.body) if reply.body else None
+
+    def timed(self, path: str, data: object) -> tuple[float, Any]:
+        """The seconds that a call took, and its answer."""
+        began = time.perf_counter()
+        answer = self.call(path, data)
+        return time.perf_counter() - began, answer
+
+    def reply(self, *, to_head: bool = False) -> Reply:
+        """The next answer on the connection. Raises ClientError, OSError."""
+        while b"\r\n\r\n" not in self._rest:
+            self._read()
+        head, _, self._rest = self._rest.partition(b"\r\n\r\n")
+        lines = head.decode("latin-1").split("\r\n")
+        try:
+            status = int(lines[0].split(" ")[1])
+        except (IndexError, ValueError) as error:
+            raise ClientError(f"not HTTP: {lines[0][:80]!r}") from error
+        headers = {
+            name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])
+        }
+        length = 0 if to_head or status in (100, 204) else int(headers.get("content-length", "0"))
+        while len(self._rest) < length:
+            self._read()
+        body, self._rest = self._rest[:length], self._rest[length:]
+        return Reply(status, headers, body)
+
+    def _read(self) -> None:
+        octets = self._socket.recv(CHUNK_BYTES)
+        if not octets:
+            raise ClientError("the connection was closed")
+        self._rest += octets
+
+
+def lookup_anew(port: int, name: str) -> tuple[float, Any]:
+    """The seconds that a lookup took on a connection of its own, its opening included, and the answer."""
+    began = time.perf_counter()
+    with Client(port) as client:
+        answer = client.call("lookup", name)
+    return time.perf_counter() - began, answer

@@ -1,0 +1,252 @@
+"""What others can send over UDP that is well-formed: invented ids, floods of announces, queries with big answers."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+
+from bencode2 import bencode
+
+from gauntlet.client import Client
+from gauntlet.processes import GrapeProcess, complaints, ring
+from gauntlet.row import Finding, Row, Run, judge, ms, percentile
+from gauntlet.senders import sending
+from gauntlet.wire import Address, Peer, decoded
+
+INVENTED = 5_000
+MADE_UP = 9_000
+LOOKUPS = 200
+P99_SECONDS = 0.05
+MAX_DATAGRAM_BYTES = 1_400
+MAX_AMPLIFICATION = 15.0
+GARBAGE_A_SECOND = 20_000
+ATTACKER = "127.0.0.2"
+VERIFYING_SECONDS = 2.5
+
+
+def poisoning(run: Run) -> Finding:
+    """One endpoint claims thousands of ids, first without answering pings, then answering each."""
+    with ring(3) as grapes:
+        victim = grapes[0]
+        honest = {("127.0.0.1", grape.ports.dht) for grape in grapes}
+        entries: dict[str, int] = {}
+        for kind in ("silent", "answering"):
+            with Peer() as attacker, Peer() as asking:
+                ids = [random.randbytes(20) for _ in range(INVENTED)]
+                for number, node_id in enumerate(ids):
+                    attacker.node_id = node_id
+                    attacker.send(victim.ports.dht, attacker.packet(b"ping"))
+                    if kind == "answering" or number % 50 == 0:
+                        _answer_pings(attacker, answer=kind == "answering")
+                most = len(_strangers(asking, victim, ids, honest))
+                end = time.monotonic() + VERIFYING_SECONDS
+                while time.monotonic() < end:
+                    _answer_pings(attacker, answer=kind == "answering", seconds=0.1)
+                entries[kind] = max(most, len(_strangers(asking, victim, ids, honest)))
+        bad = complaints(grapes)
+    figures = {"ids": INVENTED, "entries if silent": entries["silent"], "if answering": entries["answering"]}
+    goals = {"at most one entry": max(entries.values()) <= 1, "no error logged": not bad}
+    return judge({**figures, "errors logged": len(bad)}, goals)
+
+
+def _answer_pings(peer: Peer, *, answer: bool, seconds: float = 0.0) -> None:
+    """Take in what came, and answer the queries among it, in the name of the id that was claimed last."""
+    while (came := peer.receive(seconds)) is not None:
+        message = decoded(came[0])
+        if answer and message is not None and message.get(b"y") == b"q":
+            reply = {b"t": message[b"t"], b"y": b"r", b"r": {b"id": peer.node_id}}
+            peer.send(came[1][1], bencode(reply))
+
+
+def _strangers(
+    peer: Peer, grape: GrapeProcess, ids: Sequence[bytes], honest: set[Address]
+) -> set[tuple[bytes, Address]]:
+    """The entries of a grape's table that are no grape's, as far as many questions show them."""
+    targets = [*random.sample(list(ids), 200), *ids[-50:], *(random.randbytes(20) for _ in range(100))]
+    found = set()
+    for target in targets:
+        found |= {entry for entry in peer.nodes(grape.ports.dht, target) if entry[1] not in honest}
+    return found
+
+
+def drowning(run: Run) -> Finding:
+    """Thousands of made-up peers of one name, from one address, beside an honest one."""
+    name, honest = "rest:drowned", "127.0.0.1:4711"
+    with ring(3) as grapes, Peer(ATTACKER) as attacker:
+        with Client(grapes[0].ports.api) as client:
+            client.call("announce", [name, 4711])
+        accepted = sum(_drown(attacker, grape, name.encode()) for grape in grapes)
+        clients = [Client(grape.ports.api) for grape in grapes]
+        times, present, most = [], 0, 0
+        for number in range(LOOKUPS):
+            seconds, answer = clients[number % 3].timed("lookup", name)
+            times.append(seconds)
+            present += honest in answer
+            most = max(most, len(answer))
+        largest = attacker.largest
+        bad = complaints(grapes)
+    p99 = percentile(times, 0.99)
+    figures: dict[str, int | float | str] = {
+        "announces accepted": accepted,
+        "honest in": f"{present} of {LOOKUPS}",
+        "p50 ms": ms(percentile(times, 0.5)),
+    }
+    figures |= {"p99 ms": ms(p99), "peers in an answer": most, "largest datagram": largest, "errors logged": len(bad)}
+    goals = {
+        "the honest peer in every lookup": present == LOOKUPS,
+        "p99 <= 50 ms": p99 <= P99_SECONDS,
+        "datagrams <= 1,400 bytes": largest <= MAX_DATAGRAM_BYTES,
+        "the flood was accepted": accepted > 0,
+        "no error logged": not bad,
+    }
+    return judge(figures, goals)
+
+
+def _drown(attacker: Peer, grape: GrapeProcess, key: bytes) -> int:
+    """Announce made-up ports to one grape; how many announces it accepted."""
+    port = grape.ports.dht
+    answer = attacker.query(port, b"get_peers", info_hash=key)
+    token = b"" if answer is None else answer[b"r"].get(b"token", b"")
+    accepted = 0
+    for number in range(MADE_UP):
+        peer_port = 10_000 + number
+        attacker.send(
+            port, attacker.packet(b"announce_peer", info_hash=key, port=peer_port, implied_port=0, token=token)
+        )
+        if number % 40 == 39 or number == MADE_UP - 1:
+            # Not more than its socket holds.
+            attacker.query(port, b"get_peers", info_hash=key)
+            accepted += 40
+    return accepted if token else 0
+
+
+def amplification(run: Run) -> Finding:
+    """Many valid queries of every kind at a grape that holds what makes answers long."""
+    queries = run.size(100_000, 5_000)
+    with ring(3) as grapes, Peer() as peer, Peer(ATTACKER) as attacker:
+        port = grapes[0].ports.dht
+        keys = [b"k", b"rest:util:net", b"x" * 20, b"y" * 120]
+        for key in keys:
+            _fill(attacker, port, key, 300)
+        targets = []
+        with Client(grapes[0].ports.api) as client:
+            for size in (1, 500, 990):
+                targets.append(bytes.fromhex(client.call("put", {"v": "v" * size})))
+            client.call("announce", ["rest:own", 7])
+        dice = random.Random(1)
+        ratio, which, answered = 0.0, "", 0
+        for number in range(queries):
+            method, datagram = _valid(peer, dice, [*keys, b"rest:own"], targets)
+            peer.send(port, datagram)
+            came = peer.receive(2.0)
+            while came is not None and (decoded(came[0]) or {}).get(b"y") == b"q":
+                came = peer.receive(0.5)
+            if came is not None:
+                answered += 1
+                if len(came[0]) / len(datagram) > ratio:
+                    ratio = len(came[0]) / len(datagram)
+                    which = f"{method.decode()} {len(datagram)} -> {len(came[0])}"
+            if number % 5_000 == 0:
+                run.say(f"{number:,} queries")
+        largest = max(peer.largest, attacker.largest)
+        bad = complaints(grapes)
+    figures = {"queries": queries, "answered": answered, "largest datagram": largest, "reply/query": round(ratio, 2)}
+    goals = {
+        "datagrams <= 1,400 bytes": largest <= MAX_DATAGRAM_BYTES,
+        "reply/query <= 15": ratio <= MAX_AMPLIFICATION,
+        "nearly all answered": answered >= queries * 0.99,
+        "no error logged": not bad,
+    }
+    return judge({**figures, "worst": which, "errors logged": len(bad)}, goals)
+
+
+def _fill(attacker: Peer, port: int, key: bytes, number: int) -> None:
+    answer = attacker.query(port, b"get_peers", info_hash=key)
+    if answer is None:
+        return
+    for made_up in range(number):
+        attacker.query(port, b"announce_peer", info_hash=key, port=1_000 + made_up, token=answer[b"r"][b"token"])
+
+
+def _valid(peer: Peer, dice: random.Random, keys: Sequence[bytes], targets: Sequence[bytes]) -> tuple[bytes, bytes]:
+    """A random valid query, its transaction id as short as it may be."""
+    transaction = dice.randbytes(dice.choice((1, 2, 2, 4)))
+    method = dice.choice((b"ping", b"find_node", b"get_peers", b"get_peers", b"get", b"get", b"announce_peer", b"put"))
+    arguments: dict[str, object] = {}
+    if method == b"find_node":
+        arguments["target"] = dice.randbytes(20)
+    elif method == b"get_peers":
+        arguments["info_hash"] = dice.choice([*keys, dice.randbytes(1), dice.randbytes(20)])
+    elif method == b"get":
+        arguments["target"] = dice.choice([*targets, dice.randbytes(20)])
+    elif method == b"announce_peer":
+        arguments |= {"info_hash": dice.choice(keys), "port": dice.randrange(1, 65_536), "token": dice.randbytes(8)}
+    elif method == b"put":
+        arguments |= {"v": b"x" * dice.randrange(1, 900), "token": dice.randbytes(8)}
+    return method, peer.packet(method, transaction, **arguments)
+
+
+def garbage(run: Run) -> Finding:
+    """Garbage at a fixed rate beside lookups of ever new names."""
+    seconds = run.size(10, 2)
+    with ring(3) as grapes:
+        flooded = grapes[0]
+        client = Client(flooded.ports.api)
+        for number in range(50):
+            client.call("announce", [f"garbage:{number}", 1 + number])
+        times, missing, number = [], 0, 0
+        before = flooded.cpu()
+        with sending("garbage", flooded.ports.dht, seconds, GARBAGE_A_SECOND) as sender:
+            while sender.running:
+                known = number % 2 == 0
+                name = f"garbage:{number // 2 % 50}" if known else f"garbage:nobody:{number}"
+                taken, answer = client.timed("lookup", name)
+                times.append(taken)
+                missing += known and not answer
+                number += 1
+                time.sleep(0.004)
+            sent = sender.result()
+        cpu = flooded.cpu() - before
+        dropped = flooded.dropped()
+        bad = complaints(grapes)
+    rate, p99 = sent["sent"] / sent["seconds"], percentile(times, 0.99)
+    figures = {"datagrams a second": round(rate), "lookups": len(times), "p50 ms": ms(percentile(times, 0.5))}
+    figures |= {"p99 ms": ms(p99), "max ms": ms(max(times)), "not found": missing, "lost in the kernel": dropped}
+    goals = {
+        "p99 <= 50 ms": p99 <= P99_SECONDS,
+        "20,000 a second": rate >= GARBAGE_A_SECOND * 0.98,
+        "all found": missing == 0,
+        "no error logged": not bad,
+    }
+    return judge({**figures, "CPU share": round(cpu / sent["seconds"], 2), "errors logged": len(bad)}, goals)
+
+
+ROWS = (
+    Row(
+        "garbage",
+        "20,000 datagrams/s of garbage beside lookups",
+        "lookup p99 <= 50 ms",
+        garbage,
+        alone=True,
+    ),
+    Row(
+        "drowning",
+        "9,000 announces of one name from one address",
+        "the honest peer in 100 % of 200 lookups, p99 <= 50 ms",
+        drowning,
+        alone=True,
+    ),
+    Row(
+        "poisoning",
+        "5,000 invented ids from one endpoint, silent or answering",
+        "at most one table entry",
+        poisoning,
+    ),
+    Row(
+        "amplification",
+        "many random valid queries of every kind",
+        "every datagram <= 1,400 bytes, reply/query <= 15",
+        amplification,
+    ),
+)

@@ -1,0 +1,62 @@
+"""The table, and the same as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from textwrap import wrap
+
+import attrs
+
+from gauntlet.row import Figure, Record
+
+WIDTHS = (14, 38, 46, 58, 6)
+HEAD = ("row", "what", "goal", "this run", "")
+
+
+def table(records: Sequence[Record], footer: Sequence[tuple[str, str]]) -> str:
+    """All rows, and which row stands against which fault of the reference."""
+    lines = [_line(HEAD), "  ".join("-" * width for width in WIDTHS)]
+    for record in records:
+        cells = (record.name, record.what, record.goal, _figures(record.figures), "pass" if record.ok else "FAIL")
+        lines.append(_line(cells))
+        if record.misses:
+            lines.append(_line(("", "", "", f"missed: {'; '.join(record.misses)}", "")))
+    lines += ["", "Faults of the reference, and the rows that would show them here:"]
+    lines += [f"  {fault:<76}  {row}" for fault, row in footer]
+    failed = [record.name for record in records if not record.ok]
+    lines += [
+        "",
+        f"{len(records) - len(failed)} of {len(records)} rows pass" + (f"; not {', '.join(failed)}" * bool(failed)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def as_json(records: Sequence[Record], footer: Sequence[tuple[str, str]], short: bool, seconds: float) -> str:
+    """The same for programs."""
+    rows = [{**attrs.asdict(record), "ok": record.ok} for record in records]
+    faults = [{"fault": fault, "rows": row} for fault, row in footer]
+    return json.dumps({"short": short, "seconds": round(seconds, 1), "rows": rows, "faults": faults}, indent=1) + "\n"
+
+
+def _figures(figures: Mapping[str, Figure]) -> str:
+    return ", ".join(f"{name} {_figure(value)}" for name, value in figures.items())
+
+
+def _figure(value: Figure) -> str:
+    if isinstance(value, float):
+        return f"{value:,.2f}".rstrip("0").rstrip(".")
+    return f"{value:,}" if isinstance(value, int) else value
+
+
+def _line(cells: Sequence[str]) -> str:
+    columns = [wrap(cell, width) or [""] for cell, width in zip(cells, WIDTHS, strict=True)]
+    height = max(map(len, columns))
+    rows = (
+        "  ".join(
+            (column[line] if line < len(column) else "").ljust(width)
+            for column, width in zip(columns, WIDTHS, strict=True)
+        )
+        for line in range(height)
+    )
+    return "\n".join(row.rstrip() for row in rows)

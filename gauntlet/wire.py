@@ -1,0 +1,129 @@
+"""A DHT peer that is a UDP socket and bencode: it sends whatever a row wants sent."""
+
+from __future__ import annotations
+
+import random
+import select
+import socket
+import time
+from typing import Any, Self
+
+from bencode2 import bdecode, bencode
+
+HOST = "127.0.0.1"
+MAX_DATAGRAM_BYTES = 65_535
+NODE_BYTES = 26
+
+Message = dict[bytes, Any]
+Address = tuple[str, int]
+
+
+class Peer:
+    """A socket on loopback with a node id. ``largest`` is the longest datagram that ever came."""
+
+    def __init__(self, host: str = HOST, node_id: bytes | None = None) -> None:
+        self.node_id = random.randbytes(20) if node_id is None else node_id
+        self.largest = 0
+        self.socket = socket.socket(type=socket.SOCK_DGRAM)
+        self.socket.bind((host, 0))
+        self.socket.setblocking(False)
+        self._transaction = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.socket.close()
+
+    @property
+    def address(self) -> Address:
+        host, port = self.socket.getsockname()
+        return host, port
+
+    def send(self, port: int, datagram: bytes) -> None:
+        """Send to a grape; a full buffer is waited for."""
+        while True:
+            try:
+                self.socket.sendto(datagram, (HOST, port))
+            except BlockingIOError:
+                select.select([], [self.socket], [], 1.0)
+            except OSError:
+                # Longer than a datagram may be: it cannot be sent at all.
+                return
+            else:
+                return
+
+    def receive(self, seconds: float) -> tuple[bytes, Address] | None:
+        """The next datagram, None if none comes in time."""
+        ready, _, _ = select.select([self.socket], [], [], max(seconds, 0.0))
+        if not ready:
+            return None
+        try:
+            datagram, source = self.socket.recvfrom(MAX_DATAGRAM_BYTES)
+        except BlockingIOError:
+            return None
+        self.largest = max(self.largest, len(datagram))
+        return datagram, source
+
+    def drain(self) -> int:
+        """Throw away what has come; how many datagrams those were."""
+        count = 0
+        while True:
+            try:
+                self.largest = max(self.largest, len(self.socket.recv(MAX_DATAGRAM_BYTES)))
+            except OSError:
+                return count
+            count += 1
+
+    def packet(self, method: bytes, transaction: bytes | None = None, /, **arguments: object) -> bytes:
+        """A query's datagram."""
+        if transaction is None:
+            transaction = self._next()
+        named = {name.encode(): value for name, value in arguments.items()}
+        return bencode({b"t": transaction, b"y": b"q", b"q": method, b"a": {b"id": self.node_id, **named}})
+
+    def query(self, port: int, method: bytes, seconds: float = 2.0, /, **arguments: object) -> Message | None:
+        """The answer to a query, None if none comes in time; whatever else comes is passed over."""
+        transaction = self._next()
+        self.send(port, self.packet(method, transaction, **arguments))
+        end = time.monotonic() + seconds
+        while (came := self.receive(end - time.monotonic())) is not None:
+            message = decoded(came[0])
+            if message is not None and message.get(b"t") == transaction and message.get(b"y") != b"q":
+                return message
+        return None
+
+    def _next(self) -> bytes:
+        self._transaction = (self._transaction + 1) % 2**32
+        return self._transaction.to_bytes(4, "big")
+
+    def is_answered(self, port: int, seconds: float = 2.0) -> bool:
+        """Whether a grape answers a ping in time."""
+        return self.query(port, b"ping", seconds) is not None
+
+    def id_of(self, port: int) -> bytes:
+        """A grape's node id."""
+        answer = self.query(port, b"ping")
+        return b"" if answer is None else bytes(answer[b"r"][b"id"])
+
+    def nodes(self, port: int, target: bytes) -> set[tuple[bytes, Address]]:
+        """What a grape names as closest to a target."""
+        answer = self.query(port, b"find_node", target=target)
+        return set() if answer is None else compact_nodes(answer.get(b"r", {}).get(b"nodes", b""))
+
+
+def decoded(datagram: bytes) -> Message | None:
+    """A datagram's dictionary, None if it has none."""
+    try:
+        message = bdecode(datagram)
+    except ValueError:
+        return None
+    return message if isinstance(message, dict) else None
+
+
+def compact_nodes(octets: bytes) -> set[tuple[bytes, Address]]:
+    """Ids and addresses of compact node info."""
+    return {
+        (entry[:20], (".".join(map(str, entry[20:24])), int.from_bytes(entry[24:], "big")))
+        for entry in (octets[at : at + NODE_BYTES] for at in range(0, len(octets) - NODE_BYTES + 1, NODE_BYTES))
+    }
