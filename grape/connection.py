@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from typing import Any, Protocol
+from urllib.parse import unquote_to_bytes
 
 import httptools
 from twisted.internet import protocol
@@ -248,19 +249,25 @@ class Connection(protocol.Protocol):
     def _run(self) -> None:
         """Start the calls in line. A request for anything else waits until it is the first."""
         for request in list(self._queue)[self._running : MAX_PIPELINED]:
-            if self._inner is not None or request.path not in CALL_PATHS:
-                if request is self._queue[0] and not request.refused:
-                    self._hand_over()
-                    return
-                if not request.refused:
-                    return
-            self._running += 1
             if not request.refused:
-                self._start(request)
+                refusal = self.factory.access.refusal(request.method, request.headers, self._local_host)
+                is_readable = _is_readable(request.path)
+                if refusal is None and is_readable and (self._inner is not None or request.path not in CALL_PATHS):
+                    if request is self._queue[0]:
+                        self._hand_over()
+                    return
+                if self._inner is not None and self._inner.requests:
+                    # The answer would overtake one that is not there yet; nobody honest comes here.
+                    self._deaf = True
+                    self.transport.loseConnection()
+                    return
+                self._running += 1
+                self._start(request, refusal)
+            else:
+                self._running += 1
 
-    def _start(self, request: Request) -> None:
+    def _start(self, request: Request, refusal: Answer | None) -> None:
         access = self.factory.access
-        refusal = access.refusal(request.method, request.headers, self._local_host)
         preflight = access.preflight(request.method, request.headers)
         if preflight is not None and refusal is None:
             request.cors = preflight
@@ -340,6 +347,17 @@ class Connection(protocol.Protocol):
         for request in queue:
             self._inner.dataReceived(_head(request) + b"".join(request.body))
         self._deaf = deaf
+
+
+def _is_readable(path: bytes) -> bool:
+    """Whether twisted.web's router can read a path: it trips over what is not UTF-8."""
+    if b"%" not in path:
+        return True
+    try:
+        unquote_to_bytes(path).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _head(request: Request) -> bytes:
