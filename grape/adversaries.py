@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.protocol import DatagramProtocol
@@ -68,18 +67,6 @@ class Liar(DatagramProtocol):
     def _write(self, datagram: bytes, address: Address) -> None:
         if self.transport is not None:
             self.transport.write(datagram, address)
-
-
-class Silent(DatagramProtocol):
-    """Asks, so that it may be listed, and never answers. ``ids`` are the node ids that it claims in turn."""
-
-    noisy = False
-
-    def claim(self, address: Address, dice: random.Random, number: int, method: Callable[[bytes], bytes]) -> None:
-        """Send ``number`` queries, each under an id of its own."""
-        for _ in range(number):
-            if self.transport is not None:
-                self.transport.write(method(dice.randbytes(ID_BYTES)), address)
 
 
 def close_id(key: bytes, dice: random.Random, bits: int) -> bytes:

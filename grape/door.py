@@ -111,6 +111,8 @@ class DoorFactory(ServerFactory):
     def response(self, answer: Answer, request: Request) -> bytes:
         """The bytes of an answer."""
         headers = b"".join(b"%b: %b\r\n" % header for header in request.cors)
+        if answer.status == 503:
+            headers += b"Retry-After: 1\r\n"
         return b"HTTP/1.1 %d %b\r\nDate: %b\r\nContent-Type: %b\r\nContent-Length: %d\r\n%b%b\r\n%b" % (
             answer.status,
             _REASONS.get(answer.status, b"Unknown"),

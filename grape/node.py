@@ -194,7 +194,13 @@ class Node(Service):
             services=len(self._peers),
             items=len(self._items),
             queries_in_flight=protocol.pending if protocol is not None else 0,
-            counters=attrs.asdict(protocol.counters) if protocol is not None else {},
+            counters={
+                **(attrs.asdict(protocol.counters) if protocol is not None else {}),
+                "evicted_keys": self._peers.evictions.keys,
+                "evicted_peers": self._peers.evictions.peers,
+                "evicted_items": self._items.evictions.items,
+                "renewed": self._services.replicas.renewed,
+            },
         )
 
     # Services

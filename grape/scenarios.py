@@ -10,7 +10,7 @@ from statistics import fmean
 
 import attrs
 
-from grape.adversaries import Liar
+from grape.adversaries import Liar, Mirror
 from grape.service import Grape
 from grape.testing import MemoryNetwork, host_name, make_grape, make_grapes
 
@@ -112,11 +112,47 @@ def liars(name: str, share: float, nodes: int = 100) -> Scenario:
         grapes = make_grapes(network, honest)
         for index in range(honest + 1, nodes + 1):
             reactor = network.reactor(host_name(index))
-            join = (host_name(dice.randrange(1, honest + 1)), 20_001)
-            reactor.listenUDP(20_001, Liar(reactor, random.Random(dice.random()), join))
+            reactor.listenUDP(20_001, Liar(reactor, random.Random(dice.random()), _any(dice, honest)))
         network.clock.advance(130)
         _announce(network, dice, grapes, range(KEYS))
         return attrs.evolve(_look_up(name, network, dice, grapes, range(KEYS), 0, 0), nodes=nodes)
+
+    return run
+
+
+def sybils(name: str, number: int = 20, nodes: int = 100) -> Scenario:
+    """Liars with ids next to every key that is looked up, and mirrors among the nodes."""
+
+    def run(seed: int) -> Outcome:
+        network = MemoryNetwork(seed, latency=wide_area)
+        dice = random.Random(seed)
+        grapes = make_grapes(network, nodes)
+        for index in range(nodes + 1, nodes + 1 + number):
+            reactor = network.reactor(host_name(index))
+            near = _name(dice.randrange(KEYS)).encode()
+            reactor.listenUDP(20_001, Liar(reactor, random.Random(dice.random()), _any(dice, nodes), near))
+            network.reactor(host_name(index + number)).listenUDP(20_001, Mirror())
+        network.clock.advance(130)
+        _announce(network, dice, grapes, range(KEYS))
+        return _look_up(name, network, dice, grapes, range(KEYS), 0, 0)
+
+    return run
+
+
+def rough(name: str, nodes: int = 100) -> Scenario:
+    """A tenth of the datagrams twice, a tenth late, a fifth of the nodes behind NAT, and one-way links."""
+
+    def run(seed: int) -> Outcome:
+        network = MemoryNetwork(seed, latency=wide_area, loss=0.05, duplication=0.1, reordering=0.1)
+        dice = random.Random(seed)
+        for index in dice.sample(range(2, nodes + 1), nodes // 5):
+            network.put_behind_nat(host_name(index))
+        for _ in range(nodes):
+            network.block(_any(dice, nodes)[0], _any(dice, nodes)[0])
+        grapes = make_grapes(network, nodes)
+        network.clock.advance(60)
+        _announce(network, dice, grapes, range(KEYS))
+        return _look_up(name, network, dice, grapes, range(KEYS), network.loss, 0)
 
     return run
 
@@ -140,6 +176,8 @@ SCENARIOS: dict[str, Scenario] = {
     "harsh": deaths("harsh", 0.3, 0.5),
     "partition": partition("partition"),
     "liars": liars("liars", 0.2),
+    "sybils": sybils("sybils"),
+    "rough": rough("rough"),
     "steps-1000": steps("steps-1000", 1_000),
     "steps-10000": steps("steps-10000", 10_000),
 }
@@ -182,6 +220,10 @@ def _look_up(
         bytes_per_node=sum(port.bytes_sent for port in network.ports.values()) / len(network.ports),
         trace=network.trace,
     )
+
+
+def _any(dice: random.Random, nodes: int) -> tuple[str, int]:
+    return host_name(dice.randrange(1, nodes + 1)), 20_001
 
 
 def _queries(grapes: Iterable[Grape]) -> int:
