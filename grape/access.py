@@ -44,7 +44,8 @@ class Access:
                 return _refused("ERR_GRAPE_ORIGIN", "a page of another site called")
             return None
         text = origin.decode("latin-1").lower()
-        if text in self._origins or (host is not None and text == f"http://{host.decode('latin-1').lower()}"):
+        own = host is not None and name is not None and text == f"http://{host.decode('latin-1').lower()}"
+        if text in self._origins or (own and (self._is_own(name) or _is_address(name))):
             return None
         return _refused("ERR_GRAPE_ORIGIN", f"add --allow-origin {_shown(origin)}")
 
@@ -67,10 +68,13 @@ class Access:
             (b"Access-Control-Max-Age", b"%d" % PREFLIGHT_SECONDS),
         ]
 
+    def _is_own(self, name: str | None) -> bool:
+        return name in self._hosts or name in ("localhost", "0.0.0.0", self._own_name)
+
     def _is_permitted(self, name: str | None, method: bytes, loopback: bool) -> bool:
         if name is None:
             return False
-        if name in self._hosts or name in ("localhost", "0.0.0.0", self._own_name):
+        if self._is_own(name):
             return True
         if loopback:
             return is_loopback(name)
@@ -96,9 +100,9 @@ def _host_name(host: bytes) -> str | None:
     return match["name"].strip("[]") if match else None
 
 
-def _is_address(name: str) -> bool:
+def _is_address(name: str | None) -> bool:
     try:
-        ip_address(name)
+        ip_address(name or "")
     except ValueError:
         return False
     return True

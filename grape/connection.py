@@ -107,6 +107,7 @@ class Connection(protocol.Protocol):
         self._deaf = False
         self._unread = False
         self._upgrade_refused = False
+        self._upgrades = 0
         self._inner: Any = None
         self._local_host: str = self.transport.getHost().host
         self.peer_host: str = self.transport.getPeer().host
@@ -139,6 +140,7 @@ class Connection(protocol.Protocol):
     def resumeProducing(self) -> None:
         """The client reads again."""
         self._unread = False
+        self._run()
         self._read_on()
 
     def _read_on(self) -> None:
@@ -216,7 +218,7 @@ class Connection(protocol.Protocol):
             return
         if expectation.lower() != b"100-continue":
             self._refuse(EXPECTATION_FAILED)
-        elif not self._queue:
+        elif self.is_idle:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
@@ -247,7 +249,10 @@ class Connection(protocol.Protocol):
     # Answering
 
     def _run(self) -> None:
-        """Start the calls in line. A request for anything else waits until it is the first."""
+        """Start the calls in line, unless the client leaves its answers unread. A request for anything else waits until
+        it is the first."""
+        if self._unread:
+            return
         for request in list(self._queue)[self._running : MAX_PIPELINED]:
             if not request.refused:
                 refusal = self.factory.access.refusal(request.method, request.headers, self._local_host)
@@ -318,6 +323,10 @@ class Connection(protocol.Protocol):
         if self._deaf:
             return
         self._deaf = True
+        if self._inner is not None and self._inner.requests:
+            # The answer would overtake one that is not there yet.
+            self.transport.loseConnection()
+            return
         request = self._request or Request()
         request.refused = True
         request.keep_alive = False
@@ -331,6 +340,13 @@ class Connection(protocol.Protocol):
         request, self._request = self._request, None
         if self._deaf or not self._upgrade_refused or request is None:
             return
+        if self._upgrades:
+            # Once is a client that tries; reading on each time would go deeper each time.
+            self._upgrade_refused = False
+            self._request = request
+            self._refuse(BAD_REQUEST)
+            return
+        self._upgrades += 1
         self._upgrade_refused = False
         self._parser = httptools.HttpRequestParser(self)
         self.dataReceived(_head(request) + rest)

@@ -16,10 +16,21 @@ from zope.interface import implementer
 class HeapCall:
     """A call that is due at a moment of a HeapClock."""
 
-    def __init__(self, clock: HeapClock, at: float, call: Callable[[], object]) -> None:
+    __slots__ = ("_clock", "arguments", "at", "call", "called", "keywords")
+
+    def __init__(
+        self,
+        clock: HeapClock,
+        at: float,
+        call: Callable[..., object],
+        arguments: tuple[object, ...],
+        keywords: dict[str, object],
+    ) -> None:
         self._clock = clock
         self.at = at
-        self.call: Callable[[], object] | None = call
+        self.call: Callable[..., object] | None = call
+        self.arguments = arguments
+        self.keywords = keywords
         self.called = False
 
     def getTime(self) -> float:
@@ -68,8 +79,9 @@ class HeapClock:
 
     def callLater(self, delay: float, callable: Callable[..., Any], *args: object, **kwargs: object) -> HeapCall:
         """Call something ``delay`` seconds from now."""
-        call = HeapCall(self, self._now + delay, lambda: callable(*args, **kwargs))
-        self.push(call)
+        at = self._now + delay
+        call = HeapCall(self, at, callable, args, kwargs)
+        heappush(self._heap, (at, next(self._order), call))
         return call
 
     def getDelayedCalls(self) -> list[HeapCall]:
@@ -99,11 +111,12 @@ class HeapClock:
         at = self.next_at()
         if at is None:
             return False
-        _, _, call = heappop(self._heap)
-        self._now = max(self._now, at)
+        call = heappop(self._heap)[2]
+        if at > self._now:
+            self._now = at
         function, call.call, call.called = call.call, None, True
         assert function is not None
-        function()
+        function(*call.arguments, **call.keywords)
         return True
 
     def advance(self, seconds: float) -> None:

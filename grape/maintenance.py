@@ -204,14 +204,13 @@ class Maintenance:
         """Ping who failed lately, and who has been silent for too long."""
         now = self._reactor.seconds()
         table = self._protocol.table
-        doubtful = [contact for contact in table if contact.failures]
-        silent = table.silent_since(now - self._liveness_seconds)
+        doubtful, silent = table.unwell(now - self._liveness_seconds)
         addresses = [contact.address for contact in [*doubtful, *silent[:PINGS_PER_CHECK]]]
         if self._is_shrunken():
             # Perhaps the network was cut, and is whole again.
             addresses += table.lost(PROBES_PER_CHECK, now)
         for address in dict.fromkeys(addresses):
-            self._protocol.ping(address).addErrback(lambda _: None)
+            self._protocol.probe(address)
         self._explore()
 
     def _explore(self) -> None:
@@ -226,13 +225,14 @@ class Maintenance:
             self._protocol.find_node(table.own_id)
 
     def _refresh(self) -> None:
-        """Look up our own id and a random one in each bucket, so that every bucket knows who lives there."""
+        """Look up our own id, and a random one in each bucket that was silent (BEP 5), to know who lives there."""
         table = self._protocol.table
         if not len(table):
             return
         own = position(table.own_id)
         targets = [table.own_id] + [
-            random_id_sharing(own, bits, self._random_bytes) for bits in range(len(table.bucket_sizes()))
+            random_id_sharing(own, bits, self._random_bytes)
+            for bits in table.idle_buckets(self._reactor.seconds() - REFRESH_SECONDS)
         ]
 
         def next_one(_: object) -> Deferred[object] | None:

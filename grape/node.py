@@ -132,6 +132,7 @@ class Node(Service):
         protocol = self._bind()
         super().startService()
         config = self.config
+        self._services.replicas.start()
         self._maintenance = Maintenance(
             self._reactor,
             protocol,

@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred, fail
 
 from grape.dht import items as bep44
 from grape.dht import krpc
+from grape.dht.addresses import scope
 from grape.dht.compact import Address, decode_peers
 from grape.dht.errors import Overloaded
 from grape.dht.items import Item
@@ -98,7 +99,8 @@ class DHTProtocol(KRPCProtocol):
         found: Counter[Address] = Counter()
 
         def on_response(candidate: Candidate, values: Arguments) -> bool:
-            peers = list(islice(decode_peers(values.get(b"values")), MAX_VALUES_PER_RESPONSE))
+            told = islice(decode_peers(values.get(b"values")), MAX_VALUES_PER_RESPONSE)
+            peers = [peer for peer in told if scope(peer[0]) != "nowhere"]
             if peers:
                 found.update(set(peers))
                 on_peers(peers, candidate.address)

@@ -22,7 +22,9 @@ from grape.traversal import WriteOutcome
 
 CHECK_SECONDS = 0.5
 # The least time between two announces of the same peer by the grape itself.
-PAUSE_SECONDS = 5.0
+PAUSE_SECONDS = 30.0
+# The same for one that nobody has taken yet.
+RETRY_SECONDS = 2.0
 MAX_HOLDERS = 100
 LOOKED_AT_PER_CHECK = 512
 ANNOUNCES_PER_CHECK = 16
@@ -52,6 +54,7 @@ class Replicas:
         self._made: OrderedDict[Announce, _Made] = OrderedDict()
         self._to_check: list[Announce] = []
         self._timer: Timer | None = None
+        self._stopped = False
         self.renewed = 0
 
     def __len__(self) -> int:
@@ -67,11 +70,17 @@ class Replicas:
 
     def contact_listed(self) -> None:
         """A contact came: look, soon, whether it is closer to something than those that have it."""
-        if self._made and self._timer is None:
+        if self._made and self._timer is None and not self._stopped:
             self._timer = self._clock.callLater(CHECK_SECONDS, self._check_safely)
+
+    def start(self) -> None:
+        """Renew what has to be."""
+        self._stopped = False
+        self.contact_listed()
 
     def stop(self) -> None:
         """Renew nothing any more."""
+        self._stopped = True
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._timer = None
@@ -119,7 +128,7 @@ class Replicas:
     def _renew(self, announce: Announce, made: _Made, now: float) -> None:
         self.renewed += 1
         # The time stays that of the service's own announce: a service that is gone is not kept alive here.
-        made.next_at = now + PAUSE_SECONDS
+        made.next_at = now + (PAUSE_SECONDS if made.holders else RETRY_SECONDS)
         key, port = announce
 
         def renewed(written: WriteOutcome) -> None:

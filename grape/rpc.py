@@ -36,10 +36,13 @@ from grape.dht.responder import Responder
 from grape.dht.roundtrip import RoundTrips
 from grape.dht.routing import Listed, RoutingTable
 from grape.dht.transactions import MAX_PENDING, Outcome, Pending, Transactions
+from grape.questions import Question, Verification
 from grape.reactor import Clock, Timer
 from grape.traversal import Arguments
 
 MAX_VERIFYING = 512
+# A query for the longest key, with room to spare.
+MAX_STRANGERS_BYTES = 8_704
 STRANGER_SECONDS = 60.0
 MAX_STRANGERS = 4_096
 # The rest of the queries is for lookups under way, and for what keeps the table alive.
@@ -134,9 +137,13 @@ class KRPCProtocol(DatagramProtocol):
         """Ask whether a node lives. Fails with QueryFailed: QueryTimeout after 2 s, RemoteError if refused."""
         return self.query(address, b"ping", {})
 
+    def probe(self, address: Address, node_id: bytes = b"") -> None:
+        """Ping a node for the table's sake alone, unless that is under way."""
+        self._verify(address, node_id)
+
     def query(self, address: Address, method: bytes, arguments: Arguments) -> Deferred[Response]:
         """One query of any method to one ``(host, port)``. Fails with QueryFailed, within 2 s."""
-        question = _Question()
+        question = Question()
         if not self._ask(address, 0.0, method, arguments, question):
             question.result.errback(QueryFailed("the query could not be sent"))
         return question.result
@@ -184,6 +191,10 @@ class KRPCProtocol(DatagramProtocol):
 
     def _received(self, datagram: bytes, address: Address) -> None:
         now = self._reactor.seconds()
+        if len(datagram) > MAX_STRANGERS_BYTES and self.table.at(address) is None:
+            # Only a node that we know may send thousands of peers; reading much costs time.
+            self.counters.malformed += 1
+            return
         try:
             message = krpc.decode(datagram)
         except RemoteProtocolError as error:
@@ -224,6 +235,7 @@ class KRPCProtocol(DatagramProtocol):
         if not query.read_only and isinstance(node_id, bytes) and len(node_id) == ID_BYTES:
             contact = self.table.at(address)
             if contact is not None and contact.id == node_id:
+                contact.seen_at = now
                 if contact.failures:
                     self._verify(address, node_id)
             elif self._is_stranger(address, node_id, now):
@@ -239,7 +251,9 @@ class KRPCProtocol(DatagramProtocol):
             return
         self.counters.answered += 1
         round_trip = now - pending.sent_at
-        self._round_trips.measured(round_trip)
+        if not isinstance(pending.outcome, Verification):
+            # Who is pinged because he asked could teach us patience.
+            self._round_trips.measured(round_trip)
         listed = self.table.heard(node_id, pending.address, now, round_trip)
         if listed is Listed.NEW:
             self._listener.contact_listed(pending.address)
@@ -282,7 +296,7 @@ class KRPCProtocol(DatagramProtocol):
             0.0,
             b"ping",
             {},
-            _Verification(self._verifying, lambda: self._looked_into.pop((address, node_id), None)),
+            Verification(self._verifying, lambda: self._looked_into.pop((address, node_id), None)),
         ):
             self._verifying.discard(address)
 
@@ -334,8 +348,12 @@ class KRPCProtocol(DatagramProtocol):
         self._timer = self._reactor.callLater(max(at - self._reactor.seconds(), 0.0), self._due)
 
     def _due(self) -> None:
+        at, now = self._transactions.next_deadline(), self._reactor.seconds()
+        if at is None or at > now:
+            self._set_timer()
+            return
         # When this process was busy the answers may be there, unread: the socket has its turn before the judgement.
-        self._timer_at = self._reactor.seconds()
+        self._timer_at = now
         self._timer = self._reactor.callLater(0, self._deadlines)
 
     def _deadlines(self) -> None:
@@ -358,40 +376,3 @@ class KRPCProtocol(DatagramProtocol):
         except Exception:
             self.counters.faults += 1
             log.failure("the end of a query could not be handled")
-
-
-class _Question:
-    """The outcome of a single query, as a Deferred."""
-
-    def __init__(self) -> None:
-        self.result: Deferred[Response] = Deferred()
-
-    def answered(self, pending: Pending, response: Response) -> None:
-        if not self.result.called:
-            self.result.callback(response)
-
-    def slow(self, pending: Pending) -> None:
-        """A single query waits for its time-out."""
-
-    def failed(self, pending: Pending, reason: QueryFailed) -> None:
-        if not self.result.called:
-            self.result.errback(reason)
-
-
-class _Verification:
-    """The outcome of a ping whose only effect is on the routing table."""
-
-    def __init__(self, verifying: set[Address], on_failure: Callable[[], object]) -> None:
-        self._verifying = verifying
-        self._on_failure = on_failure
-
-    def answered(self, pending: Pending, response: Response) -> None:
-        self._verifying.discard(pending.address)
-
-    def slow(self, pending: Pending) -> None:
-        """It has until the time-out."""
-
-    def failed(self, pending: Pending, reason: QueryFailed) -> None:
-        self._verifying.discard(pending.address)
-        # A datagram may have been lost: when it asks again, so do we.
-        self._on_failure()

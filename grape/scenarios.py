@@ -54,7 +54,7 @@ def half_second_round_trip(dice: random.Random) -> float:
 
 
 def deaths(name: str, loss: float, killed: float, nodes: int = 100) -> Scenario:
-    """Announce keys, kill a share of the nodes at once, let as many fresh ones join, and look every key up once."""
+    """Announce keys, kill a share of the nodes for good, let as many join on other hosts, look every key up once."""
 
     def run(seed: int) -> Outcome:
         network = MemoryNetwork(seed, latency=wide_area, loss=loss)
@@ -65,8 +65,8 @@ def deaths(name: str, loss: float, killed: float, nodes: int = 100) -> Scenario:
         victims = dice.sample(range(1, nodes), round(nodes * killed))
         for victim in victims:
             network.kill(host_name(victim + 1))
-        for victim in victims:
-            grapes[victim] = make_grape(network, victim + 1)
+        for number, victim in enumerate(victims, nodes + 1):
+            grapes[victim] = make_grape(network, number)
         network.clock.advance(1)
         return _look_up(name, network, dice, grapes, range(KEYS), loss, killed)
 

@@ -125,7 +125,7 @@ class Services:
     def _remember(self, key: bytes, found: Counter[Address], now: float) -> None:
         self._found.pop(key, None)
         if found:
-            self._found[key] = (found, now)
+            self._found[key] = (Counter(dict(found.most_common(MAX_PEERS))), now)
             if len(self._found) > self._config.dht_max_tables:
                 self._found.popitem(last=False)
 

@@ -3,13 +3,13 @@
 Every call takes ``now``, seconds on any steady clock. The serving copy is always in memory: answering a datagram
 never waits for a disk.
 
-Room is shared fairly: the unit is the *announcer*, the UDP address that an announce came from. What one announcer
-fills it empties itself, and a sample that has to leave some out takes from every announcer in turn.
+Room is shared fairly among hosts, and within a host among *announcers*, the UDP addresses that announces came from (a
+ring may live on one host). What one fills it empties itself, and a sample that has to leave some out takes in turn.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 
 import attrs
@@ -71,8 +71,11 @@ class _Key:
             self.remove(next(iter(share)))
             return 1
         if len(self.peers) > in_all:
-            largest: OrderedDict[Address, None] = max(self.announcers.values(), key=len)
-            self.remove(next(iter(largest)))
+            hosts = Counter(known[1][0] for known in self.peers.values())
+            host = hosts.most_common(1)[0][0]
+            # Of the host that fills most its largest announcer, of equals the one that came last.
+            largest = max((len(peers), n, by) for n, (by, peers) in enumerate(self.announcers.items()) if by[0] == host)
+            self.remove(next(iter(self.announcers[largest[2]])))
             return 1
         return 0
 
@@ -133,8 +136,8 @@ class MemoryPeers:
         announcer = peer if announcer is None else announcer
         if not age or peer not in entry.peers or entry.peers[peer][0] < now - age:
             entry.add(peer, announcer, now - age)
-        if age:
-            entry.peers = OrderedDict(sorted(entry.peers.items(), key=lambda item: item[1][0]))
+            if age:
+                entry.peers = OrderedDict(sorted(entry.peers.items(), key=lambda item: item[1][0]))
         self.evictions.peers += entry.shrink(announcer, self._max_share, self._max_peers)
         self._bytes += entry.bytes
         self._keys.move_to_end(key)
@@ -150,20 +153,30 @@ class MemoryPeers:
     def sample(self, key: bytes, count: int, now: float, sample: Sample) -> list[Address]:
         """At most ``count`` live peers of ``key``, in random order. ``sample(peers, count)`` draws.
 
-        If there are more, every announcer has its turn before any has a second one.
+        If there are more, every host has its turn before any has a second one, and so has every announcer of a host.
         """
         entry = self._live(key, now)
         if entry is None:
             return []
         if len(entry.peers) <= count:
             return sample(list(entry.peers), len(entry.peers))
-        announcers = sample(list(entry.announcers), min(len(entry.announcers), count))
-        shares = [sample(list(entry.announcers[by]), min(len(entry.announcers[by]), count)) for by in announcers]
+        hosts: dict[str, deque[Address]] = {}
+        for announcer in sample(list(entry.announcers), len(entry.announcers)):
+            hosts.setdefault(announcer[0], deque()).append(announcer)
+        shares: dict[Address, list[Address]] = {}
         chosen: list[Address] = []
         while len(chosen) < count:
-            for share in shares:
-                if share and len(chosen) < count:
-                    chosen.append(share.pop())
+            for announcers in hosts.values():
+                if not announcers or len(chosen) == count:
+                    continue
+                announcer = announcers.popleft()
+                share = shares.get(announcer)
+                if share is None:
+                    peers = list(entry.announcers[announcer])
+                    share = shares[announcer] = sample(peers, len(peers))
+                chosen.append(share.pop())
+                if share:
+                    announcers.append(announcer)
         return sample(chosen, count)
 
     def expire(self, now: float) -> None:

@@ -198,6 +198,9 @@ class MemoryNetwork:
         self.sent(source, destination, datagram)
         self.datagrams += 1
         dice = self.dice
+        if not (self.loss or self.duplication or self.reordering):
+            self.clock.callLater(self.latency(dice), self._arrive, source, destination, datagram)
+            return
         for _ in range(2 if self.duplication and dice.random() < self.duplication else 1):
             if self.loss and dice.random() < self.loss:
                 continue

@@ -19,6 +19,9 @@ from grape.reactor import Timer
 
 T = TypeVar("T")
 
+# The Node grape gives 20 bytes; what is given is sent back, and kept.
+MAX_TOKEN_BYTES = 64
+
 Arguments = dict[bytes, BValue]
 
 
@@ -121,7 +124,9 @@ class Traversal(_Ending[Found]):
         values = response.values
         node_id, token = values[b"id"], values.get(b"token")
         assert isinstance(node_id, bytes)
-        self._lookup.heard(candidate, node_id, token if isinstance(token, bytes) else None)
+        self._lookup.heard(
+            candidate, node_id, token if isinstance(token, bytes) and len(token) <= MAX_TOKEN_BYTES else None
+        )
         for index, (found_id, address) in enumerate(decode_nodes(values.get(b"nodes"))):
             if index == MAX_NODES_PER_RESPONSE:
                 break

@@ -141,11 +141,21 @@ def test_a_client_that_does_not_read_is_not_read_from(doorway: Doorway) -> None:
     client = doorway.connect()
     client.protocol.pauseProducing()
     send(client, request() * MAX_PIPELINED)
-    for index in range(MAX_PIPELINED):
-        doorway.answer(index, b"[]")
+    assert doorway.calls.made == []
     assert client.producerState == "paused"
     client.protocol.resumeProducing()
+    for index in range(MAX_PIPELINED):
+        doorway.answer(index, b"[]")
     assert client.producerState == "producing"
+
+
+def test_a_second_wish_for_another_protocol_is_refused(doorway: Doorway) -> None:
+    client = doorway.connect()
+    send(client, request(headers=b"Connection: Upgrade\r\nUpgrade: x\r\n") * 900)
+    doorway.answer(0, b"[]")
+    assert len(doorway.calls.made) == 1
+    assert client.value().endswith(b"Connection: close\r\n\r\n")
+    assert client.ended == "half closed"
 
 
 def test_what_a_client_asked_is_called_off_when_it_goes(doorway: Doorway) -> None:

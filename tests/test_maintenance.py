@@ -229,13 +229,14 @@ def test_after_all_of_a_cluster_restarted_one_by_one_every_announce_is_taken(net
             assert network.result(grape.announce(f"turn {turn}", 1)) == 2
 
 
-def test_all_buckets_are_refreshed_every_quarter_of_an_hour(network: MemoryNetwork) -> None:
+def test_our_own_part_is_looked_up_every_quarter_of_an_hour(network: MemoryNetwork) -> None:
     grapes = make_grapes(network, 30)
     network.clock.advance(60)
     before = grapes[7].stats().counters["lookups"]
     network.clock.advance(900)
     stats = grapes[7].stats()
-    assert stats.counters["lookups"] - before == 1 + len(stats.buckets)
+    # Every bucket had a sign of life in that time: pings keep them fresh.
+    assert stats.counters["lookups"] - before == 1
 
 
 def test_peers_too_old_leave_the_memory(network: MemoryNetwork) -> None:

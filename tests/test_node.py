@@ -132,7 +132,7 @@ def test_the_figures_tell_what_a_grape_holds(network: MemoryNetwork) -> None:
     assert stats.node_id == grapes[1].node.node_id.hex()
     assert stats.counters["queries_in"] > 0
     before = Grape(reactor=network.reactor("10.0.0.9")).stats()
-    assert (before.ready, before.contacts, before.counters) == (False, 0, {})
+    assert (before.ready, before.contacts, set(before.counters.values())) == (False, 0, {0})
 
 
 CALLS: list[Callable[[Grape], Any]] = [

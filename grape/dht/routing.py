@@ -37,14 +37,15 @@ class Listed(Enum):
 class Contact:
     """A node that answered us: its id, ``(host, port)`` address and what is known of its health."""
 
-    __slots__ = ("address", "compact", "failed_at", "failures", "heard_at", "id", "position", "round_trip")
+    __slots__ = ("address", "compact", "failed_at", "failures", "heard_at", "id", "position", "round_trip", "seen_at")
 
     def __init__(self, node_id: bytes, address: Address, heard_at: float = 0.0) -> None:
         self.id = node_id
         self.address = address
         self.position = position(node_id)
         self.compact = node_id + encode_peer(address)
-        self.heard_at = heard_at
+        # When it answered us last, and when it showed any sign of life: BEP 5 counts its queries, too.
+        self.heard_at = self.seen_at = heard_at
         self.failures = 0
         self.failed_at = 0.0
         # Seconds, smoothed; 0 before the first.
@@ -118,7 +119,7 @@ class RoutingTable:
             self._remove(contact)
             contact = None
         if contact is not None:
-            contact.heard_at = now
+            contact.heard_at = contact.seen_at = now
             contact.failures = 0
             _smooth(contact, round_trip)
             return Listed.KNOWN
@@ -174,9 +175,25 @@ class RoutingTable:
             found += _nearest(buckets[index].contacts, place, sound=sound)
         return found[:count]
 
-    def silent_since(self, moment: float) -> list[Contact]:
-        """The contacts that have not answered since ``moment``, the longest silent first."""
-        return sorted((c for c in self._by_address.values() if c.heard_at <= moment), key=lambda c: c.heard_at)
+    def unwell(self, moment: float) -> tuple[list[Contact], list[Contact]]:
+        """The contacts that failed last, and those silent since ``moment``, the longest silent first."""
+        doubtful: list[Contact] = []
+        silent: list[Contact] = []
+        for contact in self._by_address.values():
+            if contact.failures:
+                doubtful.append(contact)
+            elif contact.seen_at <= moment:
+                silent.append(contact)
+        silent.sort(key=lambda contact: contact.seen_at)
+        return doubtful, silent
+
+    def idle_buckets(self, moment: float) -> list[int]:
+        """The numbers of the buckets in which nothing answered since ``moment``: BEP 5 has these refreshed."""
+        return [
+            number
+            for number, bucket in enumerate(self._buckets)
+            if all(contact.seen_at <= moment for contact in bucket.contacts.values())
+        ]
 
     def bucket_sizes(self) -> list[int]:
         """How many contacts each bucket holds, the far side first."""

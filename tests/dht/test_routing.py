@@ -277,7 +277,7 @@ def test_the_rival_of_a_newcomer_is_the_longest_silent_one_that_is_not_good(tabl
 def test_the_longest_silent_come_first(table: RoutingTable) -> None:
     for n in (3, 1, 2, 9):
         table.heard(*far(n), float(n))
-    assert [contact.heard_at for contact in table.silent_since(3.0)] == [1.0, 2.0, 3.0]
+    assert [contact.seen_at for contact in table.unwell(3.0)[1]] == [1.0, 2.0, 3.0]
 
 
 def test_round_trips_are_smoothed(table: RoutingTable) -> None:
