@@ -27,6 +27,7 @@ MAX_RETRY_SECONDS = 5.0
 # The table counts as shrunken below this share of the most contacts that it had lately; "lately" fades at each check.
 SHRUNKEN_SHARE = 0.75
 PEAK_DECAY = 0.9995
+OWN_ENTRY_SECONDS = 60.0
 LIVENESS_CHECK_SECONDS = 5.0
 PINGS_PER_CHECK = 16
 PROBES_PER_CHECK = 4
@@ -73,7 +74,10 @@ class Maintenance:
         self._explored_version = -1
         self._explore_pause = self._explore_after = 1
         self._on_answer: Callable[[object], None] = lambda _: None
-        self._own_entries: set[Address] = set()
+        # Entries that turned out to be this grape itself, and until when they are left alone.
+        self._own_entries: dict[Address, float] = {}
+        # Names that are being resolved.
+        self._asked_names: set[str] = set()
         # The address that an entry's name stood for when it was asked last.
         self._resolved: dict[Address, Address] = {}
         self._unresolved: set[str] = set()
@@ -138,7 +142,9 @@ class Maintenance:
         return DeferredList(asked).addCallback(lambda results: any(ok for _, ok in results))
 
     def _is_wanted(self, entry: Address) -> bool:
-        return entry not in self._own_entries and self._protocol.table.at(self._resolved.get(entry, entry)) is None
+        if entry[0] in self._asked_names or self._reactor.seconds() < self._own_entries.get(entry, 0.0):
+            return False
+        return self._protocol.table.at(self._resolved.get(entry, entry)) is None
 
     def _ask_entry(self, entry: Address) -> Deferred[bool]:
         """Ask one entry for the nodes around us. Whether it answered."""
@@ -159,10 +165,12 @@ class Maintenance:
 
         if is_ipv4(host):
             return ask(host)
+        self._asked_names.add(host)
         resolving = maybeDeferred(self._resolve, host)
         self._resolving.add(resolving)
 
         def resolved(result: object) -> object:
+            self._asked_names.discard(host)
             self._resolving.discard(resolving)
             return result
 
@@ -174,7 +182,7 @@ class Maintenance:
 
     def _not_joined(self, entry: Address, failure: Failure) -> bool:
         if failure.check(AnsweredByOurselves):
-            self._own_entries.add(entry)
+            self._own_entries[entry] = self._reactor.seconds() + OWN_ENTRY_SECONDS
         return False
 
     def _schedule_retry(self) -> None:

@@ -35,10 +35,11 @@ Sample = Callable[[Sequence[Address], int], list[Address]]
 class _Key:
     """The peers of one key, the longest unheard first: when each was last announced, and by whom."""
 
-    __slots__ = ("announcers", "name_bytes", "peers")
+    __slots__ = ("announcers", "first_host", "name_bytes", "peers")
 
-    def __init__(self, name_bytes: int) -> None:
+    def __init__(self, name_bytes: int, first_host: str) -> None:
         self.name_bytes = name_bytes
+        self.first_host = first_host
         self.peers: OrderedDict[Address, tuple[float, Address]] = OrderedDict()
         self.announcers: dict[Address, OrderedDict[Address, None]] = {}
 
@@ -92,7 +93,8 @@ class Evictions:
 class MemoryPeers:
     """Peers announced under keys. A peer lives exactly ``max_age`` seconds after its last announce (0: for ever).
 
-    Beyond ``max_keys`` the key announced longest ago goes; within a key the oldest peer of the largest announcer.
+    Beyond ``max_keys`` goes, of the host that brought most keys, the one announced longest ago; within a key the
+    oldest peer of the largest announcer.
     """
 
     def __init__(
@@ -110,7 +112,9 @@ class MemoryPeers:
         self._max_share = max_peers_per_announcer
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._keys: OrderedDict[bytes, _Key] = OrderedDict()
+        self._keys: dict[bytes, _Key] = {}
+        # For each host the keys that it was the first to announce, the one announced longest ago first.
+        self._brought: dict[str, OrderedDict[bytes, None]] = {}
 
     def __len__(self) -> int:
         """How many keys there are."""
@@ -128,21 +132,23 @@ class MemoryPeers:
         """
         if self._max_age and age >= self._max_age:
             return
+        announcer = peer if announcer is None else announcer
         entry = self._keys.get(key)
         if entry is None:
-            entry = self._keys[key] = _Key(len(key))
+            entry = self._keys[key] = _Key(len(key), announcer[0])
+            self._brought.setdefault(announcer[0], OrderedDict())[key] = None
         else:
             self._bytes -= entry.bytes
-        announcer = peer if announcer is None else announcer
+            self._brought[entry.first_host].move_to_end(key)
         if not age or peer not in entry.peers or entry.peers[peer][0] < now - age:
             entry.add(peer, announcer, now - age)
             if age:
                 entry.peers = OrderedDict(sorted(entry.peers.items(), key=lambda item: item[1][0]))
         self.evictions.peers += entry.shrink(announcer, self._max_share, self._max_peers)
         self._bytes += entry.bytes
-        self._keys.move_to_end(key)
         while len(self._keys) > self._max_keys or (self._bytes > self._max_bytes and len(self._keys) > 1):
-            self._bytes -= self._keys.popitem(last=False)[1].bytes
+            largest: OrderedDict[bytes, None] = max(self._brought.values(), key=len)
+            self._bytes -= self._drop(next(iter(largest))).bytes
             self.evictions.keys += 1
 
     def peers(self, key: bytes, now: float) -> list[Address]:
@@ -197,8 +203,16 @@ class MemoryPeers:
                 return entry
             entry.remove(peer)
         self._bytes -= before
-        del self._keys[key]
+        self._drop(key)
         return None
+
+    def _drop(self, key: bytes) -> _Key:
+        entry = self._keys.pop(key)
+        brought = self._brought[entry.first_host]
+        del brought[key]
+        if not brought:
+            del self._brought[entry.first_host]
+        return entry
 
 
 class MemoryItems:

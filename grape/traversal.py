@@ -142,6 +142,7 @@ class Traversal(_Ending[Found]):
         self._lookup.slow(candidate)
         self._start_deadline()
         # It may be dead, or a datagram was lost: one more cannot hurt.
+        self._lookup.asked_again()
         self._network.send(candidate, self._method, self._arguments, self)
         self._advance()
 

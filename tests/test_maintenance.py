@@ -158,7 +158,8 @@ def test_the_own_address_among_the_bootstrap_nodes_does_no_harm(network: MemoryN
     grape = lone_grape(network, dht_bootstrap=[FIRST, "10.0.0.2:20001"])
     network.result(grape.when_ready())
     network.clock.advance(600)
-    assert len(traffic.queries(to=("10.0.0.1", 20_001), source=("10.0.0.1", 20_001))) == 1
+    # Once a minute, for the address may be somebody else's one day.
+    assert len(traffic.queries(to=("10.0.0.1", 20_001), source=("10.0.0.1", 20_001))) <= 11
     assert grape.stats().contacts == others
 
 

@@ -76,3 +76,24 @@ def test_an_announce_with_an_age_keeps_it() -> None:
     assert store.peers(KEY, 140.0) == [HONEST]
     assert store.peers(KEY, 339.9) == [HONEST]
     assert store.peers(KEY, 340.0) == []
+
+
+def test_ten_thousand_made_up_names_from_one_host_evict_none_of_anybody_elses(dice: random.Random) -> None:
+    store = MemoryPeers(240, max_keys=1_000)
+    store.announce(KEY, HONEST, 0.0, HONEST)
+    for n in range(10_000):
+        store.announce(b"made up %d" % n, INTRUDER, 1.0, INTRUDER)
+    assert len(store) == 1_000
+    assert store.sample(KEY, 100, 1.0, dice.sample) == [HONEST]
+    assert store.evictions.keys == 9_001
+    store.expire(1_000)
+    assert len(store) == 0
+
+
+def test_a_host_with_many_ports_has_one_turn_among_hosts(dice: random.Random) -> None:
+    store = MemoryPeers(240, max_peers_per_key=500)
+    store.announce(KEY, HONEST, 0.0, HONEST)
+    for port in range(1, 2_001):
+        store.announce(KEY, (INTRUDER[0], port), 1.0, (INTRUDER[0], port))
+    assert len(store.peers(KEY, 1.0)) == 500
+    assert all(HONEST in store.sample(KEY, 100, 1.0, dice.sample) for _ in range(20))

@@ -92,7 +92,7 @@ def test_beyond_the_limit_the_key_announced_longest_ago_goes() -> None:
     peers = MemoryPeers(MAX_AGE, max_keys=3)
     for name in (b"a", b"b", b"c", b"a", b"d"):
         peers.announce(name, peer(1), 0.0)
-    assert list(peers) == [b"c", b"a", b"d"]
+    assert set(peers) == {b"c", b"a", b"d"}
     assert peers.evictions == Evictions(keys=1)
 
 

@@ -21,7 +21,8 @@ from grape.dht.routing import K
 ALPHA = 16
 MAX_QUERIES = 160
 MAX_CANDIDATES = 256
-MAX_NODES_PER_RESPONSE = 64
+# The Node grape gives all that it knows, the nearest first.
+MAX_NODES_PER_RESPONSE = 20
 
 
 class State(Enum):
@@ -154,6 +155,10 @@ class Lookup:
         self._leave(candidate)
         candidate.state = State.FAILED
         self._failed += 1
+
+    def asked_again(self) -> None:
+        """A slow candidate was sent the query once more."""
+        self._asked += 1
 
     def stop(self) -> None:
         """End the lookup with what it has."""
