@@ -112,6 +112,7 @@ class KRPCProtocol(DatagramProtocol):
         self._round_trips = RoundTrips()
         self._timer: Timer | None = None
         self._timer_at = 0.0
+        self._send_to: Callable[[bytes, Address], object] | None = None
         self._verifying: set[Address] = set()
         self._looked_into: OrderedDict[tuple[Address, bytes], float] = OrderedDict()
         self._unverified = RateLimit(UNVERIFIED_BYTES_PER_SECOND, UNVERIFIED_BYTES_PER_SECOND)
@@ -160,8 +161,15 @@ class KRPCProtocol(DatagramProtocol):
     def connectionRefused(self) -> None:
         """An ICMP error came back for some datagram: a hint at most, the query's time-out decides."""
 
+    def startProtocol(self) -> None:
+        """The socket is open. Twisted's ``write`` looks at each address anew, which costs as much as sending does."""
+        assert self.transport is not None
+        opened = getattr(self.transport, "socket", None)
+        self._send_to = self.transport.write if opened is None else opened.sendto
+
     def stopProtocol(self) -> None:
         """The socket is closed: everything in flight ends now."""
+        self._send_to = None
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         for pending in self._transactions.abandon():
@@ -308,10 +316,10 @@ class KRPCProtocol(DatagramProtocol):
             self._write(answer, address)
 
     def _write(self, datagram: bytes, address: Address) -> bool:
-        if self.transport is None:
+        if self._send_to is None:
             return False
         try:
-            self.transport.write(datagram, address)
+            self._send_to(datagram, address)
         except OSError:
             # Too big, no route, or an ICMP error left over from an earlier send: UDP may lose it anyway.
             self.counters.send_errors += 1

@@ -165,7 +165,8 @@ class MemoryPeers:
         if entry is None:
             return []
         if len(entry.peers) <= count:
-            return sample(list(entry.peers), len(entry.peers))
+            peers = list(entry.peers)
+            return sample(peers, len(peers)) if len(peers) > 1 else peers
         hosts: dict[str, deque[Address]] = {}
         for announcer in sample(list(entry.announcers), len(entry.announcers)):
             hosts.setdefault(announcer[0], deque()).append(announcer)
@@ -195,14 +196,15 @@ class MemoryPeers:
         if entry is None or not self._max_age:
             return entry
         peers = entry.peers
-        before = entry.bytes
+        if now - next(iter(peers.values()))[0] < self._max_age:
+            return entry
+        self._bytes -= entry.bytes
         while peers:
             peer = next(iter(peers))
             if now - peers[peer][0] < self._max_age:
-                self._bytes += entry.bytes - before
+                self._bytes += entry.bytes
                 return entry
             entry.remove(peer)
-        self._bytes -= before
         self._drop(key)
         return None
 

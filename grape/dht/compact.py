@@ -29,6 +29,12 @@ def encode_peer(address: Address) -> bytes:
 
 
 @lru_cache(maxsize=65_536)
+def encode_value(address: Address) -> bytes:
+    """An entry of a ``values`` list: the six bytes, bencoded."""
+    return b"6:" + encode_peer(address)
+
+
+@lru_cache(maxsize=65_536)
 def decode_peer(compact: bytes) -> Address:
     """The ``(host, port)`` of six bytes. Port 0 is passed on: what it means is for the caller to say."""
     a, b, c, d, high, low = compact

@@ -30,7 +30,7 @@ CLIENT_VERSION = b"GP\x00\x01"
 MAX_ERROR_BYTES = 512
 
 
-@attrs.define(frozen=True, slots=True)
+@attrs.define(slots=True)
 class Query:
     """A question: ``method`` and ``arguments`` as sent. ``transaction_id`` is ``None`` when the peer sent no ``t``.
 
@@ -45,7 +45,7 @@ class Query:
     size: int = attrs.field(default=1_024, eq=False)
 
 
-@attrs.define(frozen=True, slots=True)
+@attrs.define(slots=True)
 class Response:
     """An answer: ``values`` is its ``r`` dictionary."""
 
@@ -53,7 +53,7 @@ class Response:
     transaction_id: BValue | None
 
 
-@attrs.define(frozen=True, slots=True)
+@attrs.define(slots=True)
 class Error:
     """A refusal: ``code`` and ``message`` of its ``e`` list."""
 
@@ -118,6 +118,15 @@ def encode_response(transaction_id: BValue | None, values: dict[bytes, BValue], 
     if transaction_id is not None:
         message[b"t"] = transaction_id
     return bencoding.encode(message)
+
+
+def encode_answer(transaction_id: BValue | None, own_id: bytes, members: bytes, querier: bytes) -> bytes:
+    """The same from parts: ``members`` are those of ``r`` that follow ``id``, bencoded and in order."""
+    if isinstance(transaction_id, bytes):
+        named = b"1:t%d:%b" % (len(transaction_id), transaction_id)
+    else:
+        named = b"" if transaction_id is None else b"1:t" + bencoding.encode(transaction_id)
+    return b"d2:ip6:%b1:rd2:id20:%b%be%b1:v4:%b1:y1:re" % (querier, own_id, members, named, CLIENT_VERSION)
 
 
 def encode_error(transaction_id: object, code: int, message: str) -> bytes:

@@ -8,12 +8,12 @@ from typing import Protocol
 from grape.dht import bencoding, krpc
 from grape.dht import items as bep44
 from grape.dht.bencoding import BValue
-from grape.dht.compact import NODE_BYTES, Address, encode_peer
+from grape.dht.compact import NODE_BYTES, Address, encode_peer, encode_value
 from grape.dht.errors import RemoteProtocolError
 from grape.dht.items import Item
 from grape.dht.krpc import INVALID_SIGNATURE, METHOD_UNKNOWN, PROTOCOL_ERROR, Query
 from grape.dht.nodeid import position
-from grape.dht.routing import K, RoutingTable
+from grape.dht.routing import RoutingTable
 from grape.dht.tokens import Tokens
 
 MAX_REPLY_BYTES = 1_024
@@ -74,7 +74,7 @@ class Responder:
         self._items = items
         self._sample = sample
         self._on_announce = on_announce
-        self._methods: dict[bytes, Callable[[Query, Address, float], dict[bytes, BValue]]] = {
+        self._methods: dict[bytes, Callable[[Query, Address, float], bytes]] = {
             b"ping": self._ping,
             b"find_node": self._find_node,
             b"get_peers": self._get_peers,
@@ -92,34 +92,35 @@ class Responder:
         if method is None:
             raise RemoteProtocolError(METHOD_UNKNOWN, "method unknown", query.transaction_id)
         try:
-            values = method(query, address, now)
+            members = method(query, address, now)
         except RemoteProtocolError as error:
             error.transaction_id = query.transaction_id
             raise
-        values[b"id"] = self._table.own_id
-        limit = min(MAX_ITEM_REPLY_BYTES if b"v" in values else MAX_REPLY_BYTES, MAX_AMPLIFICATION * query.size)
-        datagram = krpc.encode_response(query.transaction_id, values, encode_peer(address))
-        return datagram if len(datagram) <= limit else None
+        datagram = krpc.encode_answer(query.transaction_id, self._table.own_id, members, encode_peer(address))
+        # Only an item may take more than MAX_REPLY_BYTES: all else keeps to the budget.
+        limit = MAX_ITEM_REPLY_BYTES if method is self._methods[b"get"] else MAX_REPLY_BYTES
+        return datagram if len(datagram) <= min(limit, MAX_AMPLIFICATION * query.size) else None
 
-    def _ping(self, query: Query, address: Address, now: float) -> dict[bytes, BValue]:
-        return {}
+    # Each method gives the members of ``r`` that follow ``id``, bencoded and in order.
 
-    def _find_node(self, query: Query, address: Address, now: float) -> dict[bytes, BValue]:
-        target = _key(query, b"target")
-        return {b"nodes": self._nodes(target, _budget(query))}
+    def _ping(self, query: Query, address: Address, now: float) -> bytes:
+        return b""
 
-    def _get_peers(self, query: Query, address: Address, now: float) -> dict[bytes, BValue]:
+    def _find_node(self, query: Query, address: Address, now: float) -> bytes:
+        return self._nodes(_key(query, b"target"), _budget(query))
+
+    def _get_peers(self, query: Query, address: Address, now: float) -> bytes:
         key = _key(query, b"info_hash")
         budget = _budget(query)
         limit = min(MAX_VALUES, budget // VALUE_BYTES)
-        values: dict[bytes, BValue] = {b"token": self._tokens.issue(address[0], now)}
-        peers: list[BValue] = [encode_peer(peer) for peer in self._peers.sample(key, limit, now, self._sample)]
-        if peers:
-            values[b"values"] = peers
-        values[b"nodes"] = self._nodes(key, budget - len(peers) * VALUE_BYTES)
-        return values
+        token = self._tokens.issue(address[0], now)
+        peers = self._peers.sample(key, limit, now, self._sample)
+        nodes = self._nodes(key, budget - len(peers) * VALUE_BYTES)
+        if not peers:
+            return b"%b5:token%d:%b" % (nodes, len(token), token)
+        return b"%b5:token%d:%b6:valuesl%be" % (nodes, len(token), token, b"".join(map(encode_value, peers)))
 
-    def _announce_peer(self, query: Query, address: Address, now: float) -> dict[bytes, BValue]:
+    def _announce_peer(self, query: Query, address: Address, now: float) -> bytes:
         key = _key(query, b"info_hash")
         port = address[1] if _truthy(query.arguments.get(b"implied_port")) else query.arguments.get(b"port")
         self._check_token(query, address, now)
@@ -131,30 +132,26 @@ class Responder:
             key, peer, now, address, age / 1000 if isinstance(age, int) and 0 < age < MAX_AGE_MILLISECONDS else 0.0
         )
         self._on_announce(key, peer)
-        return {}
+        return b""
 
-    def _get(self, query: Query, address: Address, now: float) -> dict[bytes, BValue]:
+    def _get(self, query: Query, address: Address, now: float) -> bytes:
         target = _key(query, b"target")
-        values: dict[bytes, BValue] = {b"token": self._tokens.issue(address[0], now)}
+        token = self._tokens.issue(address[0], now)
         item = self._items.get(target)
         if item is None:
-            values[b"nodes"] = self._nodes(target, _budget(query))
-            return values
+            return b"%b5:token%d:%b" % (self._nodes(target, _budget(query)), len(token), token)
+        room = _budget(query) - len(item.raw) - len(item.signature) - len(item.key or b"") - ITEM_FRAME_BYTES
+        nodes = self._nodes(target, room) if room >= NODE_BYTES else b""
+        if item.key is None:
+            return b"%b5:token%d:%b1:v%b" % (nodes, len(token), token, item.raw)
         known_seq = query.arguments.get(b"seq")
-        if item.key is not None:
-            values[b"seq"] = item.seq
-        if item.key is None or not isinstance(known_seq, int) or item.seq > known_seq:
-            values[b"v"] = item.value
-            if item.key is not None:
-                values[b"k"] = item.key
-                values[b"sig"] = item.signature
-        item_bytes = len(item.raw) + len(item.signature) + len(item.key or b"") + ITEM_FRAME_BYTES
-        nodes = self._nodes(target, _budget(query) - item_bytes)
-        if nodes:
-            values[b"nodes"] = nodes
-        return values
+        if isinstance(known_seq, int) and item.seq <= known_seq:
+            return b"%b3:seqi%de5:token%d:%b" % (nodes, item.seq, len(token), token)
+        return b"1:k32:%b%b3:seqi%de3:sig64:%b5:token%d:%b1:v%b" % (
+            item.key, nodes, item.seq, item.signature, len(token), token, item.raw
+        )  # fmt: skip
 
-    def _put(self, query: Query, address: Address, now: float) -> dict[bytes, BValue]:
+    def _put(self, query: Query, address: Address, now: float) -> bytes:
         arguments = query.arguments
         if not isinstance(arguments.get(b"id"), bytes):
             raise RemoteProtocolError(PROTOCOL_ERROR, "`put` missing required `a.id` field")
@@ -167,7 +164,7 @@ class Responder:
         value = arguments[b"v"]
         if b"k" not in arguments and b"sig" not in arguments:
             self._items.put(bep44.immutable(value))
-            return {}
+            return b""
         item = _mutable_item(value, arguments)
         if not bep44.is_signed(item):
             raise RemoteProtocolError(INVALID_SIGNATURE, "invalid signature")
@@ -176,7 +173,7 @@ class Responder:
             cas = arguments.get(b"cas")
             bep44.check_update(stored, item, cas if isinstance(cas, int) else None)
         self._items.put(item)
-        return {}
+        return b""
 
     def _check_token(self, query: Query, address: Address, now: float) -> None:
         token = query.arguments.get(b"token")
@@ -187,11 +184,9 @@ class Responder:
             raise RemoteProtocolError(PROTOCOL_ERROR, f"cannot `{method}` with bad token")
 
     def _nodes(self, key: bytes, room: int) -> bytes:
-        """The compact form of the contacts closest to ``key``, as many as fit into ``room`` bytes, 20 at most."""
-        count = min(room // NODE_BYTES, K)
-        if count <= 0:
-            return b""
-        return b"".join([contact.compact for contact in self._table.closest(position(key), count, sound=True)])
+        """The member ``nodes``: the contacts closest to ``key``, as many as fit into ``room`` bytes, 20 at most."""
+        nodes = self._table.compact_closest(position(key), room // NODE_BYTES)
+        return b"5:nodes%d:%b" % (len(nodes), nodes)
 
 
 def _budget(query: Query) -> int:
@@ -201,7 +196,8 @@ def _budget(query: Query) -> int:
         long = len(transaction_id)
     else:
         long = 0 if transaction_id is None else len(bencoding.encode(transaction_id))
-    return max(min(MAX_REPLY_BYTES, MAX_AMPLIFICATION * query.size) - FRAME_BYTES - long, 0)
+    room = MAX_AMPLIFICATION * query.size
+    return max((room if room < MAX_REPLY_BYTES else MAX_REPLY_BYTES) - FRAME_BYTES - long, 0)
 
 
 def _key(query: Query, field: bytes) -> bytes:

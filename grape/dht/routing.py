@@ -13,7 +13,7 @@ from enum import Enum
 from itertools import islice
 
 from grape.dht.addresses import AddressRules, PrivateRules
-from grape.dht.compact import Address, encode_peer
+from grape.dht.compact import NODE_BYTES, Address, encode_peer
 from grape.dht.nodeid import ID_BITS, position, shared_bits
 from grape.dht.secureid import is_secure
 
@@ -23,6 +23,7 @@ BAD_AFTER_FAILURES = 3
 REPLACEMENTS_PER_BUCKET = 8
 RELEARN_SECONDS = 60.0
 MAX_DROPPED = 256
+PART_SHIFT = ID_BITS - 10
 
 
 class Listed(Enum):
@@ -85,6 +86,8 @@ class RoutingTable:
         self._by_address: dict[Address, Contact] = {}
         # Addresses that were dropped as bad, and until when others' word for them does not count.
         self._dropped: OrderedDict[Address, float] = OrderedDict()
+        # The compact form of the contacts closest to each part of the space, until any contact changes its state.
+        self._compact: dict[int, bytes] = {}
 
     def __len__(self) -> int:
         return len(self._by_address)
@@ -120,7 +123,9 @@ class RoutingTable:
             contact = None
         if contact is not None:
             contact.heard_at = contact.seen_at = now
-            contact.failures = 0
+            if contact.failures:
+                contact.failures = 0
+                self._compact.clear()
             _smooth(contact, round_trip)
             return Listed.KNOWN
         contact = Contact(node_id, address, now)
@@ -144,6 +149,7 @@ class RoutingTable:
             return None
         contact.failures += 1
         contact.failed_at = now
+        self._compact.clear()
         if contact.failures < BAD_AFTER_FAILURES:
             return None
         self._remove(contact)
@@ -174,6 +180,23 @@ class RoutingTable:
                 break
             found += _nearest(buckets[index].contacts, place, sound=sound)
         return found[:count]
+
+    def compact_closest(self, place: int, count: int = K) -> bytes:
+        """The compact form of the ``count`` contacts closest to ``place`` that did not fail last, K at most.
+
+        Within one of 1,024 equal parts of the space, contacts of one other part may stand in any order.
+        """
+        part = place >> PART_SHIFT
+        nodes = self._compact.get(part)
+        if nodes is None:
+            contacts = self.closest(place, K + 1, sound=True)
+            parts = [contact.position >> PART_SHIFT for contact in contacts]
+            nodes = b"".join([contact.compact for contact in contacts[:K]])
+            # Elsewhere in this part it would be the same, unless some of its own are among them, or the last one is
+            # no closer than the first to be left out.
+            if parts.count(part) < 2 and (len(parts) <= K or parts[K - 1] != parts[K]):
+                self._compact[part] = nodes
+        return nodes if count >= K else nodes[: max(count, 0) * NODE_BYTES]
 
     def unwell(self, moment: float) -> tuple[list[Contact], list[Contact]]:
         """The contacts that failed last, and those silent since ``moment``, the longest silent first."""
@@ -217,7 +240,7 @@ class RoutingTable:
                 bucket.contacts[contact.position] = contact
                 bucket.replacements.pop(contact.position, None)
                 self._by_address[contact.address] = contact
-                self.version += 1
+                self._changed()
                 return Listed.NEW
             if bucket is not self._buckets[-1] or len(self._buckets) >= ID_BITS:
                 break
@@ -252,7 +275,11 @@ class RoutingTable:
     def _remove(self, contact: Contact) -> None:
         self._bucket(contact.position).contacts.pop(contact.position, None)
         del self._by_address[contact.address]
+        self._changed()
+
+    def _changed(self) -> None:
         self.version += 1
+        self._compact.clear()
 
 
 def _nearest(contacts: dict[int, Contact], place: int, *, sound: bool) -> list[Contact]:
