@@ -5,9 +5,10 @@ This room speaks of info-hashes, targets and contacts; what a service is, it doe
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from itertools import islice
+from typing import Protocol, TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred, fail
@@ -39,6 +40,14 @@ MAX_TABLES = 5_000
 MAX_VALUES_PER_RESPONSE = 256
 
 OnPeers = Callable[[list[Address], Address], object]
+
+T = TypeVar("T")
+
+
+class Cancellable(Protocol):
+    """Work under way."""
+
+    def cancel(self) -> None: ...
 
 
 @attrs.define(frozen=True, slots=True)
@@ -90,24 +99,33 @@ class DHTProtocol(KRPCProtocol):
 
     def find_node(self, target: bytes) -> Deferred[Found]:
         """Find the nodes closest to ``target``."""
-        return self._traverse(target, b"find_node", {b"target": target}, _go_on)
+        return _deferred(lambda done: self._traverse(target, b"find_node", {b"target": target}, _go_on, done))
 
     def get_peers(self, key: bytes, on_peers: OnPeers = lambda peers, through: None) -> Deferred[PeersFound]:
         """Find the peers announced under ``key``. ``on_peers(peers, through)`` sees each node's answer as it comes."""
         if self.is_busy:
             return fail(Overloaded())
-        found: Counter[Address] = Counter()
+        found: dict[Address, int] = {}
 
         def on_response(candidate: Candidate, values: Arguments) -> bool:
             told = islice(decode_peers(values.get(b"values")), MAX_VALUES_PER_RESPONSE)
-            peers = [peer for peer in told if scope(peer[0]) != "nowhere"]
+            peers = [peer for peer in dict.fromkeys(told) if scope(peer[0]) != "nowhere"]
             if peers:
-                found.update(set(peers))
+                for peer in peers:
+                    found[peer] = found.get(peer, 0) + 1
                 on_peers(peers, candidate.address)
             return False
 
-        lookup = self._traverse(key, b"get_peers", {b"info_hash": key}, on_response)
-        return lookup.addCallback(lambda result: PeersFound(found, self._keep(key, result)))
+        def start(done: Callable[[PeersFound], object]) -> Traversal:
+            return self._traverse(
+                key,
+                b"get_peers",
+                {b"info_hash": key},
+                on_response,
+                lambda result: done(PeersFound(found, self._keep(key, result))),
+            )
+
+        return _deferred(start)
 
     def get(self, target: bytes, salt: bytes = b"") -> Deferred[ItemFound]:
         """Find the item of a 20-byte ``target``: the first right immutable one, or the mutable one of highest seq.
@@ -125,17 +143,22 @@ class DHTProtocol(KRPCProtocol):
             answers.append((item, candidate))
             return item.key is None
 
-        def on_found(result: Found) -> ItemFound:
+        def best(result: Found) -> ItemFound:
             if not answers:
                 return ItemFound(None, b"", None, result)
             item, source = max(answers, key=lambda answer: answer[0].seq)
             stale = [candidate for old, candidate in answers if old.seq < item.seq and candidate.token is not None]
             if stale:
                 self.counters.repaired += len(stale)
-                Write(self, WRITE_SECONDS).start(stale, b"put", _put_arguments(item))
+                Write(stale, self, b"put", _put_arguments(item), WRITE_SECONDS, lambda _: None).start()
             return ItemFound(item, source.node_id, source.token, result)
 
-        return self._traverse(target, b"get", {b"target": target}, on_response).addCallback(on_found)
+        def start(done: Callable[[ItemFound], object]) -> Traversal:
+            return self._traverse(
+                target, b"get", {b"target": target}, on_response, lambda result: done(best(result))
+            )  # fmt: skip
+
+        return _deferred(start)
 
     def announce_peer(self, key: bytes, port: int, age: int = 0) -> Deferred[WriteOutcome]:
         """Announce ``port`` of this host under ``key`` to the closest nodes; port 0: this socket's own, implied.
@@ -160,28 +183,7 @@ class DHTProtocol(KRPCProtocol):
         """Write to the closest nodes: those of a fresh lookup, or kept ones whose tokens still hold."""
         if self.is_busy:
             return fail(Overloaded())
-
-        def send(found: Found) -> Deferred[WriteOutcome]:
-            holders = [candidate for candidate in found.closest if candidate.token is not None]
-            return Write(self, WRITE_SECONDS).start(holders, write, arguments)
-
-        def look_up(seconds: float) -> Deferred[WriteOutcome]:
-            lookup = self._traverse(key, find, find_arguments, _go_on, seconds)
-            return lookup.addCallback(lambda found: send(self._keep(key, found)))
-
-        def once_more(outcome: WriteOutcome) -> WriteOutcome | Deferred[WriteOutcome]:
-            # A node that restarted since refuses the token that it gave then: the next write looks up anew, and so
-            # does this one if nobody took it.
-            if any(refusal.code == krpc.PROTOCOL_ERROR for refusal in outcome.refusals):
-                self._closest.pop(key, None)
-                if not outcome.accepted:
-                    return look_up(SECOND_LOOKUP_SECONDS)
-            return outcome
-
-        kept = self._kept(key)
-        if kept is None:
-            return look_up(LOOKUP_BEFORE_WRITE_SECONDS)
-        return send(kept).addCallback(once_more)
+        return _deferred(lambda done: _Storing(self, key, find, find_arguments, write, arguments, done).start())
 
     def _keep(self, key: bytes, found: Found) -> Found:
         if found.complete and found.closest:
@@ -207,13 +209,84 @@ class DHTProtocol(KRPCProtocol):
         method: bytes,
         arguments: Arguments,
         on_response: Callable[[Candidate, Arguments], bool],
+        done: Callable[[Found], object],
         seconds: float = LOOKUP_SECONDS,
-    ) -> Deferred[Found]:
+    ) -> Traversal:
         self.counters.lookups += 1
         lookup = Lookup(key, self.table.own_id, alpha=self._alpha, one_per_network=self.table.rules.is_public)
         for contact in self.table.closest(position(key)):
             lookup.add(contact.id, contact.address, contact.round_trip, doubtful=contact.failures > 0)
-        return Traversal(lookup, self, method, arguments, on_response, seconds).start()
+        traversal = Traversal(lookup, self, method, arguments, on_response, seconds, done)
+        traversal.start()
+        return traversal
+
+
+class _Storing:
+    """A write under way, with the lookup that it needs before it, and the one after it that refused tokens need."""
+
+    def __init__(
+        self,
+        protocol: DHTProtocol,
+        key: bytes,
+        find: bytes,
+        find_arguments: Arguments,
+        write: bytes,
+        arguments: Arguments,
+        done: Callable[[WriteOutcome], object],
+    ) -> None:
+        self._protocol = protocol
+        self._key = key
+        self._find = find
+        self._find_arguments = find_arguments
+        self._write = write
+        self._arguments = arguments
+        self._done = done
+        self._under_way: Cancellable | None = None
+
+    def start(self) -> _Storing:
+        kept = self._protocol._kept(self._key)
+        if kept is None:
+            self._look_up(LOOKUP_BEFORE_WRITE_SECONDS)
+        else:
+            self._send(kept, self._written)
+        return self
+
+    def cancel(self) -> None:
+        if self._under_way is not None:
+            self._under_way.cancel()
+
+    def _look_up(self, seconds: float) -> None:
+        def found(result: Found) -> None:
+            self._send(self._protocol._keep(self._key, result), self._done)
+
+        # It may be over at once, and the write begun.
+        traversal = self._protocol._traverse(self._key, self._find, self._find_arguments, _go_on, found, seconds)
+        if not traversal.ended:
+            self._under_way = traversal
+
+    def _send(self, found: Found, done: Callable[[WriteOutcome], object]) -> None:
+        holders = [candidate for candidate in found.closest if candidate.token is not None]
+        write = Write(holders, self._protocol, self._write, self._arguments, WRITE_SECONDS, done)
+        self._under_way = write
+        write.start()
+
+    def _written(self, outcome: WriteOutcome) -> None:
+        # A node that restarted since refuses the token that it gave then: the next write looks up anew, and so does
+        # this one if nobody took it.
+        if any(refusal.code == krpc.PROTOCOL_ERROR for refusal in outcome.refusals):
+            self._protocol._closest.pop(self._key, None)
+            if not outcome.accepted:
+                self._look_up(SECOND_LOOKUP_SECONDS)
+                return
+        self._done(outcome)
+
+
+def _deferred(start: Callable[[Callable[[T], object]], Cancellable]) -> Deferred[T]:
+    """The result of work that tells it to a callback."""
+    under_way: list[Cancellable] = []
+    result: Deferred[T] = Deferred(lambda _: under_way[0].cancel())
+    under_way.append(start(result.callback))
+    return result
 
 
 def _go_on(candidate: Candidate, values: Arguments) -> bool:

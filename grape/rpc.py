@@ -18,7 +18,6 @@ from twisted.logger import Logger
 
 from grape.dht import krpc
 from grape.dht.addresses import scope
-from grape.dht.bencoding import BValue
 from grape.dht.compact import Address
 from grape.dht.errors import (
     AnsweredByOurselves,
@@ -28,13 +27,13 @@ from grape.dht.errors import (
     RemoteError,
     RemoteProtocolError,
 )
-from grape.dht.krpc import Query, Response
+from grape.dht.krpc import Frame, Query, Response
 from grape.dht.lookup import Candidate, Lookup
 from grape.dht.nodeid import ID_BYTES, RandomBytes
 from grape.dht.ratelimit import RateLimit
 from grape.dht.responder import Responder
 from grape.dht.roundtrip import RoundTrips
-from grape.dht.routing import Listed, RoutingTable
+from grape.dht.routing import KNOWN, Listed, RoutingTable
 from grape.dht.transactions import MAX_PENDING, Outcome, Pending, Transactions
 from grape.questions import Question, Verification
 from grape.reactor import Clock, Timer
@@ -113,6 +112,7 @@ class KRPCProtocol(DatagramProtocol):
         self._timer: Timer | None = None
         self._timer_at = 0.0
         self._send_to: Callable[[bytes, Address], object] | None = None
+        self._ping = self.frame(b"ping", {})
         self._verifying: set[Address] = set()
         self._looked_into: OrderedDict[tuple[Address, bytes], float] = OrderedDict()
         self._unverified = RateLimit(UNVERIFIED_BYTES_PER_SECOND, UNVERIFIED_BYTES_PER_SECOND)
@@ -145,7 +145,7 @@ class KRPCProtocol(DatagramProtocol):
     def query(self, address: Address, method: bytes, arguments: Arguments) -> Deferred[Response]:
         """One query of any method to one ``(host, port)``. Fails with QueryFailed, within 2 s."""
         question = Question()
-        if not self._ask(address, 0.0, method, arguments, question):
+        if not self._ask(address, 0.0, self.frame(method, arguments), question):
             question.result.errback(QueryFailed("the query could not be sent"))
         return question.result
 
@@ -177,8 +177,14 @@ class KRPCProtocol(DatagramProtocol):
 
     # What a traversal needs: traversal.Network
 
-    def send(self, candidate: Candidate, method: bytes, arguments: Arguments, outcome: Outcome) -> bool:
-        return self._ask(candidate.address, candidate.round_trip, method, arguments, outcome)
+    def frame(self, method: bytes, arguments: Arguments) -> Frame:
+        return krpc.encode_frame(method, {**arguments, b"id": self.table.own_id}, read_only=self._read_only)
+
+    def send(self, candidate: Candidate, frame: Frame, outcome: Outcome) -> bool:
+        return self._ask(candidate.address, candidate.round_trip, frame, outcome)
+
+    def patience(self, candidate: Candidate) -> float:
+        return self._round_trips.soft_seconds(candidate.round_trip)
 
     def consider(self, lookup: Lookup, node_id: bytes, address: Address, told_by: Address) -> None:
         contact = self.table.at(address)
@@ -263,7 +269,9 @@ class KRPCProtocol(DatagramProtocol):
             # Who is pinged because he asked could teach us patience.
             self._round_trips.measured(round_trip)
         listed = self.table.heard(node_id, pending.address, now, round_trip)
-        if listed is Listed.NEW:
+        if listed is KNOWN:
+            pass
+        elif listed is Listed.NEW:
             self._listener.contact_listed(pending.address)
         elif listed is Listed.REPLACEMENT:
             rival = self.table.questionable_rival(node_id, now)
@@ -302,8 +310,7 @@ class KRPCProtocol(DatagramProtocol):
         if not self._ask(
             address,
             0.0,
-            b"ping",
-            {},
+            self._ping,
             Verification(self._verifying, lambda: self._looked_into.pop((address, node_id), None)),
         ):
             self._verifying.discard(address)
@@ -327,20 +334,19 @@ class KRPCProtocol(DatagramProtocol):
         self.counters.datagrams_out += 1
         return True
 
-    def _ask(self, address: Address, round_trip: float, method: bytes, arguments: Arguments, outcome: Outcome) -> bool:
+    def _ask(self, address: Address, round_trip: float, frame: Frame, outcome: Outcome) -> bool:
         soft_seconds = self._round_trips.soft_seconds(round_trip)
         try:
             pending = self._transactions.open(address, outcome, self._reactor.seconds(), soft_seconds)
         except LocalProtocolError:
             self.counters.not_sent += 1
             return False
-        query: dict[bytes, BValue] = {**arguments, b"id": self.table.own_id}
-        datagram = krpc.encode_query(pending.transaction_id, method, query, read_only=self._read_only)
-        if not self._write(datagram, address):
+        if not self._write(frame[0] + pending.transaction_id + frame[1], address):
             self._transactions.close(pending.transaction_id, address)
             return False
         self.counters.queries_out += 1
-        self._set_timer()
+        if self._timer is None or not self._timer.active() or pending.sent_at + soft_seconds < self._timer_at:
+            self._set_timer()
         return True
 
     def _set_timer(self) -> None:

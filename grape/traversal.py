@@ -6,13 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
 import attrs
-from twisted.internet.defer import Deferred
 
 from grape.dht.bencoding import BValue
-from grape.dht.compact import Address, decode_nodes
+from grape.dht.compact import NODE_BYTES, Address, decode_nodes
 from grape.dht.errors import QueryFailed, RemoteError
-from grape.dht.krpc import Response
-from grape.dht.lookup import MAX_NODES_PER_RESPONSE, Candidate, Found, Lookup, State
+from grape.dht.krpc import Frame, Response
+from grape.dht.lookup import HEARD, MAX_NODES_PER_RESPONSE, PENDING, SLOW, Candidate, Found, Lookup
 from grape.dht.roundtrip import MAX_SOFT_SECONDS
 from grape.dht.transactions import Outcome, Pending
 from grape.reactor import Timer
@@ -21,6 +20,7 @@ T = TypeVar("T")
 
 # The Node grape gives 20 bytes; what is given is sent back, and kept.
 MAX_TOKEN_BYTES = 64
+MAX_NODES_BYTES = MAX_NODES_PER_RESPONSE * NODE_BYTES
 
 Arguments = dict[bytes, BValue]
 
@@ -28,8 +28,14 @@ Arguments = dict[bytes, BValue]
 class Network(Protocol):
     """What a traversal needs of the socket it runs on."""
 
-    def send(self, candidate: Candidate, method: bytes, arguments: Arguments, outcome: Outcome) -> bool:
+    def frame(self, method: bytes, arguments: Arguments) -> Frame:
+        """What to send: a query of this node's."""
+
+    def send(self, candidate: Candidate, frame: Frame, outcome: Outcome) -> bool:
         """Query a candidate; the outcome is told how it ends. False if it could not be sent at all."""
+
+    def patience(self, candidate: Candidate) -> float:
+        """Seconds after which a candidate that was just asked counts as slow."""
 
     def consider(self, lookup: Lookup, node_id: bytes, address: Address, told_by: Address) -> None:
         """Add a node that another one told us of to the lookup, if it is worth asking."""
@@ -56,19 +62,26 @@ class WriteOutcome:
 
 
 class _Ending(Generic[T]):
-    """A result that comes once, by itself, at a deadline, or never because it was cancelled."""
+    """A result that ``done`` is told once, when it is there or at a deadline; never, if it was cancelled."""
 
-    def __init__(self, network: Network, seconds: float) -> None:
+    def __init__(self, network: Network, seconds: float, done: Callable[[T], object]) -> None:
         self._network = network
         self._ends_at = network.seconds() + seconds
         self._timer: Timer | None = None
-        self.result: Deferred[T] = Deferred(lambda _: self._close())
+        self._done: Callable[[T], object] | None = done
         self.ended = False
 
-    def _watch(self) -> None:
-        """Set the deadline's timer, if what was asked last may not turn out slow before it."""
+    def cancel(self) -> None:
+        """Tell nobody, and ask nobody any more."""
+        self.ended = True
+        self._done = None
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+
+    def _watch(self, patience: float) -> None:
+        """Set the deadline's timer, if what was asked last may not turn out slow, after ``patience``, before it."""
         # Most endings come within milliseconds: they need no timer.
-        if self._timer is None and self._ends_at - self._network.seconds() < MAX_SOFT_SECONDS:
+        if self._timer is None and self._ends_at - self._network.seconds() <= patience:
             self._start_deadline()
 
     def _start_deadline(self) -> None:
@@ -79,19 +92,15 @@ class _Ending(Generic[T]):
     def _deadline(self) -> None:
         raise NotImplementedError
 
-    def _close(self) -> None:
-        self.ended = True
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-
     def _end(self, value: T) -> None:
-        if not self.ended:
-            self._close()
-            self.result.callback(value)
+        done = self._done
+        if done is not None:
+            self.cancel()
+            done(value)
 
 
 class Traversal(_Ending[Found]):
-    """One lookup under way. ``result`` fires with what was found, within ``seconds``; it can be cancelled.
+    """One lookup under way: ``done`` is told what was found, within ``seconds``.
 
     ``on_response`` sees each answer (candidate, values) first and returns true to end the lookup there.
     """
@@ -104,22 +113,21 @@ class Traversal(_Ending[Found]):
         arguments: Arguments,
         on_response: Callable[[Candidate, Arguments], bool],
         seconds: float,
+        done: Callable[[Found], object],
     ) -> None:
-        super().__init__(network, seconds)
+        super().__init__(network, seconds, done)
         self._lookup = lookup
-        self._method = method
-        self._arguments = arguments
+        self._frame = network.frame(method, arguments)
         self._on_response = on_response
         self._candidates: dict[Address, Candidate] = {}
 
-    def start(self) -> Deferred[Found]:
+    def start(self) -> None:
         """Ask the first candidates."""
         self._advance()
-        return self.result
 
     def answered(self, pending: Pending, response: Response) -> None:
         candidate = self._candidates[pending.address]
-        if self.ended or candidate.state is State.HEARD:
+        if self.ended or candidate.state is HEARD:
             return
         values = response.values
         node_id, token = values[b"id"], values.get(b"token")
@@ -127,44 +135,47 @@ class Traversal(_Ending[Found]):
         self._lookup.heard(
             candidate, node_id, token if isinstance(token, bytes) and len(token) <= MAX_TOKEN_BYTES else None
         )
-        for index, (found_id, address) in enumerate(decode_nodes(values.get(b"nodes"))):
-            if index == MAX_NODES_PER_RESPONSE:
-                break
-            self._network.consider(self._lookup, found_id, address, pending.address)
+        nodes = values.get(b"nodes")
+        if isinstance(nodes, bytes) and nodes:
+            for found_id, address in decode_nodes(nodes[:MAX_NODES_BYTES]):
+                if address not in self._lookup.seen:
+                    self._network.consider(self._lookup, found_id, address, pending.address)
         if self._on_response(candidate, values):
             self._lookup.stop()
         self._advance()
 
     def slow(self, pending: Pending) -> None:
         candidate = self._candidates[pending.address]
-        if self.ended or candidate.state is not State.PENDING:
+        if self.ended or candidate.state is not PENDING:
             return
         self._lookup.slow(candidate)
         self._start_deadline()
         # It may be dead, or a datagram was lost: one more cannot hurt.
         self._lookup.asked_again()
-        self._network.send(candidate, self._method, self._arguments, self)
+        self._network.send(candidate, self._frame, self)
         self._advance()
 
     def failed(self, pending: Pending, reason: QueryFailed) -> None:
         candidate = self._candidates[pending.address]
-        if not self.ended and candidate.state in (State.PENDING, State.SLOW):
+        if not self.ended and candidate.state in (PENDING, SLOW):
             self._lookup.failed(candidate)
             self._advance()
 
     def _advance(self) -> None:
         while True:
             chosen = self._lookup.ask()
+            is_settled = True
             for candidate in chosen:
                 self._candidates[candidate.address] = candidate
-                if not self._network.send(candidate, self._method, self._arguments, self):
+                if not self._network.send(candidate, self._frame, self):
                     self._lookup.failed(candidate)
-            if not any(candidate.state is State.FAILED for candidate in chosen):
+                    is_settled = False
+            if is_settled:
                 break
         if self._lookup.finished:
             self._end(self._lookup.found())
         else:
-            self._watch()
+            self._watch(MAX_SOFT_SECONDS)
 
     def _deadline(self) -> None:
         self._end(self._lookup.found())
@@ -173,31 +184,36 @@ class Traversal(_Ending[Found]):
 class Write(_Ending[WriteOutcome]):
     """One write to the nodes that a lookup found, each with its own token, all at once."""
 
-    def __init__(self, network: Network, seconds: float) -> None:
-        super().__init__(network, seconds)
-        self._method = b""
-        self._arguments: Arguments = {}
-        self._holders: dict[Address, Candidate] = {}
-        self._waiting: set[Address] = set()
+    def __init__(
+        self,
+        holders: Sequence[Candidate],
+        network: Network,
+        method: bytes,
+        arguments: Arguments,
+        seconds: float,
+        done: Callable[[WriteOutcome], object],
+    ) -> None:
+        super().__init__(network, seconds, done)
+        self._method = method
+        self._arguments = arguments
+        self._holders = {holder.address: holder for holder in holders}
+        self._waiting = set(self._holders)
         self._slow: set[Address] = set()
         self._accepted: set[Address] = set()
         self._refusals: dict[Address, RemoteError] = {}
 
-    def start(self, holders: Sequence[Candidate], method: bytes, arguments: Arguments) -> Deferred[WriteOutcome]:
-        """Send ``method`` to every holder; ``arguments`` lacks only the token."""
-        self._method, self._arguments = method, arguments
-        self._holders = {holder.address: holder for holder in holders}
-        self._waiting = set(self._holders)
-        for holder in holders:
+    def start(self) -> None:
+        """Send ``method`` to every holder; the arguments lack only the token."""
+        for address, holder in self._holders.items():
             if not self._send(holder):
-                self._waiting.discard(holder.address)
+                self._waiting.discard(address)
         self._settle()
-        self._watch()
-        return self.result
+        if not self.ended:
+            self._watch(max(map(self._network.patience, self._holders.values())))
 
     def answered(self, pending: Pending, response: Response) -> None:
         self._accepted.add(pending.address)
-        self._done(pending.address)
+        self._over(pending.address)
 
     def slow(self, pending: Pending) -> None:
         address = pending.address
@@ -213,13 +229,14 @@ class Write(_Ending[WriteOutcome]):
     def failed(self, pending: Pending, reason: QueryFailed) -> None:
         if isinstance(reason, RemoteError):
             self._refusals[pending.address] = reason
-        self._done(pending.address)
+        self._over(pending.address)
 
     def _send(self, holder: Candidate) -> bool:
         assert holder.token is not None
-        return self._network.send(holder, self._method, {**self._arguments, b"token": holder.token}, self)
+        frame = self._network.frame(self._method, {**self._arguments, b"token": holder.token})
+        return self._network.send(holder, frame, self)
 
-    def _done(self, address: Address) -> None:
+    def _over(self, address: Address) -> None:
         self._waiting.discard(address)
         self._slow.discard(address)
         self._settle()

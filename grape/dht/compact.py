@@ -61,14 +61,18 @@ def decode_peers(values: object) -> Iterator[Address]:
                 yield peer
 
 
-def decode_nodes(nodes: object) -> Iterator[tuple[bytes, Address]]:
-    """The ``(node id, (host, port))`` of a ``nodes`` string. A broken tail and port 0 are passed over."""
-    if not isinstance(nodes, bytes):
-        return
+@lru_cache(maxsize=1_024)
+def decode_nodes(nodes: bytes) -> tuple[tuple[bytes, Address], ...]:
+    """The ``(node id, (host, port))`` of a ``nodes`` string. A broken tail and port 0 are passed over.
+
+    Kept for when it comes again: in a small network all answers hold the same nodes.
+    """
+    found = []
     for start in range(0, len(nodes) - NODE_BYTES + 1, NODE_BYTES):
         address = decode_peer(nodes[start + ID_BYTES : start + NODE_BYTES])
         if address[1]:
-            yield nodes[start : start + ID_BYTES], address
+            found.append((nodes[start : start + ID_BYTES], address))
+    return tuple(found)
 
 
 def encode_nodes(nodes: Iterable[tuple[bytes, Address]]) -> bytes:

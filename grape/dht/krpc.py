@@ -112,6 +112,18 @@ def encode_query(
     return bencoding.encode(message)
 
 
+# What stands before and after the transaction id (of two bytes) in the datagram of a query that is asked many times.
+Frame = tuple[bytes, bytes]
+
+
+def encode_frame(method: bytes, arguments: dict[bytes, BValue], *, read_only: bool = False) -> Frame:
+    """A query's datagram without its transaction id."""
+    head = b"d1:a%b1:q%d:%b%b1:t2:" % (
+        bencoding.encode(arguments), len(method), method, b"2:roi1e" if read_only else b""
+    )  # fmt: skip
+    return head, b"1:v4:%b1:y1:qe" % CLIENT_VERSION
+
+
 def encode_response(transaction_id: BValue | None, values: dict[bytes, BValue], querier: bytes) -> bytes:
     """The datagram of a response. ``querier`` is the compact address the query came from (BEP 42's ``ip``)."""
     message: dict[bytes, BValue] = {b"ip": querier, b"r": values, b"v": CLIENT_VERSION, b"y": b"r"}

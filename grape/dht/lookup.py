@@ -9,7 +9,6 @@ A doubtful one (it failed lately) is asked last and not waited for.
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Iterable
 from enum import Enum
 
 import attrs
@@ -33,6 +32,10 @@ class State(Enum):
     FAILED = 4
 
 
+# An Enum's members are slow to get at in Python 3.11.
+UNASKED, PENDING, SLOW, HEARD, FAILED = State
+
+
 class Candidate:
     """A node that may be asked. ``token`` is what it gave for a write, ``None`` before that."""
 
@@ -44,7 +47,7 @@ class Candidate:
         self.distance = distance
         self.round_trip = round_trip
         self.doubtful = doubtful
-        self.state = State.UNASKED
+        self.state = UNASKED
         self.token: bytes | None = None
 
     def __lt__(self, other: Candidate) -> bool:
@@ -77,19 +80,21 @@ class Lookup:
         self._k = k
         self._alpha = alpha
         self._candidates: list[Candidate] = []
-        self._seen: set[Address] = set()
+        self.seen: set[Address] = set()
         self._networks: dict[str, Candidate] | None = {} if one_per_network else None
         self._in_flight = 0
         self._asked = self._answered = self._failed = 0
         self._stopped = False
+        # Whether the last ``ask()`` saw somebody who is worth waiting for.
+        self._is_open = True
 
     def add(self, node_id: bytes, address: Address, round_trip: float = 0.0, *, doubtful: bool = False) -> None:
         """Take a node into account, once for each address. Ours, and what lies too far, is passed over."""
-        if address in self._seen or node_id == self._own_id:
+        if address in self.seen or node_id == self._own_id:
             return
         candidate = Candidate(node_id, address, position(node_id) ^ self._position, round_trip, doubtful=doubtful)
         if self._make_room(candidate):
-            self._seen.add(address)
+            self.seen.add(address)
             insort(self._candidates, candidate)
 
     def _make_room(self, candidate: Candidate) -> bool:
@@ -101,11 +106,11 @@ class Lookup:
             # In public nobody may surround a key from one /24 network.
             rival = self._networks[network]
         elif len(candidates) >= MAX_CANDIDATES:
-            rival = next((c for c in reversed(candidates) if c.state is State.UNASKED), None)
+            rival = next((c for c in reversed(candidates) if c.state is UNASKED), None)
             if rival is None:
                 return False
         if rival is not None:
-            if rival.state is not State.UNASKED or candidate.distance >= rival.distance:
+            if rival.state is not UNASKED or candidate.distance >= rival.distance:
                 return False
             candidates.remove(rival)
         if self._networks is not None:
@@ -115,19 +120,35 @@ class Lookup:
     def ask(self) -> list[Candidate]:
         """The candidates to query now; each counts as pending from here on."""
         chosen: list[Candidate] = []
-        room = min(self._alpha - self._in_flight, MAX_QUERIES - self._asked)
-        if self._stopped or room <= 0:
+        if self._stopped:
             return chosen
-        for candidate in self._wanted():
-            if candidate.state is State.UNASKED:
-                chosen.append(candidate)
-                if len(chosen) == room:
+        may_ask = MAX_QUERIES - self._asked
+        room = min(self._alpha - self._in_flight, may_ask)
+        # The k closest that can still count: neither failed, slow nor doubtful.
+        left = self._k
+        self._is_open = False
+        for candidate in self._candidates:
+            state = candidate.state
+            if state is not HEARD:
+                if candidate.doubtful or state is SLOW or state is FAILED:
+                    continue
+                if state is PENDING:
+                    self._is_open = True
+                elif may_ask > 0:
+                    self._is_open = True
+                    if room > 0:
+                        chosen.append(candidate)
+                        room -= 1
+                if room <= 0 and self._is_open:
                     break
-        if not chosen and not self._in_flight and self._answered < self._k:
-            doubtful = (c for c in self._candidates if c.doubtful and c.state is State.UNASKED)
+            left -= 1
+            if not left:
+                break
+        if not chosen and not self._in_flight and room > 0 and self._answered < self._k:
+            doubtful = (c for c in self._candidates if c.doubtful and c.state is UNASKED)
             chosen = [c for c, _ in zip(doubtful, range(room), strict=False)]
         for candidate in chosen:
-            candidate.state = State.PENDING
+            candidate.state = PENDING
         self._asked += len(chosen)
         self._in_flight += len(chosen)
         return chosen
@@ -135,7 +156,7 @@ class Lookup:
     def heard(self, candidate: Candidate, node_id: bytes, token: bytes | None) -> None:
         """``candidate`` answered, under the id ``node_id``; ``token`` is what it gave for a write."""
         self._leave(candidate)
-        candidate.state = State.HEARD
+        candidate.state = HEARD
         candidate.token = token
         self._answered += 1
         if node_id != candidate.node_id:
@@ -148,12 +169,12 @@ class Lookup:
     def slow(self, candidate: Candidate) -> None:
         """``candidate`` is past its soft timeout."""
         self._leave(candidate)
-        candidate.state = State.SLOW
+        candidate.state = SLOW
 
     def failed(self, candidate: Candidate) -> None:
         """``candidate`` will not answer, or refused."""
         self._leave(candidate)
-        candidate.state = State.FAILED
+        candidate.state = FAILED
         self._failed += 1
 
     def asked_again(self) -> None:
@@ -175,28 +196,15 @@ class Lookup:
         if self._stopped:
             return True
         if self._answered == 0:
-            return not any(c.state in (State.PENDING, State.SLOW) for c in self._candidates)
-        # A slow candidate's late answer may bring closer ones while others are pending in all the places.
-        awaited = (State.PENDING, State.UNASKED) if self._asked < MAX_QUERIES else (State.PENDING,)
-        return not any(c.state in awaited and not c.doubtful for c in self._wanted())
+            return not any(c.state is PENDING or c.state is SLOW for c in self._candidates)
+        return not self._is_open
 
     def found(self) -> Found:
         """The result so far."""
         complete = self.finished and not self._stopped
-        heard = [c for c in self._candidates if c.state is State.HEARD]
+        heard = [c for c in self._candidates if c.state is HEARD]
         return Found(complete, tuple(heard[: self._k]), self._asked, self._answered, self._failed)
 
-    def _wanted(self) -> Iterable[Candidate]:
-        """The k closest candidates that can still count: neither failed, slow nor doubtful."""
-        room = self._k
-        for candidate in self._candidates:
-            state = candidate.state
-            if state is State.HEARD or not (candidate.doubtful or state is State.SLOW or state is State.FAILED):
-                yield candidate
-                room -= 1
-                if not room:
-                    return
-
     def _leave(self, candidate: Candidate) -> None:
-        if candidate.state is State.PENDING:
+        if candidate.state is PENDING:
             self._in_flight -= 1

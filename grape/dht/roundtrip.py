@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 
 SAMPLES = 256
-RECOMPUTE_EVERY = 16
+RECOMPUTE_EVERY = 32
 FIRST_SOFT_SECONDS = 0.25
 MIN_MARGIN_SECONDS = 0.03
 MAX_MARGIN_SECONDS = 0.1

@@ -35,6 +35,9 @@ class Listed(Enum):
     REFUSED = "refused"
 
 
+KNOWN = Listed.KNOWN
+
+
 class Contact:
     """A node that answered us: its id, ``(host, port)`` address and what is known of its health."""
 
@@ -112,22 +115,21 @@ class RoutingTable:
 
     def heard(self, node_id: bytes, address: Address, now: float, round_trip: float = 0.0) -> Listed:
         """Take note that the node ``node_id`` answered from ``address``. Our own id is refused."""
-        place = position(node_id)
-        if place == self._own:
-            return Listed.REFUSED
-        self._dropped.pop(address, None)
         contact = self._by_address.get(address)
-        if contact is not None and contact.id != node_id:
-            # It restarted there under a new id: the old entry can never answer again.
-            self._remove(contact)
-            contact = None
-        if contact is not None:
+        if contact is not None and contact.id == node_id:
             contact.heard_at = contact.seen_at = now
             if contact.failures:
                 contact.failures = 0
                 self._compact.clear()
             _smooth(contact, round_trip)
-            return Listed.KNOWN
+            return KNOWN
+        place = position(node_id)
+        if place == self._own:
+            return Listed.REFUSED
+        self._dropped.pop(address, None)
+        if contact is not None:
+            # It restarted there under a new id: the old entry can never answer again.
+            self._remove(contact)
         contact = Contact(node_id, address, now)
         _smooth(contact, round_trip)
         bucket = self._bucket(place)

@@ -19,6 +19,7 @@ TRANSACTION_ID_BYTES = 2
 QUERY_TIMEOUT_SECONDS = 2.0
 # 1,024 calls with twenty writes each, and as many again for what a node does by itself.
 MAX_PENDING = 40_960
+NOISE_BYTES = 1_024
 
 
 class Outcome(Protocol):
@@ -53,6 +54,9 @@ class Transactions:
         self._pending: dict[tuple[bytes, Address], Pending] = {}
         self._deadlines: list[tuple[float, int, Pending, bool]] = []
         self._order = count()
+        # Random bytes that were drawn at once: drawing two costs as much.
+        self._noise = b""
+        self._noise_at = NOISE_BYTES
 
     def __len__(self) -> int:
         return len(self._pending)
@@ -61,13 +65,21 @@ class Transactions:
         """Register a query to ``address``. Raises LocalProtocolError when too many are in flight."""
         if len(self._pending) >= self._max_pending:
             raise LocalProtocolError("too many queries in flight")
-        transaction_id = self._random_bytes(TRANSACTION_ID_BYTES)
+        transaction_id = self._draw()
         while (transaction_id, address) in self._pending:
-            transaction_id = self._random_bytes(TRANSACTION_ID_BYTES)
+            transaction_id = self._draw()
         pending = Pending(transaction_id, address, outcome, now)
         self._pending[transaction_id, address] = pending
         heappush(self._deadlines, (now + soft_seconds, next(self._order), pending, True))
         return pending
+
+    def _draw(self) -> bytes:
+        at = self._noise_at
+        if at >= NOISE_BYTES:
+            self._noise = self._random_bytes(NOISE_BYTES)
+            at = 0
+        self._noise_at = at + TRANSACTION_ID_BYTES
+        return self._noise[at : at + TRANSACTION_ID_BYTES]
 
     def close(self, transaction_id: object, address: Address) -> Pending | None:
         """The query that a message from ``address`` with this transaction id ends, or ``None``."""

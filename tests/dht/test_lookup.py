@@ -167,6 +167,7 @@ def test_a_failed_one_is_replaced_by_the_next() -> None:
     third = lookup.ask()
     assert fars(third) == [3]
     answer(lookup, [second, *third])
+    assert lookup.ask() == []
     assert lookup.finished
     found = lookup.found()
     assert fars(found.closest) == [2, 3]
@@ -192,6 +193,7 @@ def test_a_slow_one_that_answers_after_all_counts() -> None:
     third = lookup.ask()
     lookup.heard(first, first.node_id, None)
     answer(lookup, [second])
+    assert lookup.ask() == []
     assert lookup.finished
     answer(lookup, third)
     assert fars(lookup.found().closest) == [1, 2]

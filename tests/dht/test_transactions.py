@@ -100,8 +100,7 @@ def test_too_many_queries_in_flight_are_refused() -> None:
 
 
 def test_an_id_in_use_at_an_address_is_drawn_again_there_alone() -> None:
-    drawn = iter([b"aa", b"aa", b"bb", b"aa"])
-    transactions = Transactions(lambda size: next(drawn))
+    transactions = Transactions(lambda size: b"aaaabbaa".ljust(size, b"c"))
     ids = [transactions.open(address, Nobody(), 0.0, 0.1).transaction_id for address in (HERE, HERE, THERE)]
     assert ids == [b"aa", b"bb", b"aa"]
 
