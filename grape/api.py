@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import NoReturn, Protocol, TypeAlias, TypeVar, cast
+from typing import NoReturn, Protocol, TypeAlias, cast
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
@@ -20,8 +20,6 @@ from grape.storage import Got
 from grape.values import Value, text_to_bytes, to_json
 
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
-
-T = TypeVar("T")
 
 MAX_CALLS = 1_024
 
@@ -52,7 +50,7 @@ class Calls(Protocol):
     def get(self, hash: str, salt: bytes = b"", *, cache: bool | None = None) -> Deferred[Got | None]: ...
 
 
-@attrs.frozen
+@attrs.define
 class Answer:
     """An HTTP answer."""
 
@@ -111,12 +109,19 @@ class Api:
         except GrapeError as error:
             return succeed(_text(error.status, error.code))
         self.under_way += 1
-        answer.addBoth(self._over)
-        return answer.addErrback(_failed)
+        return answer.addCallbacks(self._over, self._failed)
 
-    def _over(self, result: T) -> T:
+    def _over(self, answer: Answer) -> Answer:
         self.under_way -= 1
-        return result
+        return answer
+
+    def _failed(self, failure: Failure) -> Answer:
+        self.under_way -= 1
+        error = failure.value
+        if isinstance(error, GrapeError):
+            return _text(error.status, error.code)
+        log.failure("a call failed", failure)
+        return FAULT
 
     def _lookup(self, data: Json | Missing) -> Deferred[Answer]:
         if not isinstance(data, str):
@@ -181,7 +186,7 @@ class Api:
 def parse(body: bytes) -> Json:
     """The JSON of a body as JSON.parse reads it: bytes that are not UTF-8 become U+FFFD. Raises ValueError."""
     try:
-        return json.loads(body.decode("utf-8", "replace"), parse_constant=_no_constant, parse_int=_number)  # type: ignore[no-any-return]
+        return _READER.decode(body.decode("utf-8", "replace"))  # type: ignore[no-any-return]
     except RecursionError as error:
         raise ValueError("nested too deep") from error
 
@@ -195,6 +200,10 @@ def _number(digits: str) -> float:
     return int(digits) if len(digits) < 20 else float(digits)
 
 
+_READER = json.JSONDecoder(parse_constant=_no_constant, parse_int=_number)
+_WRITER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+
 def _json(value: object) -> Answer:
     return Answer(200, _dump(value))
 
@@ -204,15 +213,7 @@ def _text(status: int, text: str) -> Answer:
 
 
 def _dump(value: object) -> bytes:
-    return text_to_bytes(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
-
-
-def _failed(failure: Failure) -> Answer:
-    error = failure.value
-    if isinstance(error, GrapeError):
-        return _text(error.status, error.code)
-    log.failure("a call failed", failure)
-    return FAULT
+    return text_to_bytes(_WRITER.encode(value))
 
 
 def _item(got: Got | None, salt: bytes) -> Answer:

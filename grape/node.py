@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import attrs
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
@@ -211,7 +211,11 @@ class Node(Service):
 
         Fails with GrapeError ERR_GRAPE_LOOKUP for what is no name.
         """
-        return maybeDeferred(self._services.lookup, name)
+        try:
+            return self._services.lookup(name)
+        except Exception:
+            # maybeDeferred would cost more than this call does here.
+            return fail()
 
     def announce(self, name: str | bytes, port: int) -> Deferred[int]:
         """Announce that a service runs at ``port`` of this host; port 0 is the grape's own UDP port.

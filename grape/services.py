@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -24,6 +24,10 @@ from grape.traversal import WriteOutcome
 from grape.values import text_to_bytes
 
 MAX_PEERS = 100
+
+
+# Peers, each with how many nodes told of it.
+Peers = Mapping[Address, int]
 
 
 class Observer(Protocol):
@@ -54,9 +58,9 @@ class Services:
         self._peers = peers
         self._dice = dice
         self._observer = observer
-        self._lookups: Shared[bytes, Counter[Address]] = Shared()
+        self._lookups: Shared[bytes, Peers] = Shared()
         # What lookups found and when, for the time when no other node can be reached.
-        self._found: OrderedDict[bytes, tuple[Counter[Address], float]] = OrderedDict()
+        self._found: OrderedDict[bytes, tuple[Peers, float]] = OrderedDict()
         self.replicas = Replicas(clock, config.dht_peer_max_age, socket)
 
     def lookup(self, name: str) -> Deferred[list[str]]:
@@ -66,7 +70,7 @@ class Services:
         if self._config.timeslot is None:
             return self._look_up(name).addCallback(self._pick)
         slots = gatherResults([self._look_up(self._in_slot(name, ago)) for ago in (0, 1)], consumeErrors=True)
-        return slots.addCallbacks(lambda found: self._pick(found[0] + found[1]), _first_error)
+        return slots.addCallbacks(lambda found: self._pick(_sum(found[0], found[1])), _first_error)
 
     def announce(self, name: str | bytes, port: int) -> Deferred[int]:
         """See Node.announce."""
@@ -98,21 +102,24 @@ class Services:
 
         return protocol.announce_peer(key, port).addCallbacks(outcome, overloaded)
 
-    def _look_up(self, name: str) -> Deferred[Counter[Address]]:
+    def _look_up(self, name: str) -> Deferred[Peers]:
         key = text_to_bytes(name)
         protocol = self._socket()
 
-        def start() -> Deferred[Counter[Address]]:
-            self._observer.peers_seen(self._own(key), name, None)
-            seen = protocol.get_peers(key, lambda peers, through: self._observer.peers_seen(peers, name, through))
+        def start() -> Deferred[Peers]:
+            observer = self._observer
+            own = self._own(key)
+            if own:
+                observer.peers_seen(own, name, None)
+            seen = protocol.get_peers(key, lambda peers, through: observer.peers_seen(peers, name, through))
             return seen.addCallbacks(self._merge, overloaded, (key, name))
 
         return self._lookups.run(key, start)
 
-    def _merge(self, result: PeersFound, key: bytes, name: str) -> Counter[Address]:
+    def _merge(self, result: PeersFound, key: bytes, name: str) -> Peers:
         self._observer.looked_up(name, result.lookup.answered)
         now = self._clock.seconds()
-        found = Counter(result.peers)
+        found = result.peers
         if result.lookup.answered:
             self._remember(key, found, now)
         elif key in self._found:
@@ -120,20 +127,25 @@ class Services:
             remembered, at = self._found[key]
             if now - at < self._config.cache_age:
                 found = remembered
-        return found + Counter(self._own(key))
+        own = self._own(key)
+        return _sum(found, dict.fromkeys(own, 1)) if own else found
 
-    def _remember(self, key: bytes, found: Counter[Address], now: float) -> None:
+    def _remember(self, key: bytes, found: Peers, now: float) -> None:
         self._found.pop(key, None)
         if found:
-            self._found[key] = (Counter(dict(found.most_common(MAX_PEERS))), now)
+            if len(found) > MAX_PEERS:
+                found = dict(Counter(found).most_common(MAX_PEERS))
+            self._found[key] = (found, now)
             if len(self._found) > self._config.dht_max_tables:
                 self._found.popitem(last=False)
 
     def _own(self, key: bytes) -> list[Address]:
         return self._peers.sample(key, MAX_PEERS, self._clock.seconds(), self._dice.sample)
 
-    def _pick(self, found: Counter[Address]) -> list[str]:
+    def _pick(self, found: Peers) -> list[str]:
         """At most MAX_PEERS in random order; of more, those that most nodes know: each drew its own sample."""
+        if len(found) < 2:
+            return [f"{host}:{port}" for host, port in found]
         # Sorted first: equal dice give equal answers, whatever order they came in.
         peers = self._dice.sample(sorted(found), len(found))
         if len(peers) > MAX_PEERS:
@@ -151,6 +163,10 @@ class Services:
         peer = (self._config.announced_host or "127.0.0.1", port)
         self._peers.announce(key, peer, self._clock.seconds())
         self._observer.peer_stored(key, peer)
+
+
+def _sum(first: Peers, second: Peers) -> Peers:
+    return dict(Counter(first) + Counter(second))
 
 
 def _first_error(failure: Failure) -> Failure:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
 K = TypeVar("K")
@@ -41,7 +41,10 @@ class Shared(Generic[K, T]):
         waiting.append(caller)
         if under_way is None:
             self._waiting[key] = waiting
-            work = maybeDeferred(start)
+            try:
+                work = start()
+            except Exception:
+                work = fail()
             if self._waiting.get(key) is waiting:
                 self._work[key] = work
             work.addBoth(self._finish, key, waiting)
