@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections import deque
 from typing import Any, Protocol
-from urllib.parse import unquote_to_bytes
 
 import httptools
 from twisted.internet import protocol
@@ -20,7 +19,10 @@ from zope.interface import implementer
 
 from grape.access import Access
 from grape.api import PAYLOAD_TOO_BIG, TEXT_TYPE, Answer
+from grape.heads import END, MAX_KNOWN_BYTES, KnownHeads
 from grape.reactor import Clock
+from grape.request import Request
+from grape.straight import write
 
 MAX_HEAD_BYTES = 16_384
 MAX_PIPELINED = 16
@@ -56,6 +58,7 @@ class Factory(Protocol):
     calls: Calls
     site: Site
     access: Access
+    heads: KnownHeads
     clock: Clock
     max_payload_size: int
     is_closing: bool
@@ -67,24 +70,6 @@ class Factory(Protocol):
     def closed(self, connection: Connection) -> None: ...
 
     def response(self, answer: Answer, request: Request) -> bytes: ...
-
-
-class Request:
-    """A request under way, and the place of its answer in the order of its connection."""
-
-    __slots__ = ("answer", "body", "cors", "headers", "keep_alive", "method", "path", "refused", "work")
-
-    def __init__(self) -> None:
-        self.path = b""
-        self.method = b""
-        self.headers: dict[bytes, bytes] = {}
-        self.body: list[bytes] = []
-        self.keep_alive = True
-        # Set for what was answered before it was read to its end.
-        self.refused = False
-        self.cors: list[tuple[bytes, bytes]] = []
-        self.work: Deferred[Answer] | None = None
-        self.answer: bytes | None = None
 
 
 @implementer(IPushProducer)
@@ -101,6 +86,7 @@ class Connection(protocol.Protocol):
         self._running = 0
         self._request: Request | None = None
         self._in_head = False
+        self._data = b""
         # Of the head: what came since it began, and what its fields add up to.
         self._head_bytes = self._field_bytes = self._body_bytes = 0
         # Once it is set nothing more is read; what comes in is thrown away.
@@ -154,6 +140,11 @@ class Connection(protocol.Protocol):
         """Some bytes of one request or of several."""
         if self._deaf:
             return
+        if self._request is None and self._inner is None:
+            data = self._read_known(data)
+            if not data:
+                return
+            self._data = data
         if self._in_head or self._request is None:
             self._head_bytes += len(data)
         try:
@@ -165,10 +156,35 @@ class Connection(protocol.Protocol):
         if self._in_head and self._head_bytes > MAX_HEAD_BYTES:
             self._refuse(HEAD_TOO_BIG)
 
+    def _read_known(self, data: bytes) -> bytes:
+        """Take the calls whose heads are known from the front of ``data``; what is left is for the parser."""
+        while data and not self._deaf:
+            body_at = data.find(END, 0, MAX_KNOWN_BYTES) + len(END)
+            head = self.factory.heads.get(data[:body_at], self._local_host)
+            if head is None or len(data) < body_at + head.body_bytes:
+                break
+            request = Request()
+            request.method, request.path = b"POST", head.path
+            request.body.append(data[body_at : body_at + head.body_bytes])
+            data = data[body_at + head.body_bytes :]
+            self.deadline = math.inf
+            self.factory.used(self)
+            self._queue.append(request)
+            if self._running == len(self._queue) - 1 and not self._unread and self._running < MAX_PIPELINED:
+                self._running += 1
+                self._call(request)
+            else:
+                request.headers = dict(head.headers)
+                self._run()
+            if len(self._queue) >= MAX_PIPELINED:
+                self.transport.pauseProducing()
+        return data
+
     # The parser's callbacks
 
     def on_message_begin(self) -> None:
-        self._request = Request()
+        self._request = Request(self._data)
+        self._data = b""
         self._in_head = True
         self._field_bytes = self._body_bytes = 0
         self.deadline = self.factory.clock.seconds() + HEAD_SECONDS
@@ -256,7 +272,7 @@ class Connection(protocol.Protocol):
         for request in list(self._queue)[self._running : MAX_PIPELINED]:
             if not request.refused:
                 refusal = self.factory.access.refusal(request.method, request.headers, self._local_host)
-                is_readable = _is_readable(request.path)
+                is_readable = request.is_readable
                 if refusal is None and is_readable and (self._inner is not None or request.path not in CALL_PATHS):
                     if request is self._queue[0]:
                         self._hand_over()
@@ -281,9 +297,15 @@ class Connection(protocol.Protocol):
             answered = succeed(refusal)
         else:
             request.cors = access.cors(request.headers)
-            answered = self.factory.calls.call(request.path, b"".join(request.body))
-        request.work = answered
-        answered.addCallbacks(self._answered, lambda _: None, (request,))
+            if request.path in CALL_PATHS and request.data:
+                self.factory.heads.learn(request.data, self._local_host, request.path, request.headers)
+            self._call(request)
+            return
+        answered.addCallback(self._answered, request)
+
+    def _call(self, request: Request) -> None:
+        answered = request.work = self.factory.calls.call(request.path, b"".join(request.body))
+        answered.addCallbacks(self._answered, _cancelled, (request,))
 
     def _answered(self, answer: Answer, request: Request) -> None:
         request.work = None
@@ -302,7 +324,7 @@ class Connection(protocol.Protocol):
             request = queue.popleft()
             self._running -= 1
             answers.append(request.answer or b"")
-        self.transport.write(b"".join(answers))
+        write(self.transport, b"".join(answers))
         if request.refused:
             # The client may still be sending: closing at once could cost it the answer.
             self.deadline = self.factory.clock.seconds() + LINGER_SECONDS
@@ -349,7 +371,7 @@ class Connection(protocol.Protocol):
         self._upgrades += 1
         self._upgrade_refused = False
         self._parser = httptools.HttpRequestParser(self)
-        self.dataReceived(_head(request) + rest)
+        self.dataReceived(request.head() + rest)
 
     def _hand_over(self) -> None:
         """Let the site answer what is in line, and all that follows on this connection."""
@@ -361,30 +383,9 @@ class Connection(protocol.Protocol):
         self._queue.clear()
         self._running = 0
         for request in queue:
-            self._inner.dataReceived(_head(request) + b"".join(request.body))
+            self._inner.dataReceived(request.head() + b"".join(request.body))
         self._deaf = deaf
 
 
-def _is_readable(path: bytes) -> bool:
-    """Whether twisted.web's router can read a path: it trips over what is not UTF-8."""
-    if b"%" not in path:
-        return True
-    try:
-        unquote_to_bytes(path).decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _head(request: Request) -> bytes:
-    """A request's head for another parser: its body follows in one piece, upgrades and expectations are left out."""
-    length = sum(map(len, request.body))
-    left_out = (b"transfer-encoding", b"content-length", b"expect", b"upgrade", b"connection")
-    headers = [(name, value) for name, value in request.headers.items() if name not in left_out]
-    headers.append(
-        (b"content-length", request.headers.get(b"content-length", b"%d" % length) if not length else b"%d" % length)
-    )
-    if not request.keep_alive:
-        headers.append((b"connection", b"close"))
-    lines = b"".join(b"%b: %b\r\n" % header for header in headers)
-    return b"%b %b HTTP/1.1\r\n%b\r\n" % (request.method, request.path, lines)
+def _cancelled(failure: Failure) -> None:
+    """The client that asked is gone."""

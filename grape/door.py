@@ -16,8 +16,10 @@ from twisted.internet.protocol import ServerFactory
 
 from grape.access import Access, is_loopback
 from grape.api import Answer
-from grape.connection import Calls, Connection, Request, Site
+from grape.connection import Calls, Connection, Site
+from grape.heads import KnownHeads
 from grape.reactor import Clock, Timer
+from grape.request import Request
 
 CLOSING_SECONDS = 1.5
 SWEEP_SECONDS = 1.0
@@ -48,6 +50,7 @@ class DoorFactory(ServerFactory):
         self._max_per_host = max_per_host
         self.clock = clock
         self.access = access
+        self.heads = KnownHeads()
         self.is_closing = False
         self.evicted = 0
         # The connections, the one that asked nothing for longest first.

@@ -1,0 +1,53 @@
+"""An HTTP request on its way through the door."""
+
+from __future__ import annotations
+
+from urllib.parse import unquote_to_bytes
+
+from twisted.internet.defer import Deferred
+
+from grape.api import Answer
+
+
+class Request:
+    """A request under way, and the place of its answer in the order of its connection."""
+
+    __slots__ = ("answer", "body", "cors", "data", "headers", "keep_alive", "method", "path", "refused", "work")
+
+    def __init__(self, data: bytes = b"") -> None:
+        self.path = b""
+        self.method = b""
+        self.headers: dict[bytes, bytes] = {}
+        self.body: list[bytes] = []
+        # What came in together with its beginning, if nothing came before it.
+        self.data = data
+        self.keep_alive = True
+        # Set for what was answered before it was read to its end.
+        self.refused = False
+        self.cors: list[tuple[bytes, bytes]] = []
+        self.work: Deferred[Answer] | None = None
+        self.answer: bytes | None = None
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether twisted.web's router can read the path: it trips over what is not UTF-8."""
+        if b"%" not in self.path:
+            return True
+        try:
+            unquote_to_bytes(self.path).decode()
+        except UnicodeDecodeError:
+            return False
+        return True
+
+    def head(self) -> bytes:
+        """The head for another parser: the body follows in one piece, upgrades and expectations are left out."""
+        length = sum(map(len, self.body))
+        left_out = (b"transfer-encoding", b"content-length", b"expect", b"upgrade", b"connection")
+        headers = [(name, value) for name, value in self.headers.items() if name not in left_out]
+        headers.append(
+            (b"content-length", self.headers.get(b"content-length", b"%d" % length) if not length else b"%d" % length)
+        )
+        if not self.keep_alive:
+            headers.append((b"connection", b"close"))
+        lines = b"".join(b"%b: %b\r\n" % header for header in headers)
+        return b"%b %b HTTP/1.1\r\n%b\r\n" % (self.method, self.path, lines)
