@@ -173,8 +173,8 @@ def test_beyond_the_limit_the_item_longest_unused_goes() -> None:
 
 def test_an_item_takes_the_place_of_what_its_target_held() -> None:
     items = MemoryItems(1)
-    old = Item(b"old", b"3:old", b"k" * 32, b"s" * 64, 1)
-    new = Item(b"new", b"3:new", b"k" * 32, b"s" * 64, 2)
+    old = Item(b"3:old", b"k" * 32, b"s" * 64, 1)
+    new = Item(b"3:new", b"k" * 32, b"s" * 64, 2)
     items.put(old)
     items.put(new)
     assert items.get(old.target) == new
