@@ -3,7 +3,7 @@
 Every call takes ``now``, seconds on any steady clock. The serving copy is always in memory: answering a datagram
 never waits for a disk.
 
-Room is shared fairly among hosts, and within a host among *announcers*, the UDP addresses that announces came from (a
+Room is shared fairly among hosts, and that of a key within a host among *announcers*, the UDP addresses that announces came from (a
 ring may live on one host). What one fills it empties itself, and a sample that has to leave some out takes in turn.
 """
 
@@ -24,10 +24,15 @@ MAX_PEERS_PER_KEY = 2_000
 MAX_PEERS_PER_ANNOUNCER = 128
 MAX_STORE_BYTES = 64 * 1024 * 1024
 MAX_ITEMS = 5_000
+MAX_ITEM_BYTES = 16 * 1024 * 1024
 
-# What Python takes for a key and for a peer, about.
+# What Python takes for a key, for a peer and for an item, about.
 KEY_OVERHEAD_BYTES = 900
 PEER_OVERHEAD_BYTES = 400
+ITEM_OVERHEAD_BYTES = 900
+
+# The host of what this grape put itself.
+OWN = ""
 
 Sample = Callable[[Sequence[Address], int], list[Address]]
 
@@ -216,28 +221,77 @@ class MemoryPeers:
 
 
 class MemoryItems:
-    """Items by target. Beyond ``max_items`` the one longest unused goes, as the reference does; age is no limit."""
+    """Items by target; age is no limit. Every item counts for the host that brought it, or for this grape itself.
 
-    def __init__(self, max_items: int = MAX_ITEMS) -> None:
+    Beyond ``max_items`` or ``max_bytes`` goes, of the host that has most, the item longest unused; of equal hosts the
+    one longest unused gives. This grape's own items go only while they are more than half of all.
+    """
+
+    def __init__(self, max_items: int = MAX_ITEMS, max_bytes: int = MAX_ITEM_BYTES) -> None:
         self.evictions = Evictions()
         self._max_items = max_items
-        self._items: OrderedDict[bytes, Item] = OrderedDict()
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        # For each target the host whose share it is in.
+        self._hosts: dict[bytes, str] = {}
+        # For each host its items, both the longest unused first; no host's share is empty.
+        self._shares: OrderedDict[str, OrderedDict[bytes, Item]] = OrderedDict()
+        self._own: OrderedDict[bytes, Item] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self._hosts)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._hosts)
 
     def get(self, target: bytes) -> Item | None:
         """The item under ``target``; asking for it counts as use."""
-        item = self._items.get(target)
-        if item is not None:
-            self._items.move_to_end(target)
-        return item
+        host = self._hosts.get(target)
+        if host is None:
+            return None
+        share = self._share(host)
+        share.move_to_end(target)
+        return share[target]
 
-    def put(self, item: Item) -> None:
-        """Keep ``item``, in place of what its target held. Whether it may is the caller's to check."""
+    def put(self, item: Item, host: str = OWN) -> None:
+        """Keep ``item``, in place of what its target held. Whether it may is the caller's to check.
+
+        ``host`` is the IP address that it came from. It counts for the host that brought it first, whoever puts it
+        again: else one could draw it into a flood of his own. What this grape puts itself becomes its own.
+        """
         target = item.target
-        self._items[target] = item
-        self._items.move_to_end(target)
-        if len(self._items) > self._max_items:
-            self._items.popitem(last=False)
-            self.evictions.items += 1
+        if target in self._hosts:
+            host = OWN if host == OWN else self._hosts[target]
+            self._remove(target)
+        self._hosts[target] = host
+        self._share(host)[target] = item
+        self._bytes += _item_bytes(item)
+        while len(self._hosts) > self._max_items or self._bytes > self._max_bytes:
+            self._evict()
+
+    def _share(self, host: str) -> OrderedDict[bytes, Item]:
+        """The items of a host, which is used now."""
+        if host == OWN:
+            return self._own
+        share = self._shares.setdefault(host, OrderedDict())
+        self._shares.move_to_end(host)
+        return share
+
+    def _evict(self) -> None:
+        # A busy client of this grape does not keep it from serving others.
+        is_own = 2 * len(self._own) > len(self._hosts)
+        largest = self._own if is_own else max(self._shares.values(), key=len)
+        self._remove(next(iter(largest)))
+        self.evictions.items += 1
+
+    def _remove(self, target: bytes) -> None:
+        host = self._hosts.pop(target)
+        share = self._own if host == OWN else self._shares[host]
+        self._bytes -= _item_bytes(share.pop(target))
+        if not share and host != OWN:
+            del self._shares[host]
+
+
+def _item_bytes(item: Item) -> int:
+    """About how much memory an item takes."""
+    return ITEM_OVERHEAD_BYTES + len(item.raw) + len(item.key or b"") + len(item.signature) + len(item.salt)

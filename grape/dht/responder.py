@@ -50,7 +50,7 @@ class Items(Protocol):
 
     def get(self, target: bytes) -> Item | None: ...
 
-    def put(self, item: Item) -> None: ...
+    def put(self, item: Item, host: str) -> None: ...
 
 
 class Responder:
@@ -166,7 +166,7 @@ class Responder:
             raise RemoteProtocolError(PROTOCOL_ERROR, "not in canonical bencoding")
         value = arguments[b"v"]
         if b"k" not in arguments and b"sig" not in arguments:
-            self._items.put(bep44.immutable(value))
+            self._items.put(bep44.immutable(value), address[0])
             return {}
         item = _mutable_item(value, arguments)
         if not bep44.is_signed(item):
@@ -175,7 +175,7 @@ class Responder:
         if stored is not None:
             cas = arguments.get(b"cas")
             bep44.check_update(stored, item, cas if isinstance(cas, int) else None)
-        self._items.put(item)
+        self._items.put(item, address[0])
         return {}
 
     def _check_token(self, query: Query, address: Address, now: float) -> None:
