@@ -200,6 +200,7 @@ class Node(Service):
                 "evicted_keys": self._peers.evictions.keys,
                 "evicted_peers": self._peers.evictions.peers,
                 "evicted_items": self._items.evictions.items,
+                "unverified_puts": self._responder.verifier.refused,
                 "renewed": self._services.replicas.renewed,
             },
         )

@@ -3,8 +3,9 @@
 Every call takes ``now``, seconds on any steady clock. The serving copy is always in memory: answering a datagram
 never waits for a disk.
 
-Room is shared fairly among hosts, and that of a key within a host among *announcers*, the UDP addresses that announces came from (a
-ring may live on one host). What one fills it empties itself, and a sample that has to leave some out takes in turn.
+Room is shared fairly among hosts; that of a key, within a host, among *announcers*, the UDP addresses that announces
+came from (a ring may live on one host). What one fills it empties itself, and a sample that has to leave some out
+takes in turn.
 """
 
 from __future__ import annotations

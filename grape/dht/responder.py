@@ -15,6 +15,7 @@ from grape.dht.krpc import INVALID_SIGNATURE, METHOD_UNKNOWN, PROTOCOL_ERROR, Qu
 from grape.dht.nodeid import position
 from grape.dht.routing import K, RoutingTable
 from grape.dht.tokens import Tokens
+from grape.dht.verifier import Verifier
 
 MAX_REPLY_BYTES = 1_024
 # An item that is as big as BEP 44 allows does not fit into MAX_REPLY_BYTES; it is sent alone.
@@ -74,6 +75,7 @@ class Responder:
         self._items = items
         self._sample = sample
         self._on_announce = on_announce
+        self.verifier = Verifier()
         self._methods: dict[bytes, Callable[[Query, Address, float], dict[bytes, BValue]]] = {
             b"ping": self._ping,
             b"find_node": self._find_node,
@@ -169,12 +171,14 @@ class Responder:
             self._items.put(bep44.immutable(value), address[0])
             return {}
         item = _mutable_item(value, arguments)
-        if not bep44.is_signed(item):
-            raise RemoteProtocolError(INVALID_SIGNATURE, "invalid signature")
         stored = self._items.get(item.target)
-        if stored is not None:
-            cas = arguments.get(b"cas")
-            bep44.check_update(stored, item, cas if isinstance(cas, int) else None)
+        # What is put again as it is was verified before.
+        if item != stored:
+            if not self.verifier.is_signed(item, address[0], now):
+                raise RemoteProtocolError(INVALID_SIGNATURE, "invalid signature")
+            if stored is not None:
+                cas = arguments.get(b"cas")
+                bep44.check_update(stored, item, cas if isinstance(cas, int) else None)
         self._items.put(item, address[0])
         return {}
 
