@@ -10,6 +10,7 @@ takes in turn.
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 
@@ -39,14 +40,18 @@ Sample = Callable[[Sequence[Address], int], list[Address]]
 
 
 class _Key:
-    """The peers of one key, the longest unheard first: when each was last announced, and by whom."""
+    """The peers of one key: when each was last announced, and by whom."""
 
-    __slots__ = ("announcers", "first_host", "name_bytes", "peers")
+    __slots__ = ("announcers", "by_age", "first_host", "name_bytes", "peers", "serial")
 
     def __init__(self, name_bytes: int, first_host: str) -> None:
         self.name_bytes = name_bytes
         self.first_host = first_host
-        self.peers: OrderedDict[Address, tuple[float, Address]] = OrderedDict()
+        # Of each its time, a number that parts those of the same time, and who announced it.
+        self.peers: dict[Address, tuple[float, int, Address]] = {}
+        # The same, sorted, the longest unheard first. One that is announced with an age belongs in the middle.
+        self.by_age: list[tuple[float, int, Address]] = []
+        self.serial = 0
         self.announcers: dict[Address, OrderedDict[Address, None]] = {}
 
     @property
@@ -54,22 +59,26 @@ class _Key:
         """About how much memory it takes."""
         return KEY_OVERHEAD_BYTES + self.name_bytes + PEER_OVERHEAD_BYTES * len(self.peers)
 
-    def add(self, peer: Address, announcer: Address, now: float) -> None:
+    def add(self, peer: Address, announcer: Address, at: float) -> None:
         known = self.peers.get(peer)
-        if known is not None and known[1] != announcer:
+        if known is not None and known[2] != announcer:
             # Two announce it: it counts for the one with fewer, so that nobody can draw it into a flood of his own.
-            announcer = min(known[1], announcer, key=lambda by: len(self.announcers.get(by, ())))
+            announcer = min(known[2], announcer, key=lambda by: len(self.announcers.get(by, ())))
         self.remove(peer)
-        self.peers[peer] = (now, announcer)
+        self.serial += 1
+        self.peers[peer] = (at, self.serial, announcer)
+        insort(self.by_age, (at, self.serial, peer))
         self.announcers.setdefault(announcer, OrderedDict())[peer] = None
 
     def remove(self, peer: Address) -> None:
         known = self.peers.pop(peer, None)
         if known is not None:
-            share = self.announcers[known[1]]
+            at, serial, announcer = known
+            del self.by_age[bisect_left(self.by_age, (at, serial, peer))]
+            share = self.announcers[announcer]
             del share[peer]
             if not share:
-                del self.announcers[known[1]]
+                del self.announcers[announcer]
 
     def shrink(self, announcer: Address, per_announcer: int, in_all: int) -> int:
         """Drop the oldest of an announcer that has too many, or of the largest one. How many went."""
@@ -78,7 +87,7 @@ class _Key:
             self.remove(next(iter(share)))
             return 1
         if len(self.peers) > in_all:
-            hosts = Counter(known[1][0] for known in self.peers.values())
+            hosts = Counter(known[2][0] for known in self.peers.values())
             host = hosts.most_common(1)[0][0]
             # Of the host that fills most its largest announcer, of equals the one that came last.
             largest = max((len(peers), n, by) for n, (by, peers) in enumerate(self.announcers.items()) if by[0] == host)
@@ -148,8 +157,6 @@ class MemoryPeers:
             self._brought[entry.first_host].move_to_end(key)
         if not age or peer not in entry.peers or entry.peers[peer][0] < now - age:
             entry.add(peer, announcer, now - age)
-            if age:
-                entry.peers = OrderedDict(sorted(entry.peers.items(), key=lambda item: item[1][0]))
         self.evictions.peers += entry.shrink(announcer, self._max_share, self._max_peers)
         self._bytes += entry.bytes
         while len(self._keys) > self._max_keys or (self._bytes > self._max_bytes and len(self._keys) > 1):
@@ -160,7 +167,7 @@ class MemoryPeers:
     def peers(self, key: bytes, now: float) -> list[Address]:
         """The live peers of ``key``, the longest unheard first."""
         entry = self._live(key, now)
-        return list(entry.peers) if entry is not None else []
+        return [peer for _, _, peer in entry.by_age] if entry is not None else []
 
     def sample(self, key: bytes, count: int, now: float, sample: Sample) -> list[Address]:
         """At most ``count`` live peers of ``key``, in random order. ``sample(peers, count)`` draws.
@@ -200,11 +207,10 @@ class MemoryPeers:
         entry = self._keys.get(key)
         if entry is None or not self._max_age:
             return entry
-        peers = entry.peers
         before = entry.bytes
-        while peers:
-            peer = next(iter(peers))
-            if now - peers[peer][0] < self._max_age:
+        while entry.by_age:
+            at, _, peer = entry.by_age[0]
+            if now - at < self._max_age:
                 self._bytes += entry.bytes - before
                 return entry
             entry.remove(peer)

@@ -148,6 +148,25 @@ def test_whatever_is_announced_the_limits_hold_and_nobody_outlives_his_time(
     assert len(store) == 0
 
 
+@given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 3), st.integers(0, 4), st.integers(0, 14)), max_size=80))
+def test_announces_with_and_without_an_age_come_the_longest_unheard_first(
+    events: list[tuple[int, int, int, int]],
+) -> None:
+    store = MemoryPeers(10.0)
+    # The model: the last time each was heard of, put in order when asked.
+    heard: dict[Address, tuple[int, int]] = {}
+    now = 0
+    for n, (number, announcer, wait, age) in enumerate(events):
+        now += wait
+        heard = {one: at for one, at in heard.items() if now - at[0] < 10}
+        assert store.peers(KEY, now) == sorted(heard, key=lambda one: heard[one])
+        store.announce(KEY, peer(number), now, peer(announcer), age)
+        known = heard.get(peer(number))
+        if age < 10 and (not age or known is None or known[0] < now - age):
+            heard[peer(number)] = (now - age, n)
+        assert store.peers(KEY, now) == sorted(heard, key=lambda one: heard[one])
+
+
 def item(n: int) -> Item:
     return immutable(n)
 
