@@ -6,7 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grape.dht.items import Item, immutable
+from grape.dht.krpc import Response
 from grape.store import ITEM_OVERHEAD_BYTES, OWN, Evictions, MemoryItems
+from grape.testing import MemoryNetwork
+from tests.simulation import Remote, lone_grape
 
 HONEST = "10.0.0.1"
 INTRUDER = "10.6.6.6"
@@ -119,3 +122,22 @@ def test_whatever_is_put_the_limits_hold_and_own_items_go_last(
         assert not gone & own or 2 * len(own) > len(before)
         assert n in there or host != OWN
         own &= there
+
+
+def test_a_flood_of_puts_over_the_network_leaves_the_items_of_others() -> None:
+    network = MemoryNetwork(seed=1)
+    grape = lone_grape(network, HONEST, dht_maxValues=10)
+    own = network.result(grape.put("own"))
+    other, intruder = Remote(network, "10.0.0.2"), Remote(network, INTRUDER)
+    for remote, count in ((other, 3), (intruder, 100)):
+        remote.ask((HONEST, 20_001), b"get", target=bytes(20))
+        network.clock.advance(1)
+        (token,) = [message.values[b"token"] for message in remote.heard if isinstance(message, Response)]
+        for n in range(count):
+            remote.ask((HONEST, 20_001), b"put", token=token, v=b"%s %d" % (remote.id, n))
+        network.clock.advance(1)
+    kept_hashes = {target.hex() for target in grape.node._items}
+    theirs = {immutable(b"%s %d" % (other.id, n)).target.hex() for n in range(3)}
+    assert kept_hashes >= theirs | {own}
+    assert grape.stats().items == 10
+    assert grape.stats().counters["evicted_items"] == 94
