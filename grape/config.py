@@ -91,6 +91,7 @@ _RANGES = {
     "max_peers_per_key": (1, 10**6, True),
     "max_peers_per_announcer": (1, 10**6, True),
     "max_store_bytes": (1_000_000, 2**40, True),
+    "max_item_bytes": (1_000_000, 2**40, True),
     "max_pending": (16, 10**6, True),
     "max_calls": (1, 10**6, True),
     "max_connections": (1, 10**6, True),
@@ -124,7 +125,7 @@ class Config:
     dht_concurrency: int = ALPHA
     #: Keys whose closest nodes and tokens are kept for five minutes.
     dht_max_tables: int = MAX_TABLES
-    #: Items kept for others; the longest unused goes first.
+    #: Items kept; the longest unused one of the host that brought most goes first.
     dht_max_values: int = MAX_VALUES
     #: Life of an announced peer, exactly; 0: for ever. The Node link announces again every 60 to 180 s.
     dht_peer_max_age: float = PEER_MAX_AGE_SECONDS
@@ -144,6 +145,8 @@ class Config:
     max_peers_per_announcer: int = 128
     #: Bytes of all keys and peers together: 10,000 names of a usual length take 2 MB, long names reach the bound.
     max_store_bytes: int = 64 * 1024 * 1024
+    #: Bytes of all items together: 5,000 of the largest take 10 MB, so it counts when ``dht_max_values`` is raised.
+    max_item_bytes: int = 16 * 1024 * 1024
     #: Queries in flight: 1,024 calls with twenty writes each, and as many for what a node does by itself. Calls are
     #: refused with 503 from three quarters of it on.
     max_pending: int = 40_960

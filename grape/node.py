@@ -95,7 +95,7 @@ class Node(Service):
             config.max_peers_per_announcer,
             config.max_store_bytes,
         )
-        self._items = MemoryItems(config.dht_max_values)
+        self._items = MemoryItems(config.dht_max_values, config.max_item_bytes)
         tokens = Tokens(random_bytes, reactor.seconds())
         self._responder = Responder(self._table, tokens, self._peers, self._items, self._dice.sample, self.peer_stored)
         self._protocol: DHTProtocol | None = None
@@ -200,6 +200,7 @@ class Node(Service):
                 "evicted_keys": self._peers.evictions.keys,
                 "evicted_peers": self._peers.evictions.peers,
                 "evicted_items": self._items.evictions.items,
+                "unverified_puts": self._responder.verifier.refused,
                 "renewed": self._services.replicas.renewed,
             },
         )

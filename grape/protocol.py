@@ -127,10 +127,10 @@ class DHTProtocol(KRPCProtocol):
 
         return _deferred(start)
 
-    def get(self, target: bytes, salt: bytes = b"") -> Deferred[ItemFound]:
+    def get(self, target: bytes, salt: bytes = b"", own: Item | None = None) -> Deferred[ItemFound]:
         """Find the item of a 20-byte ``target``: the first right immutable one, or the mutable one of highest seq.
 
-        Nodes that answered with an older one are given the newer.
+        Nodes that answered with an older one are given the newer, which may be the ``own`` one that the caller holds.
         """
         if self.is_busy:
             return fail(Overloaded())
@@ -147,10 +147,11 @@ class DHTProtocol(KRPCProtocol):
             if not answers:
                 return ItemFound(None, b"", None, result)
             item, source = max(answers, key=lambda answer: answer[0].seq)
-            stale = [candidate for old, candidate in answers if old.seq < item.seq and candidate.token is not None]
+            newest = own if own is not None and own.key is not None and own.seq > item.seq else item
+            stale = [candidate for old, candidate in answers if old.seq < newest.seq and candidate.token is not None]
             if stale:
                 self.counters.repaired += len(stale)
-                Write(stale, self, b"put", _put_arguments(item), WRITE_SECONDS, lambda _: None).start()
+                Write(stale, self, b"put", _put_arguments(newest), WRITE_SECONDS, lambda _: None).start()
             return ItemFound(item, source.node_id, source.token, result)
 
         def start(done: Callable[[ItemFound], object]) -> Traversal:

@@ -13,7 +13,9 @@ from collections.abc import Callable
 
 import attrs
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
+from grape.dht.errors import Overloaded
 from grape.dht.nodeid import position
 from grape.dht.routing import K
 from grape.protocol import DHTProtocol
@@ -53,6 +55,8 @@ class Replicas:
         self._socket = socket
         self._made: OrderedDict[Announce, _Made] = OrderedDict()
         self._to_check: list[Announce] = []
+        # Whether something was left for later since the last look through all of them began.
+        self._is_unfinished = False
         self._timer: Timer | None = None
         self._stopped = False
         self.renewed = 0
@@ -105,8 +109,8 @@ class Replicas:
         now = self._clock.seconds()
         if not self._to_check:
             self._to_check = list(self._made)
+            self._is_unfinished = False
         renewals = 0
-        is_early = False
         for _ in range(min(len(self._to_check), LOOKED_AT_PER_CHECK)):
             if renewals >= ANNOUNCES_PER_CHECK:
                 break
@@ -118,11 +122,11 @@ class Replicas:
                 del self._made[announce]
             elif self._is_out_of_place(announce[0], made.holders):
                 if now < made.next_at:
-                    is_early = True
+                    self._is_unfinished = True
                 else:
                     renewals += 1
                     self._renew(announce, made, now)
-        if self._to_check or is_early:
+        if self._to_check or self._is_unfinished:
             self.contact_listed()
 
     def _renew(self, announce: Announce, made: _Made, now: float) -> None:
@@ -134,7 +138,17 @@ class Replicas:
         def renewed(written: WriteOutcome) -> None:
             made.holders = made.holders | written.holders if len(made.holders) < MAX_HOLDERS else written.holders
             if not written.accepted:
-                self.contact_listed()
+                later()
+
+        def later() -> None:
+            self._is_unfinished = True
+            self.contact_listed()
+
+        def failed(failure: Failure) -> None:
+            if failure.check(Overloaded) is None:
+                log.failure("an own announce could not be renewed", failure)
+            made.next_at = now + RETRY_SECONDS
+            later()
 
         renewal = self._socket().announce_peer(key, port, math.ceil((now - made.at) * 1000))
-        renewal.addCallback(renewed).addErrback(lambda _: None)
+        renewal.addCallback(renewed).addErrback(failed)

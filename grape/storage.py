@@ -99,7 +99,7 @@ class Storage:
             return Got(item, result.node_id, result.token, local=False)
 
         salt = own.salt if own is not None and is_mutable else salt
-        return self._socket().get(target, salt).addCallbacks(found, overloaded)
+        return self._socket().get(target, salt, own).addCallbacks(found, overloaded)
 
     def share(self) -> None:
         """Put what was put while alone on the nodes that were met, a few items at a time."""

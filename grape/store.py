@@ -3,12 +3,14 @@
 Every call takes ``now``, seconds on any steady clock. The serving copy is always in memory: answering a datagram
 never waits for a disk.
 
-Room is shared fairly among hosts, and within a host among *announcers*, the UDP addresses that announces came from (a
-ring may live on one host). What one fills it empties itself, and a sample that has to leave some out takes in turn.
+Room is shared fairly among hosts; that of a key, within a host, among *announcers*, the UDP addresses that announces
+came from (a ring may live on one host). What one fills it empties itself, and a sample that has to leave some out
+takes in turn.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 
@@ -24,23 +26,32 @@ MAX_PEERS_PER_KEY = 2_000
 MAX_PEERS_PER_ANNOUNCER = 128
 MAX_STORE_BYTES = 64 * 1024 * 1024
 MAX_ITEMS = 5_000
+MAX_ITEM_BYTES = 16 * 1024 * 1024
 
-# What Python takes for a key and for a peer, about.
+# What Python takes for a key, for a peer and for an item, about.
 KEY_OVERHEAD_BYTES = 900
 PEER_OVERHEAD_BYTES = 400
+ITEM_OVERHEAD_BYTES = 900
+
+# The host of what this grape put itself.
+OWN = ""
 
 Sample = Callable[[Sequence[Address], int], list[Address]]
 
 
 class _Key:
-    """The peers of one key, the longest unheard first: when each was last announced, and by whom."""
+    """The peers of one key: when each was last announced, and by whom."""
 
-    __slots__ = ("announcers", "first_host", "name_bytes", "peers")
+    __slots__ = ("announcers", "by_age", "first_host", "name_bytes", "peers", "serial")
 
     def __init__(self, name_bytes: int, first_host: str) -> None:
         self.name_bytes = name_bytes
         self.first_host = first_host
-        self.peers: OrderedDict[Address, tuple[float, Address]] = OrderedDict()
+        # Of each its time, a number that parts those of the same time, and who announced it.
+        self.peers: dict[Address, tuple[float, int, Address]] = {}
+        # The same, sorted, the longest unheard first. One that is announced with an age belongs in the middle.
+        self.by_age: list[tuple[float, int, Address]] = []
+        self.serial = 0
         self.announcers: dict[Address, OrderedDict[Address, None]] = {}
 
     @property
@@ -48,22 +59,26 @@ class _Key:
         """About how much memory it takes."""
         return KEY_OVERHEAD_BYTES + self.name_bytes + PEER_OVERHEAD_BYTES * len(self.peers)
 
-    def add(self, peer: Address, announcer: Address, now: float) -> None:
+    def add(self, peer: Address, announcer: Address, at: float) -> None:
         known = self.peers.get(peer)
-        if known is not None and known[1] != announcer:
+        if known is not None and known[2] != announcer:
             # Two announce it: it counts for the one with fewer, so that nobody can draw it into a flood of his own.
-            announcer = min(known[1], announcer, key=lambda by: len(self.announcers.get(by, ())))
+            announcer = min(known[2], announcer, key=lambda by: len(self.announcers.get(by, ())))
         self.remove(peer)
-        self.peers[peer] = (now, announcer)
+        self.serial += 1
+        self.peers[peer] = (at, self.serial, announcer)
+        insort(self.by_age, (at, self.serial, peer))
         self.announcers.setdefault(announcer, OrderedDict())[peer] = None
 
     def remove(self, peer: Address) -> None:
         known = self.peers.pop(peer, None)
         if known is not None:
-            share = self.announcers[known[1]]
+            at, serial, announcer = known
+            del self.by_age[bisect_left(self.by_age, (at, serial, peer))]
+            share = self.announcers[announcer]
             del share[peer]
             if not share:
-                del self.announcers[known[1]]
+                del self.announcers[announcer]
 
     def shrink(self, announcer: Address, per_announcer: int, in_all: int) -> int:
         """Drop the oldest of an announcer that has too many, or of the largest one. How many went."""
@@ -72,7 +87,7 @@ class _Key:
             self.remove(next(iter(share)))
             return 1
         if len(self.peers) > in_all:
-            hosts = Counter(known[1][0] for known in self.peers.values())
+            hosts = Counter(known[2][0] for known in self.peers.values())
             host = hosts.most_common(1)[0][0]
             # Of the host that fills most its largest announcer, of equals the one that came last.
             largest = max((len(peers), n, by) for n, (by, peers) in enumerate(self.announcers.items()) if by[0] == host)
@@ -142,8 +157,6 @@ class MemoryPeers:
             self._brought[entry.first_host].move_to_end(key)
         if not age or peer not in entry.peers or entry.peers[peer][0] < now - age:
             entry.add(peer, announcer, now - age)
-            if age:
-                entry.peers = OrderedDict(sorted(entry.peers.items(), key=lambda item: item[1][0]))
         self.evictions.peers += entry.shrink(announcer, self._max_share, self._max_peers)
         self._bytes += entry.bytes
         while len(self._keys) > self._max_keys or (self._bytes > self._max_bytes and len(self._keys) > 1):
@@ -154,7 +167,7 @@ class MemoryPeers:
     def peers(self, key: bytes, now: float) -> list[Address]:
         """The live peers of ``key``, the longest unheard first."""
         entry = self._live(key, now)
-        return list(entry.peers) if entry is not None else []
+        return [peer for _, _, peer in entry.by_age] if entry is not None else []
 
     def sample(self, key: bytes, count: int, now: float, sample: Sample) -> list[Address]:
         """At most ``count`` live peers of ``key``, in random order. ``sample(peers, count)`` draws.
@@ -195,13 +208,12 @@ class MemoryPeers:
         entry = self._keys.get(key)
         if entry is None or not self._max_age:
             return entry
-        peers = entry.peers
-        if now - next(iter(peers.values()))[0] < self._max_age:
+        if now - entry.by_age[0][0] < self._max_age:
             return entry
         self._bytes -= entry.bytes
-        while peers:
-            peer = next(iter(peers))
-            if now - peers[peer][0] < self._max_age:
+        while entry.by_age:
+            at, _, peer = entry.by_age[0]
+            if now - at < self._max_age:
                 self._bytes += entry.bytes
                 return entry
             entry.remove(peer)
@@ -218,28 +230,77 @@ class MemoryPeers:
 
 
 class MemoryItems:
-    """Items by target. Beyond ``max_items`` the one longest unused goes, as the reference does; age is no limit."""
+    """Items by target; age is no limit. Every item counts for the host that brought it, or for this grape itself.
 
-    def __init__(self, max_items: int = MAX_ITEMS) -> None:
+    Beyond ``max_items`` or ``max_bytes`` goes, of the host that has most, the item longest unused; of equal hosts the
+    one longest unused gives. This grape's own items go only while they are more than half of all.
+    """
+
+    def __init__(self, max_items: int = MAX_ITEMS, max_bytes: int = MAX_ITEM_BYTES) -> None:
         self.evictions = Evictions()
         self._max_items = max_items
-        self._items: OrderedDict[bytes, Item] = OrderedDict()
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        # For each target the host whose share it is in.
+        self._hosts: dict[bytes, str] = {}
+        # For each host its items, both the longest unused first; no host's share is empty.
+        self._shares: OrderedDict[str, OrderedDict[bytes, Item]] = OrderedDict()
+        self._own: OrderedDict[bytes, Item] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self._hosts)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._hosts)
 
     def get(self, target: bytes) -> Item | None:
         """The item under ``target``; asking for it counts as use."""
-        item = self._items.get(target)
-        if item is not None:
-            self._items.move_to_end(target)
-        return item
+        host = self._hosts.get(target)
+        if host is None:
+            return None
+        share = self._share(host)
+        share.move_to_end(target)
+        return share[target]
 
-    def put(self, item: Item) -> None:
-        """Keep ``item``, in place of what its target held. Whether it may is the caller's to check."""
+    def put(self, item: Item, host: str = OWN) -> None:
+        """Keep ``item``, in place of what its target held. Whether it may is the caller's to check.
+
+        ``host`` is the IP address that it came from. It counts for the host that brought it first, whoever puts it
+        again: else one could draw it into a flood of his own. What this grape puts itself becomes its own.
+        """
         target = item.target
-        self._items[target] = item
-        self._items.move_to_end(target)
-        if len(self._items) > self._max_items:
-            self._items.popitem(last=False)
-            self.evictions.items += 1
+        if target in self._hosts:
+            host = OWN if host == OWN else self._hosts[target]
+            self._remove(target)
+        self._hosts[target] = host
+        self._share(host)[target] = item
+        self._bytes += _item_bytes(item)
+        while len(self._hosts) > self._max_items or self._bytes > self._max_bytes:
+            self._evict()
+
+    def _share(self, host: str) -> OrderedDict[bytes, Item]:
+        """The items of a host, which is used now."""
+        if host == OWN:
+            return self._own
+        share = self._shares.setdefault(host, OrderedDict())
+        self._shares.move_to_end(host)
+        return share
+
+    def _evict(self) -> None:
+        # A busy client of this grape does not keep it from serving others.
+        is_own = 2 * len(self._own) > len(self._hosts)
+        largest = self._own if is_own else max(self._shares.values(), key=len)
+        self._remove(next(iter(largest)))
+        self.evictions.items += 1
+
+    def _remove(self, target: bytes) -> None:
+        host = self._hosts.pop(target)
+        share = self._own if host == OWN else self._shares[host]
+        self._bytes -= _item_bytes(share.pop(target))
+        if not share and host != OWN:
+            del self._shares[host]
+
+
+def _item_bytes(item: Item) -> int:
+    """About how much memory an item takes."""
+    return ITEM_OVERHEAD_BYTES + len(item.raw) + len(item.key or b"") + len(item.signature) + len(item.salt)

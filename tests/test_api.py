@@ -15,7 +15,6 @@ from twisted.logger import LogEvent
 
 from grape import Grape
 from grape.api import FAULT, NOT_FOUND, NOTHING, PAYLOAD_INVALID, Answer, Api, parse
-from grape.dht import bencoding
 from grape.dht.items import Item
 from grape.errors import GrapeError
 from grape.storage import Got
@@ -265,14 +264,14 @@ def found(item: Item, *, local: bool, salt: str = "") -> bytes:
     return call("/get", {"hash": HASH, "salt": salt}, calls).body
 
 
-IMMUTABLE = Item(b"hello", b"5:hello")
-MUTABLE = Item({b"b": 1, b"a": [b"x"]}, b"", KEY, SIGNATURE, 3, b"s")
+IMMUTABLE = Item(b"5:hello")
+MUTABLE = Item(b"d1:al1:xe1:bi1ee", KEY, SIGNATURE, 3, b"s")
 
 
 def test_the_members_of_an_item_come_in_the_node_grapes_order() -> None:
     key, signature = KEY.hex(), SIGNATURE.hex()
     start = f'{{"id":"{ID.hex()}",'
-    value = '"v":{"b":1,"a":["x"]}'
+    value = '"v":{"a":["x"],"b":1}'
     assert found(IMMUTABLE, local=True).decode() == start + '"token":null,"v":"hello"}'
     assert found(IMMUTABLE, local=False).decode() == start + f'"token":"{TOKEN.hex()}","v":"hello"}}'
     assert found(MUTABLE, local=True, salt="s").decode() == (
@@ -294,8 +293,7 @@ def test_what_is_not_found_is_an_empty_body() -> None:
 
 def test_an_item_that_others_nested_too_deep_is_an_error_and_no_fault() -> None:
     raw = b"l" * 499 + b"e" * 499
-    value, _ = bencoding.decode(raw)
-    answer = call("/get", HASH, FakeCalls(got=Got(Item(value, raw), ID, TOKEN, local=False)))
+    answer = call("/get", HASH, FakeCalls(got=Got(Item(raw), ID, TOKEN, local=False)))
     assert answer == Answer(200, b'"ERR_GRAPE_GENERIC"')
 
 

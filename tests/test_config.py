@@ -26,6 +26,7 @@ RANGES: dict[str, tuple[list[Any], list[Any]]] = {
     "max_peers_per_key": ([1, 10**6], [0, None]),
     "max_peers_per_announcer": ([1, 10**6], [0, None]),
     "max_store_bytes": ([1_000_000, 2**40], [999_999, None]),
+    "max_item_bytes": ([1_000_000, 2**40], [999_999, None]),
     "max_pending": ([16, 10**6], [15, 10**6 + 1, None]),
     "max_calls": ([1, 10**6], [0, None]),
     "max_connections": ([1, 10**6], [0, None]),

@@ -2,10 +2,38 @@
 
 from __future__ import annotations
 
+from typing import cast
+
+import pytest
+from twisted.internet.defer import Deferred, fail, succeed
+
+from grape.dht.errors import Overloaded
+from grape.dht.routing import RoutingTable
+from grape.heapclock import HeapClock
+from grape.protocol import DHTProtocol
+from grape.replicas import Replicas
 from grape.testing import MemoryNetwork, make_grape, make_grapes
+from grape.traversal import WriteOutcome
 from tests.simulation import Key
 
 MAX_AGE = 240.0
+
+
+class BusySocket:
+    """A protocol that begins no announce while it is busy."""
+
+    def __init__(self, table: RoutingTable) -> None:
+        self.table = table
+        self.is_busy = True
+        self.refused = 0
+        self.taken: list[bytes] = []
+
+    def announce_peer(self, key: bytes, port: int, age: int = 0) -> Deferred[WriteOutcome]:
+        if self.is_busy:
+            self.refused += 1
+            return fail(Overloaded())
+        self.taken.append(key)
+        return succeed(WriteOutcome(1, 1, 0, (), frozenset([b"n" * 20])))
 
 
 def test_a_node_that_comes_closer_is_given_the_announce_with_its_age() -> None:
@@ -40,6 +68,7 @@ def test_a_get_brings_stale_holders_up_to_date() -> None:
     # Host 4 misses the second put.
     network.partition(["10.0.0.4"])
     hash = network.result(key.put(grapes[0], "two", 2))
+    network.clock.advance(5)
     network.heal()
     network.clock.advance(60)
     got = network.result(grapes[0].get(hash))
@@ -49,3 +78,47 @@ def test_a_get_brings_stale_holders_up_to_date() -> None:
     again = network.result(grapes[3].get(hash, cache=True))
     assert again is not None
     assert again.item.seq == 2
+    assert grapes[0].stats().counters["repaired"] == 1
+
+
+@pytest.mark.parametrize("salt", [b"", b"salt"])
+def test_an_own_copy_brings_stale_holders_up_to_date(salt: bytes) -> None:
+    network = MemoryNetwork(seed=4)
+    grapes = make_grapes(network, 3)
+    key = Key(1)
+    network.result(key.put(grapes[0], "one", 1, salt=salt))
+    network.partition(["10.0.0.2"])
+    hash = network.result(key.put(grapes[0], "two", 2, salt=salt))
+    network.clock.advance(5)
+    network.heal()
+    network.clock.advance(60)
+    # The third holds the newer one, and no other that it asks does.
+    got = network.result(grapes[2].get(hash, salt))
+    assert got is not None
+    assert (got.local, got.item.seq) == (True, 2)
+    network.clock.advance(1)
+    again = network.result(grapes[1].get(hash, salt, cache=True))
+    assert again is not None
+    assert again.item == got.item
+    assert grapes[2].stats().counters["repaired"] == 1
+    network.result(grapes[2].get(hash, salt))
+    assert grapes[2].stats().counters["repaired"] == 1
+
+
+def test_an_announce_that_was_not_renewed_for_too_many_queries_is_renewed_later() -> None:
+    clock = HeapClock()
+    table = RoutingTable(bytes(20))
+    table.heard(b"n" * 20, ("10.0.0.2", 20_001), 0.0)
+    socket = BusySocket(table)
+    replicas = Replicas(clock, MAX_AGE, lambda: cast(DHTProtocol, socket))
+    for n in range(600):
+        replicas.announced(b"%d" % n, 1)
+    replicas.contact_listed()
+    clock.advance(10)
+    assert not socket.taken
+    assert socket.refused > 16
+    socket.is_busy = False
+    clock.advance(60)
+    assert sorted(socket.taken) == sorted(b"%d" % n for n in range(600))
+    # Each once, and then there is peace.
+    assert not clock.getDelayedCalls()

@@ -277,7 +277,7 @@ def test_a_forged_item_is_not_believed(network: MemoryNetwork) -> None:
     honest = lone_grape(network, "10.0.0.9")
     hash = network.result(Key().put(honest, "true", 1))
     item = got(network, honest, hash).item
-    forged = attrs.evolve(item, value=b"forged", seq=2)
+    forged = attrs.evolve(item, raw=b"6:forged", seq=2)
 
     def reply(query: Any) -> dict[bytes, Any]:
         answer = {b"v": forged.value, b"k": forged.key, b"sig": forged.signature, b"seq": forged.seq}

@@ -148,6 +148,25 @@ def test_whatever_is_announced_the_limits_hold_and_nobody_outlives_his_time(
     assert len(store) == 0
 
 
+@given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 3), st.integers(0, 4), st.integers(0, 14)), max_size=80))
+def test_announces_with_and_without_an_age_come_the_longest_unheard_first(
+    events: list[tuple[int, int, int, int]],
+) -> None:
+    store = MemoryPeers(10.0)
+    # The model: the last time each was heard of, put in order when asked.
+    heard: dict[Address, tuple[int, int]] = {}
+    now = 0
+    for n, (number, announcer, wait, age) in enumerate(events):
+        now += wait
+        heard = {one: at for one, at in heard.items() if now - at[0] < 10}
+        assert store.peers(KEY, now) == sorted(heard, key=lambda one: heard[one])
+        store.announce(KEY, peer(number), now, peer(announcer), age)
+        known = heard.get(peer(number))
+        if age < 10 and (not age or known is None or known[0] < now - age):
+            heard[peer(number)] = (now - age, n)
+        assert store.peers(KEY, now) == sorted(heard, key=lambda one: heard[one])
+
+
 def item(n: int) -> Item:
     return immutable(n)
 
@@ -173,8 +192,8 @@ def test_beyond_the_limit_the_item_longest_unused_goes() -> None:
 
 def test_an_item_takes_the_place_of_what_its_target_held() -> None:
     items = MemoryItems(1)
-    old = Item(b"old", b"3:old", b"k" * 32, b"s" * 64, 1)
-    new = Item(b"new", b"3:new", b"k" * 32, b"s" * 64, 2)
+    old = Item(b"3:old", b"k" * 32, b"s" * 64, 1)
+    new = Item(b"3:new", b"k" * 32, b"s" * 64, 2)
     items.put(old)
     items.put(new)
     assert items.get(old.target) == new

@@ -37,18 +37,23 @@ _SMALL_ORDER = frozenset(
 
 @attrs.define(frozen=True, slots=True)
 class Item:
-    """A stored value. ``raw`` is its bencoded form, ``value`` the decoded one; ``key`` is ``None`` when immutable.
+    """A stored value. ``raw`` is its bencoded form, all that is kept of it: a nest of lists takes 48 times as much
+    decoded. ``key`` is ``None`` when immutable.
 
     For a mutable item ``key`` is the 32-byte ed25519 public key, ``signature`` 64 bytes, ``seq`` its sequence number
     and ``salt`` up to 64 bytes, empty for none.
     """
 
-    value: BValue
     raw: bytes
     key: bytes | None = None
     signature: bytes = b""
     seq: int = 0
     salt: bytes = b""
+
+    @property
+    def value(self) -> BValue:
+        """The value, decoded each time: some microseconds."""
+        return bencoding.decode(self.raw)[0]
 
     @property
     def target(self) -> bytes:
@@ -62,7 +67,7 @@ def immutable(value: BValue) -> Item:
     """An immutable item. Raises RemoteProtocolError 205 if the value is too big."""
     raw = bencoding.encode(value)
     _check_size(value, raw)
-    return Item(value, raw)
+    return Item(raw)
 
 
 def mutable(value: BValue, key: bytes, signature: bytes, seq: int, salt: bytes = b"") -> Item:
@@ -78,7 +83,7 @@ def mutable(value: BValue, key: bytes, signature: bytes, seq: int, salt: bytes =
         raise RemoteProtocolError(PROTOCOL_ERROR, "`a.k` takes 32 and `a.sig` 64 bytes")
     if not -MAX_SEQ <= seq <= MAX_SEQ:
         raise RemoteProtocolError(PROTOCOL_ERROR, "`a.seq` is out of range")
-    return Item(value, raw, key, signature, seq, salt)
+    return Item(raw, key, signature, seq, salt)
 
 
 def from_response(target: bytes, values: dict[bytes, BValue], salt: bytes = b"") -> Item | None:

@@ -1,4 +1,4 @@
-"""How much is sent to whom: a bucket of bytes for each address, filled at a steady rate. It shapes, it never bans."""
+"""How much is done for whom: a bucket of units for each host, filled at a steady rate. It shapes, it never bans."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ MAX_BUCKETS = 4_096
 
 
 class RateLimit:
-    """``rate`` bytes a second for each address, saved up to ``burst`` bytes. The longest unused bucket goes first."""
+    """``rate`` units a second for each host, saved up to ``burst``. The longest unused bucket goes first."""
 
     def __init__(self, rate: float, burst: float) -> None:
         self._rate = rate
         self._burst = burst
-        # For each address what it has left, and when that was.
+        # For each host what it has left, and when that was.
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._buckets)
 
     def allows(self, host: str, size: int, now: float) -> bool:
-        """Take ``size`` bytes from a host's bucket. False, and nothing taken, if it holds less."""
+        """Take ``size`` units from a host's bucket. False, and nothing taken, if it holds less."""
         left, at = self._buckets.get(host, (self._burst, now))
         left = min(self._burst, left + (now - at) * self._rate)
         allowed = left >= size
@@ -29,3 +29,8 @@ class RateLimit:
         if len(self._buckets) > MAX_BUCKETS:
             self._buckets.popitem(last=False)
         return allowed
+
+    def give_back(self, host: str, size: int) -> None:
+        """Put ``size`` units back that were just taken from a host's bucket."""
+        left, at = self._buckets[host]
+        self._buckets[host] = (left + size, at)

@@ -15,6 +15,7 @@ from grape.dht.krpc import INVALID_SIGNATURE, METHOD_UNKNOWN, PROTOCOL_ERROR, Qu
 from grape.dht.nodeid import position
 from grape.dht.routing import RoutingTable
 from grape.dht.tokens import Tokens
+from grape.dht.verifier import Verifier
 
 MAX_REPLY_BYTES = 1_024
 # An item that is as big as BEP 44 allows does not fit into MAX_REPLY_BYTES; it is sent alone.
@@ -50,7 +51,7 @@ class Items(Protocol):
 
     def get(self, target: bytes) -> Item | None: ...
 
-    def put(self, item: Item) -> None: ...
+    def put(self, item: Item, host: str) -> None: ...
 
 
 class Responder:
@@ -74,6 +75,7 @@ class Responder:
         self._items = items
         self._sample = sample
         self._on_announce = on_announce
+        self.verifier = Verifier()
         self._methods: dict[bytes, Callable[[Query, Address, float], bytes]] = {
             b"ping": self._ping,
             b"find_node": self._find_node,
@@ -163,16 +165,18 @@ class Responder:
             raise RemoteProtocolError(PROTOCOL_ERROR, "not in canonical bencoding")
         value = arguments[b"v"]
         if b"k" not in arguments and b"sig" not in arguments:
-            self._items.put(bep44.immutable(value))
+            self._items.put(bep44.immutable(value), address[0])
             return b""
         item = _mutable_item(value, arguments)
-        if not bep44.is_signed(item):
-            raise RemoteProtocolError(INVALID_SIGNATURE, "invalid signature")
         stored = self._items.get(item.target)
-        if stored is not None:
-            cas = arguments.get(b"cas")
-            bep44.check_update(stored, item, cas if isinstance(cas, int) else None)
-        self._items.put(item)
+        # What is put again as it is was verified before.
+        if item != stored:
+            if not self.verifier.is_signed(item, address[0], now):
+                raise RemoteProtocolError(INVALID_SIGNATURE, "invalid signature")
+            if stored is not None:
+                cas = arguments.get(b"cas")
+                bep44.check_update(stored, item, cas if isinstance(cas, int) else None)
+        self._items.put(item, address[0])
         return b""
 
     def _check_token(self, query: Query, address: Address, now: float) -> None:

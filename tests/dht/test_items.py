@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -110,6 +112,18 @@ def test_openssl_alone_would_take_a_key_of_small_order() -> None:
 def test_values_up_to_a_thousand_bytes_are_taken(value: BValue) -> None:
     assert immutable(value).value == value
     assert mutable(value, PUBLIC, bytes(64), 1).raw == bencoding.encode(value)
+
+
+def test_an_item_of_nested_lists_takes_no_more_memory_than_its_bytes() -> None:
+    value: BValue = []
+    for _ in range(498):
+        value = [value]
+    tracemalloc.start()
+    items = [immutable(value) for _ in range(100)]
+    taken = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert taken < 100 * 2_000
+    assert items[0].value == value
 
 
 @pytest.mark.parametrize("value", [b"x" * 1_001, [b"x" * 995], {b"k": b"x" * 992}])

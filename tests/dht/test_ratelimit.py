@@ -19,3 +19,11 @@ def test_nobody_is_banned_and_nothing_grows_without_bound() -> None:
         limit.allows(f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}", 11, 0.0)
     assert len(limit) == MAX_BUCKETS
     assert limit.allows("10.0.0.1", 10, 0.0)
+
+
+def test_what_is_given_back_can_be_taken_again() -> None:
+    limit = RateLimit(rate=1, burst=10)
+    assert limit.allows("a", 10, 0.0)
+    limit.give_back("a", 9)
+    assert not limit.allows("a", 10, 0.0)
+    assert limit.allows("a", 10, 1.0)

@@ -234,8 +234,8 @@ def test_a_mutable_item_comes_with_its_key_seq_and_signature_but_without_salt() 
     node = Node()
     arguments = signed(b"v", 5, b"salt")
     node.ask("put", token=node.token, **arguments)
-    (item,) = node.items._items.values()
-    got = node.ask("get", target=item.target)
+    (target,) = node.items
+    got = node.ask("get", target=target)
     assert got.pop(b"token") == node.token
     assert got.pop(b"nodes", b"") == b""
     assert got == {name.encode(): value for name, value in arguments.items() if name != "salt"}
@@ -245,8 +245,8 @@ def test_a_mutable_item_comes_with_its_key_seq_and_signature_but_without_salt() 
 def test_who_knows_the_seq_is_not_sent_the_value_again(seq: BValue, sent: bool) -> None:
     node = Node()
     node.ask("put", token=node.token, **signed(b"v", 5))
-    (item,) = node.items._items.values()
-    got = node.ask("get", target=item.target, seq=seq)
+    (target,) = node.items
+    got = node.ask("get", target=target, seq=seq)
     assert got[b"seq"] == 5
     assert [name in got for name in (b"v", b"k", b"sig")] == [sent] * 3
 
@@ -263,8 +263,8 @@ def test_a_missing_seq_counts_as_0() -> None:
 def test_the_biggest_item_goes_out_alone_in_at_most_1400_bytes(value: BValue) -> None:
     node = Node(60)
     node.ask("put", token=node.token, **signed(value, 2**62, b"s" * 64))
-    (item,) = node.items._items.values()
-    datagram = node.answer("get", target=item.target)
+    (target,) = node.items
+    datagram = node.answer("get", target=target)
     assert MAX_REPLY_BYTES < len(datagram) <= MAX_ITEM_REPLY_BYTES
     assert b"5:nodes" not in datagram
 
