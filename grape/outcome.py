@@ -35,7 +35,12 @@ def accepted(written: WriteOutcome) -> int:
 def overloaded(failure: Failure) -> NoReturn:
     """The answer to a call that was not begun because too many are under way."""
     failure.trap(Overloaded)
-    raise GrapeError("ERR_GRAPE_OVERLOADED", 503)
+    raise overload()
+
+
+def overload() -> GrapeError:
+    """The error of a call that was not begun because too many are under way."""
+    return GrapeError("ERR_GRAPE_OVERLOADED", 503)
 
 
 def log_failure(failure: object) -> None:

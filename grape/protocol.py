@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from itertools import islice
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred, fail
@@ -26,6 +26,7 @@ from grape.dht.routing import RoutingTable
 from grape.dht.transactions import MAX_PENDING
 from grape.reactor import Clock
 from grape.rpc import KRPCProtocol, Listener
+from grape.sharing import Cancellable
 from grape.traversal import Arguments, Traversal, Write, WriteOutcome
 
 LOOKUP_SECONDS = 2.0
@@ -44,13 +45,7 @@ OnPeers = Callable[[list[Address], Address], object]
 T = TypeVar("T")
 
 
-class Cancellable(Protocol):
-    """Work under way."""
-
-    def cancel(self) -> None: ...
-
-
-@attrs.define(frozen=True, slots=True)
+@attrs.define(slots=True)
 class PeersFound:
     """The peers of a key that others hold, each with how many nodes told of it, and the lookup that found them."""
 
@@ -58,7 +53,7 @@ class PeersFound:
     lookup: Found
 
 
-@attrs.define(frozen=True, slots=True)
+@attrs.define(slots=True)
 class ItemFound:
     """The best item that others hold (``None``: nobody), the id of the node that gave it and the token it gave."""
 
@@ -101,10 +96,19 @@ class DHTProtocol(KRPCProtocol):
         """Find the nodes closest to ``target``."""
         return _deferred(lambda done: self._traverse(target, b"find_node", {b"target": target}, _go_on, done))
 
-    def get_peers(self, key: bytes, on_peers: OnPeers = lambda peers, through: None) -> Deferred[PeersFound]:
-        """Find the peers announced under ``key``. ``on_peers(peers, through)`` sees each node's answer as it comes."""
+    def get_peers(self, key: bytes) -> Deferred[PeersFound]:
+        """Find the peers announced under ``key``."""
         if self.is_busy:
             return fail(Overloaded())
+        return _deferred(lambda done: self.find_peers(key, lambda peers, through: None, done))
+
+    def find_peers(self, key: bytes, on_peers: OnPeers, done: Callable[[PeersFound], object]) -> Cancellable:
+        """The same for a callback. ``on_peers(peers, through)`` sees each node's answer as it comes.
+
+        Raises Overloaded.
+        """
+        if self.is_busy:
+            raise Overloaded
         found: dict[Address, int] = {}
 
         def on_response(candidate: Candidate, values: Arguments) -> bool:
@@ -116,16 +120,10 @@ class DHTProtocol(KRPCProtocol):
                 on_peers(peers, candidate.address)
             return False
 
-        def start(done: Callable[[PeersFound], object]) -> Traversal:
-            return self._traverse(
-                key,
-                b"get_peers",
-                {b"info_hash": key},
-                on_response,
-                lambda result: done(PeersFound(found, self._keep(key, result))),
-            )
+        def ended(result: Found) -> None:
+            done(PeersFound(found, self._keep(key, result)))
 
-        return _deferred(start)
+        return self._traverse(key, b"get_peers", {b"info_hash": key}, on_response, ended)
 
     def get(self, target: bytes, salt: bytes = b"", own: Item | None = None) -> Deferred[ItemFound]:
         """Find the item of a 20-byte ``target``: the first right immutable one, or the mutable one of highest seq.
@@ -215,8 +213,7 @@ class DHTProtocol(KRPCProtocol):
     ) -> Traversal:
         self.counters.lookups += 1
         lookup = Lookup(key, self.table.own_id, alpha=self._alpha, one_per_network=self.table.rules.is_public)
-        for contact in self.table.closest(position(key)):
-            lookup.add(contact.id, contact.address, contact.round_trip, doubtful=contact.failures > 0)
+        lookup.begin(self.table.closest(position(key)))
         traversal = Traversal(lookup, self, method, arguments, on_response, seconds, done)
         traversal.start()
         return traversal

@@ -34,7 +34,7 @@ from grape.dht.ratelimit import RateLimit
 from grape.dht.responder import Responder
 from grape.dht.roundtrip import RoundTrips
 from grape.dht.routing import KNOWN, Listed, RoutingTable
-from grape.dht.transactions import MAX_PENDING, Outcome, Pending, Transactions
+from grape.dht.transactions import MAX_PENDING, NOBODY, Outcome, Pending, Transactions
 from grape.questions import Question, Verification
 from grape.reactor import Clock, Timer
 from grape.traversal import Arguments
@@ -277,7 +277,8 @@ class KRPCProtocol(DatagramProtocol):
             rival = self.table.questionable_rival(node_id, now)
             if rival is not None:
                 self._verify(rival.address, rival.id)
-        pending.outcome.answered(pending, response)
+        outcome, pending.outcome = pending.outcome, NOBODY
+        outcome.answered(pending, response)
 
     def _may_send(self, answer: bytes, address: Address, now: float) -> bool:
         """In public an address that never answered us gets so much a second: it may be a victim's, not a sender's."""

@@ -8,17 +8,18 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Protocol
 
-from twisted.internet.defer import Deferred, FirstError, gatherResults
+from twisted.internet.defer import Deferred, FirstError, fail, gatherResults
 from twisted.python.failure import Failure
 
 from grape.config import MAX_PORT, Config
 from grape.dht.compact import Address
+from grape.dht.errors import Overloaded
 from grape.errors import GrapeError
-from grape.outcome import accepted, overloaded
+from grape.outcome import accepted, overload, overloaded
 from grape.protocol import DHTProtocol, PeersFound
 from grape.reactor import Clock
 from grape.replicas import Replicas
-from grape.sharing import Shared
+from grape.sharing import Cancellable, Shared
 from grape.store import MemoryPeers
 from grape.traversal import WriteOutcome
 from grape.values import text_to_bytes
@@ -106,15 +107,21 @@ class Services:
         key = text_to_bytes(name)
         protocol = self._socket()
 
-        def start() -> Deferred[Peers]:
+        def start(done: Callable[[Peers], None]) -> Cancellable:
             observer = self._observer
             own = self._own(key)
             if own:
                 observer.peers_seen(own, name, None)
-            seen = protocol.get_peers(key, lambda peers, through: observer.peers_seen(peers, name, through))
-            return seen.addCallbacks(self._merge, overloaded, (key, name))
+            return protocol.find_peers(
+                key,
+                lambda peers, through: observer.peers_seen(peers, name, through),
+                lambda found: done(self._merge(found, key, name)),
+            )
 
-        return self._lookups.run(key, start)
+        try:
+            return self._lookups.run(key, start)
+        except Overloaded:
+            return fail(overload())
 
     def _merge(self, result: PeersFound, key: bytes, name: str) -> Peers:
         self._observer.looked_up(name, result.lookup.answered)
@@ -166,7 +173,10 @@ class Services:
 
 
 def _sum(first: Peers, second: Peers) -> Peers:
-    return dict(Counter(first) + Counter(second))
+    peers = dict(first)
+    for peer, count in second.items():
+        peers[peer] = peers.get(peer, 0) + count
+    return peers
 
 
 def _first_error(failure: Failure) -> Failure:

@@ -3,61 +3,70 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from twisted.internet.defer import Deferred, fail
-from twisted.python.failure import Failure
+from twisted.internet.defer import Deferred
 
 K = TypeVar("K")
 T = TypeVar("T")
+
+
+class Cancellable(Protocol):
+    """Work under way."""
+
+    def cancel(self) -> None: ...
+
+
+class _UnderWay(Generic[T]):
+    """Work, and who waits for it."""
+
+    __slots__ = ("callers", "work")
+
+    def __init__(self) -> None:
+        self.callers: list[Deferred[T]] = []
+        self.work: Cancellable | None = None
 
 
 class Shared(Generic[K, T]):
     """Work by key: who asks for what is under way already waits for the same result."""
 
     def __init__(self) -> None:
-        self._waiting: dict[K, list[Deferred[T]]] = {}
-        self._work: dict[K, Deferred[T]] = {}
+        self._under_way: dict[K, _UnderWay[T]] = {}
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._under_way)
 
-    def run(self, key: K, start: Callable[[], Deferred[T]]) -> Deferred[T]:
-        """The result of ``start()``, or of the equal work under way.
+    def run(self, key: K, start: Callable[[Callable[[T], None]], Cancellable]) -> Deferred[T]:
+        """The result that ``start(done)`` tells ``done``, or that of the equal work under way.
 
-        Each caller's Deferred can be cancelled; when the last one is, so is the work.
+        Each caller's Deferred can be cancelled; when the last one is, so is the work. What ``start`` raises is raised.
         """
-
-        under_way = self._waiting.get(key)
-        waiting: list[Deferred[T]] = [] if under_way is None else under_way
+        shared = self._under_way.get(key)
+        is_new = shared is None
+        if shared is None:
+            shared = self._under_way[key] = _UnderWay()
+        callers = shared.callers
 
         def cancel(caller: Deferred[T]) -> None:
-            waiting.remove(caller)
-            if not waiting and self._waiting.get(key) is waiting:
-                del self._waiting[key]
-                self._work.pop(key).cancel()
+            callers.remove(caller)
+            if not callers and self._under_way.get(key) is shared:
+                del self._under_way[key]
+                if shared.work is not None:
+                    shared.work.cancel()
 
         caller: Deferred[T] = Deferred(cancel)
-        waiting.append(caller)
-        if under_way is None:
-            self._waiting[key] = waiting
+        callers.append(caller)
+        if is_new:
             try:
-                work = start()
-            except Exception:
-                work = fail()
-            if self._waiting.get(key) is waiting:
-                self._work[key] = work
-            work.addBoth(self._finish, key, waiting)
+                shared.work = start(lambda result: self._finish(key, shared, result))
+            except BaseException:
+                del self._under_way[key]
+                callers.clear()
+                raise
         return caller
 
-    def _finish(self, result: T | Failure, key: K, waiting: list[Deferred[T]]) -> None:
-        if self._waiting.get(key) is waiting:
-            del self._waiting[key]
-            self._work.pop(key, None)
-        # A failure without waiters is a cancelled work's own: it has been said already.
-        while waiting:
-            caller = waiting.pop(0)
-            if isinstance(result, Failure):
-                caller.errback(result)
-            else:
-                caller.callback(result)
+    def _finish(self, key: K, shared: _UnderWay[T], result: T) -> None:
+        if self._under_way.get(key) is shared:
+            del self._under_way[key]
+        while shared.callers:
+            shared.callers.pop(0).callback(result)

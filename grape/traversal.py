@@ -47,7 +47,7 @@ class Network(Protocol):
         """Call a function after some seconds."""
 
 
-@attrs.define(frozen=True, slots=True)
+@attrs.define(slots=True)
 class WriteOutcome:
     """How an announce or put went: nodes asked, how many accepted, how many did not answer in time, and refusals.
 

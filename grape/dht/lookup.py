@@ -9,13 +9,14 @@ A doubtful one (it failed lately) is asked last and not waited for.
 from __future__ import annotations
 
 from bisect import insort
+from collections.abc import Sequence
 from enum import Enum
 
 import attrs
 
 from grape.dht.compact import Address
 from grape.dht.nodeid import position
-from grape.dht.routing import K
+from grape.dht.routing import Contact, K
 
 ALPHA = 16
 MAX_QUERIES = 160
@@ -41,7 +42,7 @@ class Candidate:
 
     __slots__ = ("address", "distance", "doubtful", "node_id", "round_trip", "state", "token")
 
-    def __init__(self, node_id: bytes, address: Address, distance: int, round_trip: float, *, doubtful: bool) -> None:
+    def __init__(self, node_id: bytes, address: Address, distance: int, round_trip: float, doubtful: bool) -> None:
         self.node_id = node_id
         self.address = address
         self.distance = distance
@@ -54,7 +55,7 @@ class Candidate:
         return self.distance < other.distance
 
 
-@attrs.define(frozen=True, slots=True)
+@attrs.define(slots=True)
 class Found:
     """What a lookup found out: the closest nodes that answered, nearest first, and its counts.
 
@@ -88,11 +89,23 @@ class Lookup:
         # Whether the last ``ask()`` saw somebody who is worth waiting for.
         self._is_open = True
 
+    def begin(self, contacts: Sequence[Contact]) -> None:
+        """Take contacts into account, the nearest first. To be called before all else."""
+        if self._networks is not None:
+            for contact in contacts:
+                self.add(contact.id, contact.address, contact.round_trip, doubtful=contact.failures > 0)
+            return
+        here = self._position
+        self._candidates = [
+            Candidate(c.id, c.address, c.position ^ here, c.round_trip, c.failures > 0) for c in contacts
+        ]
+        self.seen = {contact.address for contact in contacts}
+
     def add(self, node_id: bytes, address: Address, round_trip: float = 0.0, *, doubtful: bool = False) -> None:
         """Take a node into account, once for each address. Ours, and what lies too far, is passed over."""
         if address in self.seen or node_id == self._own_id:
             return
-        candidate = Candidate(node_id, address, position(node_id) ^ self._position, round_trip, doubtful=doubtful)
+        candidate = Candidate(node_id, address, position(node_id) ^ self._position, round_trip, doubtful)
         if self._make_room(candidate):
             self.seen.add(address)
             insort(self._candidates, candidate)

@@ -32,6 +32,19 @@ class Outcome(Protocol):
     def failed(self, pending: Pending, reason: QueryFailed) -> None: ...
 
 
+class _Nobody:
+    """The outcome of a query whose end was told."""
+
+    def answered(self, pending: Pending, response: Response) -> None: ...
+
+    def slow(self, pending: Pending) -> None: ...
+
+    def failed(self, pending: Pending, reason: QueryFailed) -> None: ...
+
+
+NOBODY = _Nobody()
+
+
 class Pending:
     """A query in flight."""
 
