@@ -137,8 +137,9 @@ class Traversal(_Ending[Found]):
         )
         nodes = values.get(b"nodes")
         if isinstance(nodes, bytes) and nodes:
-            for found_id, address in decode_nodes(nodes[:MAX_NODES_BYTES]):
-                if address not in self._lookup.seen:
+            found, addresses = decode_nodes(nodes[:MAX_NODES_BYTES])
+            if not addresses <= self._lookup.seen:
+                for found_id, address in found:
                     self._network.consider(self._lookup, found_id, address, pending.address)
         if self._on_response(candidate, values):
             self._lookup.stop()

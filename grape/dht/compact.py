@@ -62,9 +62,10 @@ def decode_peers(values: object) -> Iterator[Address]:
 
 
 @lru_cache(maxsize=1_024)
-def decode_nodes(nodes: bytes) -> tuple[tuple[bytes, Address], ...]:
-    """The ``(node id, (host, port))`` of a ``nodes`` string. A broken tail and port 0 are passed over.
+def decode_nodes(nodes: bytes) -> tuple[tuple[tuple[bytes, Address], ...], frozenset[Address]]:
+    """The ``(node id, (host, port))`` of a ``nodes`` string, and their addresses.
 
+    A broken tail and port 0 are passed over.
     Kept for when it comes again: in a small network all answers hold the same nodes.
     """
     found = []
@@ -72,7 +73,7 @@ def decode_nodes(nodes: bytes) -> tuple[tuple[bytes, Address], ...]:
         address = decode_peer(nodes[start + ID_BYTES : start + NODE_BYTES])
         if address[1]:
             found.append((nodes[start : start + ID_BYTES], address))
-    return tuple(found)
+    return tuple(found), frozenset(address for _, address in found)
 
 
 def encode_nodes(nodes: Iterable[tuple[bytes, Address]]) -> bytes:

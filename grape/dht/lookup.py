@@ -40,7 +40,7 @@ UNASKED, PENDING, SLOW, HEARD, FAILED = State
 class Candidate:
     """A node that may be asked. ``token`` is what it gave for a write, ``None`` before that."""
 
-    __slots__ = ("address", "distance", "doubtful", "node_id", "round_trip", "state", "token")
+    __slots__ = ("address", "awaited", "distance", "doubtful", "node_id", "round_trip", "state", "token")
 
     def __init__(self, node_id: bytes, address: Address, distance: int, round_trip: float, doubtful: bool) -> None:
         self.node_id = node_id
@@ -50,6 +50,8 @@ class Candidate:
         self.doubtful = doubtful
         self.state = UNASKED
         self.token: bytes | None = None
+        # The number of the survey that last counted it among those to wait for.
+        self.awaited = 0
 
     def __lt__(self, other: Candidate) -> bool:
         return self.distance < other.distance
@@ -86,8 +88,11 @@ class Lookup:
         self._in_flight = 0
         self._asked = self._answered = self._failed = 0
         self._stopped = False
-        # Whether the last ``ask()`` saw somebody who is worth waiting for.
-        self._is_open = True
+        # How many are worth waiting for, by the last survey of the candidates and what was heard since; and whether
+        # more may be asked than it chose, so that another one is due.
+        self._survey = 0
+        self._awaited = 1
+        self._is_due = True
 
     def begin(self, contacts: Sequence[Contact]) -> None:
         """Take contacts into account, the nearest first. To be called before all else."""
@@ -109,6 +114,7 @@ class Lookup:
         if self._make_room(candidate):
             self.seen.add(address)
             insort(self._candidates, candidate)
+            self._is_due = True
 
     def _make_room(self, candidate: Candidate) -> bool:
         """Whether a candidate may be listed: a nearer one takes the place of one that was not asked yet."""
@@ -132,31 +138,11 @@ class Lookup:
 
     def ask(self) -> list[Candidate]:
         """The candidates to query now; each counts as pending from here on."""
-        chosen: list[Candidate] = []
-        if self._stopped:
-            return chosen
+        if self._stopped or not (self._is_due or (self._in_flight == 0 and self._answered < self._k)):
+            return []
         may_ask = MAX_QUERIES - self._asked
         room = min(self._alpha - self._in_flight, may_ask)
-        # The k closest that can still count: neither failed, slow nor doubtful.
-        left = self._k
-        self._is_open = False
-        for candidate in self._candidates:
-            state = candidate.state
-            if state is not HEARD:
-                if candidate.doubtful or state is SLOW or state is FAILED:
-                    continue
-                if state is PENDING:
-                    self._is_open = True
-                elif may_ask > 0:
-                    self._is_open = True
-                    if room > 0:
-                        chosen.append(candidate)
-                        room -= 1
-                if room <= 0 and self._is_open:
-                    break
-            left -= 1
-            if not left:
-                break
+        chosen = self._look_over(room, may_ask > 0)
         if not chosen and not self._in_flight and room > 0 and self._answered < self._k:
             doubtful = (c for c in self._candidates if c.doubtful and c.state is UNASKED)
             chosen = [c for c, _ in zip(doubtful, range(room), strict=False)]
@@ -166,10 +152,40 @@ class Lookup:
         self._in_flight += len(chosen)
         return chosen
 
+    def _look_over(self, room: int, may_ask: bool) -> list[Candidate]:
+        """Choose whom to ask among the k closest that can still count, and count those to wait for."""
+        chosen: list[Candidate] = []
+        self._survey += 1
+        self._is_due = False
+        survey, left, awaited = self._survey, self._k, 0
+        for candidate in self._candidates:
+            state = candidate.state
+            if state is not HEARD:
+                if candidate.doubtful or state is SLOW or state is FAILED:
+                    continue
+                if state is PENDING or may_ask:
+                    awaited += 1
+                    candidate.awaited = survey
+                if state is UNASKED:
+                    if room > len(chosen):
+                        chosen.append(candidate)
+                    elif may_ask:
+                        self._is_due = True
+            left -= 1
+            if not left:
+                break
+        self._awaited = awaited
+        return chosen
+
     def heard(self, candidate: Candidate, node_id: bytes, token: bytes | None) -> None:
         """``candidate`` answered, under the id ``node_id``; ``token`` is what it gave for a write."""
         self._leave(candidate)
         candidate.state = HEARD
+        if candidate.awaited == self._survey:
+            self._awaited -= 1
+            candidate.awaited = 0
+        else:
+            self._is_due = True
         candidate.token = token
         self._answered += 1
         if node_id != candidate.node_id:
@@ -178,16 +194,19 @@ class Lookup:
             candidate.node_id = node_id
             candidate.distance = position(node_id) ^ self._position
             insort(self._candidates, candidate)
+            self._is_due = True
 
     def slow(self, candidate: Candidate) -> None:
         """``candidate`` is past its soft timeout."""
         self._leave(candidate)
         candidate.state = SLOW
+        self._is_due = True
 
     def failed(self, candidate: Candidate) -> None:
         """``candidate`` will not answer, or refused."""
         self._leave(candidate)
         candidate.state = FAILED
+        self._is_due = True
         self._failed += 1
 
     def asked_again(self) -> None:
@@ -210,7 +229,7 @@ class Lookup:
             return True
         if self._answered == 0:
             return not any(c.state is PENDING or c.state is SLOW for c in self._candidates)
-        return not self._is_open
+        return not self._awaited
 
     def found(self) -> Found:
         """The result so far."""
