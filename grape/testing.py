@@ -15,6 +15,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable
 from hashlib import sha256
+from struct import Struct
 from typing import Any, TypeVar
 
 from twisted.internet.address import IPv4Address
@@ -34,6 +35,8 @@ __all__ = ["HeapClock", "MemoryNetwork", "MemoryPort", "MemoryReactor", "host_na
 T = TypeVar("T")
 
 FIRST_EPHEMERAL_PORT = 49_152
+# When a datagram arrived, from which port to which.
+_MOMENT = Struct("<dHH")
 
 
 @implementer(IUDPTransport, IListeningPort)
@@ -234,7 +237,8 @@ class MemoryNetwork:
             or (hosts[1] in self._behind_nat and source not in port.known)
         ):
             return
-        self._trace.update(f"{self.clock.seconds():.6f} {source} {destination} ".encode() + datagram)
+        self._trace.update(_MOMENT.pack(self.clock.seconds(), source[1], destination[1]))
+        self._trace.update(f"{source[0]} {destination[0]} ".encode() + datagram)
         port.received(datagram, source)
 
 

@@ -7,6 +7,7 @@ Only the bucket on our own side splits; a full bucket keeps later comers as repl
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Iterator
 from enum import Enum
@@ -89,6 +90,9 @@ class RoutingTable:
         self._by_address: dict[Address, Contact] = {}
         # Addresses that were dropped as bad, and until when others' word for them does not count.
         self._dropped: OrderedDict[Address, float] = OrderedDict()
+        # Whether a contact may have failed last; and a moment since which all have been seen.
+        self._has_doubtful = False
+        self._seen_since = -math.inf
         # The compact form of the contacts closest to each part of the space, until any contact changes its state.
         self._compact: dict[int, bytes] = {}
 
@@ -151,6 +155,7 @@ class RoutingTable:
             return None
         contact.failures += 1
         contact.failed_at = now
+        self._has_doubtful = True
         self._compact.clear()
         if contact.failures < BAD_AFTER_FAILURES:
             return None
@@ -202,15 +207,14 @@ class RoutingTable:
 
     def unwell(self, moment: float) -> tuple[list[Contact], list[Contact]]:
         """The contacts that failed last, and those silent since ``moment``, the longest silent first."""
-        doubtful: list[Contact] = []
-        silent: list[Contact] = []
-        for contact in self._by_address.values():
-            if contact.failures:
-                doubtful.append(contact)
-            elif contact.seen_at <= moment:
-                silent.append(contact)
+        doubtful = [contact for contact in self._by_address.values() if contact.failures] if self._has_doubtful else []
+        self._has_doubtful = bool(doubtful)
+        if moment < self._seen_since:
+            return doubtful, []
+        silent = [contact for contact in self._by_address.values() if contact.seen_at <= moment]
+        self._seen_since = min((contact.seen_at for contact in self._by_address.values()), default=moment)
         silent.sort(key=lambda contact: contact.seen_at)
-        return doubtful, silent
+        return doubtful, [contact for contact in silent if not contact.failures]
 
     def idle_buckets(self, moment: float) -> list[int]:
         """The numbers of the buckets in which nothing answered since ``moment``: BEP 5 has these refreshed."""
@@ -242,6 +246,7 @@ class RoutingTable:
                 bucket.contacts[contact.position] = contact
                 bucket.replacements.pop(contact.position, None)
                 self._by_address[contact.address] = contact
+                self._seen_since = min(self._seen_since, contact.seen_at)
                 self._changed()
                 return Listed.NEW
             if bucket is not self._buckets[-1] or len(self._buckets) >= ID_BITS:
