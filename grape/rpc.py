@@ -48,6 +48,10 @@ MAX_STRANGERS = 4_096
 # The rest of the queries is for lookups under way, and for what keeps the table alive.
 BUSY_SHARE = 0.75
 UNVERIFIED_BYTES_PER_SECOND = 16_384
+# Queriers pinged, in all: what comes under many false addresses must not become pings to as many victims.
+VERIFICATIONS_PER_SECOND = 128.0
+VERIFICATIONS_AT_ONCE = 512.0
+PING_BYTES = len(krpc.encode_query(bytes(2), b"ping", {b"id": bytes(ID_BYTES)}))
 
 log = Logger(namespace="grape")
 
@@ -115,6 +119,7 @@ class KRPCProtocol(DatagramProtocol):
         self._verifying: set[Address] = set()
         self._looked_into: OrderedDict[tuple[Address, bytes], float] = OrderedDict()
         self._unverified = RateLimit(UNVERIFIED_BYTES_PER_SECOND, UNVERIFIED_BYTES_PER_SECOND)
+        self._verifications = RateLimit(VERIFICATIONS_PER_SECOND, VERIFICATIONS_AT_ONCE)
 
     @property
     def port(self) -> int:
@@ -229,7 +234,7 @@ class KRPCProtocol(DatagramProtocol):
             self.counters.refused += 1
             self._refuse(error, address)
         else:
-            if answer is not None and self._may_send(answer, address, now):
+            if answer is not None and self._may_send(len(answer), address, now):
                 self._write(answer, address)
         node_id = query.arguments.get(b"id")
         if not query.read_only and isinstance(node_id, bytes) and len(node_id) == ID_BYTES:
@@ -263,11 +268,11 @@ class KRPCProtocol(DatagramProtocol):
                 self._verify(rival.address, rival.id)
         pending.outcome.answered(pending, response)
 
-    def _may_send(self, answer: bytes, address: Address, now: float) -> bool:
+    def _may_send(self, size: int, address: Address, now: float) -> bool:
         """In public an address that never answered us gets so much a second: it may be a victim's, not a sender's."""
         if not self.table.rules.is_public or self.table.at(address) is not None or scope(address[0]) != "global":
             return True
-        if self._unverified.allows(address[0], len(answer), now):
+        if self._unverified.allows(address[0], size, now):
             return True
         self.counters.shaped += 1
         return False
@@ -277,6 +282,11 @@ class KRPCProtocol(DatagramProtocol):
         otherwise answer each other's pings with pings for ever."""
         looked_into = self._looked_into
         if now - looked_into.get((address, node_id), -math.inf) < STRANGER_SECONDS:
+            return False
+        if not self._may_send(PING_BYTES, address, now):
+            return False
+        if not self._verifications.allows("", 1, now):
+            self.counters.shaped += 1
             return False
         looked_into[address, node_id] = now
         looked_into.move_to_end((address, node_id))
@@ -304,7 +314,7 @@ class KRPCProtocol(DatagramProtocol):
 
     def _refuse(self, error: RemoteProtocolError, address: Address) -> None:
         answer = krpc.encode_error(error.transaction_id, error.code, error.message)
-        if len(answer) <= krpc.MAX_ERROR_BYTES:
+        if len(answer) <= krpc.MAX_ERROR_BYTES and self._may_send(len(answer), address, self._reactor.seconds()):
             self._write(answer, address)
 
     def _write(self, datagram: bytes, address: Address) -> bool:
