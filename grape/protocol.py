@@ -21,7 +21,7 @@ from grape.dht.items import Item
 from grape.dht.lookup import ALPHA, Candidate, Found, Lookup
 from grape.dht.nodeid import RandomBytes, position
 from grape.dht.responder import Responder
-from grape.dht.routing import RoutingTable
+from grape.dht.routing import K, RoutingTable
 from grape.dht.transactions import MAX_PENDING
 from grape.reactor import Clock
 from grape.rpc import KRPCProtocol, Listener
@@ -59,6 +59,17 @@ class ItemFound:
     lookup: Found
 
 
+@attrs.define(slots=True)
+class _Kept:
+    """The closest nodes of a key with their tokens, when they were found, which of them were contacts, and the table's
+    version when that was last looked at."""
+
+    found: Found
+    at: float
+    listed: list[Candidate]
+    version: int
+
+
 class DHTProtocol(KRPCProtocol):
     """A DHT node's socket with its lookups.
 
@@ -85,8 +96,7 @@ class DHTProtocol(KRPCProtocol):
         )
         self._alpha = alpha
         self._max_tables = max_tables
-        # For each key its closest nodes with their tokens, when they were found, and the table's version then.
-        self._closest: OrderedDict[bytes, tuple[Found, float, int]] = OrderedDict()
+        self._closest: OrderedDict[bytes, _Kept] = OrderedDict()
 
     def find_node(self, target: bytes) -> Deferred[Found]:
         """Find the nodes closest to ``target``."""
@@ -185,21 +195,41 @@ class DHTProtocol(KRPCProtocol):
 
     def _keep(self, key: bytes, found: Found) -> Found:
         if found.complete and found.closest:
-            self._closest[key] = (found, self._reactor.seconds(), self.table.version)
+            listed = [holder for holder in found.closest if self._is_listed(holder)]
+            self._closest[key] = _Kept(found, self._reactor.seconds(), listed, self.table.version)
             self._closest.move_to_end(key)
             if len(self._closest) > self._max_tables:
                 self._closest.popitem(last=False)
         return found
 
     def _kept(self, key: bytes) -> Found | None:
-        """The closest nodes of a lookup younger than five minutes, if no contact came or went since."""
-        if key not in self._closest:
+        """The closest nodes of a lookup younger than five minutes, if they still are the closest that we know."""
+        kept = self._closest.get(key)
+        if kept is None:
             return None
-        found, at, version = self._closest[key]
-        if version != self.table.version or self._reactor.seconds() - at > TOKEN_REUSE_SECONDS:
+        if self._reactor.seconds() - kept.at > TOKEN_REUSE_SECONDS or not self._still_holds(key, kept):
             del self._closest[key]
             return None
-        return found
+        return kept.found
+
+    def _still_holds(self, key: bytes, kept: _Kept) -> bool:
+        """Whether no contact has come that is closer than one of those kept, and none of them has gone."""
+        if kept.version == self.table.version:
+            return True
+        if not all(self._is_listed(holder) for holder in kept.listed):
+            return False
+        closest = kept.found.closest
+        addresses = {holder.address for holder in closest}
+        place = position(key)
+        stranger = next((c for c in self.table.closest(place, sound=True) if c.address not in addresses), None)
+        if stranger is not None and (len(closest) < K or stranger.position ^ place < closest[-1].distance):
+            return False
+        kept.version = self.table.version
+        return True
+
+    def _is_listed(self, holder: Candidate) -> bool:
+        contact = self.table.at(holder.address)
+        return contact is not None and contact.id == holder.node_id
 
     def _traverse(
         self,

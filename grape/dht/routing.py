@@ -23,6 +23,9 @@ BAD_AFTER_FAILURES = 3
 REPLACEMENTS_PER_BUCKET = 8
 RELEARN_SECONDS = 60.0
 MAX_DROPPED = 256
+# A node that restarts has a new id at once; one that goes on like that only makes work.
+RENAME_SECONDS = 60.0
+MAX_RENAMED = 4_096
 
 
 class Listed(Enum):
@@ -85,6 +88,8 @@ class RoutingTable:
         self._by_address: dict[Address, Contact] = {}
         # Addresses that were dropped as bad, and until when others' word for them does not count.
         self._dropped: OrderedDict[Address, float] = OrderedDict()
+        # Addresses whose id changed, and until when no other change counts.
+        self._renamed: OrderedDict[Address, float] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._by_address)
@@ -108,14 +113,21 @@ class RoutingTable:
         return due
 
     def heard(self, node_id: bytes, address: Address, now: float, round_trip: float = 0.0) -> Listed:
-        """Take note that the node ``node_id`` answered from ``address``. Our own id is refused."""
+        """Take note that the node ``node_id`` answered from ``address``. Refused: our own id, and the second new id
+        at one address within a minute."""
         place = position(node_id)
         if place == self._own:
             return Listed.REFUSED
         self._dropped.pop(address, None)
         contact = self._by_address.get(address)
         if contact is not None and contact.id != node_id:
+            if now < self._renamed.get(address, now):
+                return Listed.REFUSED
             # It restarted there under a new id: the old entry can never answer again.
+            self._renamed[address] = now + RENAME_SECONDS
+            self._renamed.move_to_end(address)
+            if len(self._renamed) > MAX_RENAMED:
+                self._renamed.popitem(last=False)
             self._remove(contact)
             contact = None
         if contact is not None:
