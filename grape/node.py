@@ -299,8 +299,13 @@ class Node(Service):
             return
         self._say(f"{self.dht_port} node")
         self._events.emit("node", _text(address))
-        self._services.replicas.contact_listed()
+        self._services.replicas.contacts_changed()
         self._storage.share()
+
+    def contact_dropped(self, address: Address) -> None:
+        """A node is dead for us."""
+        if self.running:
+            self._services.replicas.contacts_changed()
 
     def warned(self, reason: str, address: Address) -> None:
         """A datagram made no sense."""

@@ -83,6 +83,8 @@ class Listener(Protocol):
 
     def contact_listed(self, address: Address) -> None: ...
 
+    def contact_dropped(self, address: Address) -> None: ...
+
     def warned(self, reason: str, address: Address) -> None: ...
 
 
@@ -374,7 +376,8 @@ class KRPCProtocol(DatagramProtocol):
         for pending in slow:
             self._safely(pending.outcome.slow, pending)
         for pending in failed:
-            self.table.failed(pending.address, pending.sent_at, now)
+            if self.table.failed(pending.address, pending.sent_at, now) is not None:
+                self._listener.contact_dropped(pending.address)
             reason = QueryTimeout(f"{pending.address[0]}:{pending.address[1]}")
             self._safely(pending.outcome.failed, pending, reason)
         self._set_timer()

@@ -154,6 +154,7 @@ def test_a_contact_is_dropped_at_its_third_time_out(network: MemoryNetwork) -> N
         outcome(bare.protocol.ping(node.address))
         network.clock.advance(2)
         assert len(bare.table) == left
+    assert bare.ears.dropped == [node.address]
 
 
 def test_an_error_is_a_sign_of_life(network: MemoryNetwork) -> None:

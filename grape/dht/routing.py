@@ -7,7 +7,7 @@ Only the bucket on our own side splits; a full bucket keeps later comers as repl
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from enum import Enum
 from itertools import islice
@@ -23,6 +23,7 @@ BAD_AFTER_FAILURES = 3
 REPLACEMENTS_PER_BUCKET = 8
 RELEARN_SECONDS = 60.0
 MAX_DROPPED = 256
+MAX_GONE = 1_024
 # A node that restarts has a new id at once; one that goes on like that only makes work.
 RENAME_SECONDS = 60.0
 MAX_RENAMED = 4_096
@@ -88,6 +89,7 @@ class RoutingTable:
         self._by_address: dict[Address, Contact] = {}
         # Addresses that were dropped as bad, and until when others' word for them does not count.
         self._dropped: OrderedDict[Address, float] = OrderedDict()
+        self._gone: deque[bytes] = deque(maxlen=MAX_GONE)
         # Addresses whose id changed, and until when no other change counts.
         self._renamed: OrderedDict[Address, float] = OrderedDict()
 
@@ -170,6 +172,12 @@ class RoutingTable:
                 self._insert(replacement)
                 break
         return contact
+
+    def take_gone(self) -> frozenset[bytes]:
+        """The ids of contacts that went since this was asked last."""
+        gone = frozenset(self._gone)
+        self._gone.clear()
+        return gone
 
     def closest(self, place: int, count: int = K, *, sound: bool = False) -> list[Contact]:
         """The ``count`` contacts closest to the position ``place``, nearest first. ``sound``: none that failed last."""
@@ -264,6 +272,7 @@ class RoutingTable:
     def _remove(self, contact: Contact) -> None:
         self._bucket(contact.position).contacts.pop(contact.position, None)
         del self._by_address[contact.address]
+        self._gone.append(contact.id)
         self.version += 1
 
 
