@@ -149,7 +149,7 @@ class Config:
     max_pending: int = 40_960
     #: Lookups, announces, puts and gets of this grape's clients under way; over it they get 503 at once.
     max_calls: int = 1_024
-    #: HTTP connections; the one that asked nothing for longest is closed first.
+    #: HTTP connections; those that brought no request are closed first, then the longest unused of the busiest host.
     max_connections: int = 512
     #: HTTP connections from one address other than loopback.
     max_connections_per_host: int = 64

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from socket import gethostname
 from typing import Any, cast
 
+import attrs
 from twisted.application.service import MultiService, Service
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
@@ -67,6 +68,15 @@ class HTTPService(Service):
             self._config.max_connections_per_host,
         )
         self._port: IListeningPort | None = None
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """How often there was no room: for a connection, for a call."""
+        return {
+            "evicted_connections": self._door.evicted,
+            "refused_connections": self._door.refused,
+            "overloads": self._api.overloads,
+        }
 
     def resource(self) -> IResource:
         """The API as a resource, for a site of one's own, which says itself whose requests it serves."""
@@ -220,8 +230,9 @@ class Grape(MultiService):
         return self.http.resource()
 
     def stats(self) -> Stats:
-        """See Node.stats."""
-        return self.node.stats()
+        """See Node.stats; the HTTP API's counters are among them."""
+        stats = self.node.stats()
+        return attrs.evolve(stats, counters={**stats.counters, **self.http.counters})
 
     def on(self, event: str, callback: Callback) -> None:
         """See Node for the events. Raises ValueError for one that does not exist."""
