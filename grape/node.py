@@ -263,6 +263,9 @@ class Node(Service):
                 read_only=config.read_only,
                 max_tables=config.dht_max_tables,
                 max_pending=config.max_pending,
+                max_queries=config.max_queries_per_lookup,
+                max_verifying=config.max_verifying,
+                max_strangers=config.max_strangers,
             )
             host = _bindable(config.dht_host, config.dht_port)
             self._port = self._reactor.listenUDP(

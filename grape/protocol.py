@@ -18,13 +18,13 @@ from grape.dht.addresses import scope
 from grape.dht.compact import Address, decode_peers
 from grape.dht.errors import Overloaded
 from grape.dht.items import Item
-from grape.dht.lookup import ALPHA, Candidate, Found, Lookup
+from grape.dht.lookup import ALPHA, MAX_QUERIES, Candidate, Found, Lookup
 from grape.dht.nodeid import RandomBytes, position
 from grape.dht.responder import Responder
 from grape.dht.routing import K, RoutingTable
 from grape.dht.transactions import MAX_PENDING
 from grape.reactor import Clock
-from grape.rpc import KRPCProtocol, Listener
+from grape.rpc import MAX_STRANGERS, MAX_VERIFYING, KRPCProtocol, Listener
 from grape.traversal import Arguments, Traversal, Write, WriteOutcome
 
 LOOKUP_SECONDS = 2.0
@@ -90,11 +90,23 @@ class DHTProtocol(KRPCProtocol):
         read_only: bool = False,
         max_tables: int = MAX_TABLES,
         max_pending: int = MAX_PENDING,
+        max_queries: int = MAX_QUERIES,
+        max_verifying: int = MAX_VERIFYING,
+        max_strangers: int = MAX_STRANGERS,
     ) -> None:
         super().__init__(
-            reactor, table, responder, random_bytes, listener, read_only=read_only, max_pending=max_pending
+            reactor,
+            table,
+            responder,
+            random_bytes,
+            listener,
+            read_only=read_only,
+            max_pending=max_pending,
+            max_verifying=max_verifying,
+            max_strangers=max_strangers,
         )
         self._alpha = alpha
+        self._max_queries = max_queries
         self._max_tables = max_tables
         self._closest: OrderedDict[bytes, _Kept] = OrderedDict()
 
@@ -240,7 +252,13 @@ class DHTProtocol(KRPCProtocol):
         seconds: float = LOOKUP_SECONDS,
     ) -> Deferred[Found]:
         self.counters.lookups += 1
-        lookup = Lookup(key, self.table.own_id, alpha=self._alpha, one_per_network=self.table.rules.is_public)
+        lookup = Lookup(
+            key,
+            self.table.own_id,
+            alpha=self._alpha,
+            one_per_network=self.table.rules.is_public,
+            max_queries=self._max_queries,
+        )
         for contact in self.table.closest(position(key)):
             lookup.add(contact.id, contact.address, contact.round_trip, doubtful=contact.failures > 0)
         return Traversal(lookup, self, method, arguments, on_response, seconds).start()

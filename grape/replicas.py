@@ -50,9 +50,12 @@ class _Made:
 class Replicas:
     """The announces made here, each with the nodes that took it."""
 
-    def __init__(self, clock: Clock, max_age: float, socket: Callable[[], DHTProtocol]) -> None:
+    def __init__(
+        self, clock: Clock, max_age: float, socket: Callable[[], DHTProtocol], max_announces: int = MAX_ANNOUNCES
+    ) -> None:
         self._clock = clock
         self._max_age = max_age
+        self._max_announces = max_announces
         self._socket = socket
         self._made: OrderedDict[Announce, _Made] = OrderedDict()
         self._to_check: list[Announce] = []
@@ -71,7 +74,7 @@ class Replicas:
         announce, now = (key, port), self._clock.seconds()
         self._made[announce] = _Made(now, holders, now + PAUSE_SECONDS if holders else now)
         self._made.move_to_end(announce)
-        if len(self._made) > MAX_ANNOUNCES:
+        if len(self._made) > self._max_announces:
             self._made.popitem(last=False)
 
     def contacts_changed(self) -> None:

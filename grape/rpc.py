@@ -106,6 +106,8 @@ class KRPCProtocol(DatagramProtocol):
         *,
         read_only: bool = False,
         max_pending: int = MAX_PENDING,
+        max_verifying: int = MAX_VERIFYING,
+        max_strangers: int = MAX_STRANGERS,
     ) -> None:
         self.table = table
         self.counters = Counters()
@@ -118,9 +120,11 @@ class KRPCProtocol(DatagramProtocol):
         self._round_trips = RoundTrips()
         self._timer: Timer | None = None
         self._timer_at = 0.0
+        self._max_verifying = max_verifying
+        self._max_strangers = max_strangers
         self._verifying: set[Address] = set()
         self._looked_into: OrderedDict[tuple[Address, bytes], float] = OrderedDict()
-        self._unverified = RateLimit(UNVERIFIED_BYTES_PER_SECOND, UNVERIFIED_BYTES_PER_SECOND)
+        self._unverified = RateLimit(UNVERIFIED_BYTES_PER_SECOND, UNVERIFIED_BYTES_PER_SECOND, max_strangers)
         self._verifications = RateLimit(VERIFICATIONS_PER_SECOND, VERIFICATIONS_AT_ONCE)
 
     @property
@@ -292,13 +296,13 @@ class KRPCProtocol(DatagramProtocol):
             return False
         looked_into[address, node_id] = now
         looked_into.move_to_end((address, node_id))
-        if len(looked_into) > MAX_STRANGERS:
+        if len(looked_into) > self._max_strangers:
             looked_into.popitem(last=False)
         return True
 
     def _verify(self, address: Address, node_id: bytes) -> None:
         """Ping a node: what it answers, or that it does not, decides whether it is listed."""
-        if node_id == self.table.own_id or address in self._verifying or len(self._verifying) >= MAX_VERIFYING:
+        if node_id == self.table.own_id or address in self._verifying or len(self._verifying) >= self._max_verifying:
             return
         if not self.table.rules.is_usable(address[0]):
             return

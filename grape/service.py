@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from socket import gethostname
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 import attrs
 from twisted.application.service import MultiService, Service
@@ -29,6 +30,7 @@ from grape.config import (
     PEER_MAX_AGE_SECONDS,
     Config,
     ConfigError,
+    Limits,
 )
 from grape.dht.compact import Address
 from grape.dht.lookup import ALPHA
@@ -41,6 +43,16 @@ from grape.storage import Got
 from grape.values import Value
 
 BACKLOG = 512
+
+# Config's names for what Grenache calls otherwise.
+_KEYWORDS = {
+    "dht_max_tables": "dht_maxTables",
+    "dht_max_values": "dht_maxValues",
+    "dht_peer_max_age": "dht_peer_maxAge",
+    "cache_max_age": "cache_maxAge",
+    "dht_node_liveness": "dht_nodeLiveness",
+    "check_max_payload_size": "check_maxPayloadSize",
+}
 
 
 class CannotListenTCP(CannotListenError):
@@ -131,7 +143,8 @@ class Grape(MultiService):
 
     A Twisted service: ``startService()`` opens the sockets (CannotListenError if one is taken) and joins the network,
     ``stopService()`` gives a Deferred; it can be started again. Calls and events are those of ``grape.node.Node``.
-    Without ``api_port`` there is no HTTP; port 0 lets the system choose. Wrong values raise ConfigError.
+    Without ``api_port`` there is no HTTP; port 0 lets the system choose. The limits of ``grape.config.Config`` are
+    keywords, too (``max_keys``, ``max_calls``...). Wrong values raise ConfigError, which names the keyword.
     """
 
     def __init__(
@@ -158,27 +171,31 @@ class Grape(MultiService):
         read_only: bool = False,
         reactor: Any = None,
         dice: random.Random | None = None,
+        **limits: Unpack[Limits],
     ) -> None:
-        config = Config(
-            dht_port=dht_port,
-            dht_bootstrap=dht_bootstrap,
-            api_port=api_port if api_port is not None else api_port_http,
-            host=host,
-            dht_bind=dht_bind,
-            api_bind=api_bind,
-            dht_concurrency=dht_concurrency,
-            dht_max_tables=dht_maxTables,
-            dht_max_values=dht_maxValues,
-            dht_peer_max_age=_seconds("dht_peer_maxAge", dht_peer_maxAge, PEER_MAX_AGE_SECONDS),
-            cache_max_age=None if cache_maxAge is None else _seconds("cache_maxAge", cache_maxAge),
-            dht_node_liveness=_seconds("dht_nodeLiveness", dht_nodeLiveness, NODE_LIVENESS_SECONDS),
-            check_max_payload_size=check_maxPayloadSize,
-            timeslot=None if timeslot is None else _seconds("timeslot", timeslot),
-            allow_origin=allow_origin,
-            allow_host=allow_host,
-            profile=profile,
-            read_only=read_only,
-        )
+        port_name = "api_port" if api_port is not None else "api_port_http"
+        with _naming({**_KEYWORDS, "api_port": port_name}):
+            config = Config(
+                dht_port=dht_port,
+                dht_bootstrap=dht_bootstrap,
+                api_port=api_port if api_port is not None else api_port_http,
+                host=host,
+                dht_bind=dht_bind,
+                api_bind=api_bind,
+                dht_concurrency=dht_concurrency,
+                dht_max_tables=dht_maxTables,
+                dht_max_values=dht_maxValues,
+                dht_peer_max_age=_seconds("dht_peer_maxAge", dht_peer_maxAge, PEER_MAX_AGE_SECONDS),
+                cache_max_age=None if cache_maxAge is None else _seconds("cache_maxAge", cache_maxAge),
+                dht_node_liveness=_seconds("dht_nodeLiveness", dht_nodeLiveness, NODE_LIVENESS_SECONDS),
+                check_max_payload_size=check_maxPayloadSize,
+                timeslot=None if timeslot is None else _seconds("timeslot", timeslot),
+                allow_origin=allow_origin,
+                allow_host=allow_host,
+                profile=profile,
+                read_only=read_only,
+                **limits,
+            )
         self._compose(config, reactor, dice)
 
     @classmethod
@@ -268,6 +285,15 @@ class Grape(MultiService):
     def get(self, hash: str, salt: bytes = b"", *, cache: bool | None = None) -> Deferred[Got | None]:
         """See Node.get."""
         return self.node.get(hash, salt, cache=cache)
+
+
+@contextmanager
+def _naming(keywords: Mapping[str, str]) -> Iterator[None]:
+    """Name the caller's keyword in a ConfigError, not the field of Config."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(keywords.get(error.name, error.name), error.problem) from error
 
 
 def _seconds(name: str, milliseconds: float | None, default: float = 0.0) -> float:

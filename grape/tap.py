@@ -56,6 +56,18 @@ _FLAGS: tuple[tuple[str, str, tuple[str, ...], Callable[[str], object], str], ..
     ("allow_origin", "allow-origin", (), str, "web origins that may call, https://app.example,... [none]"),
     ("allow_host", "allow-host", (), str, "names this machine is called by over loopback [localhost]"),
     ("profile", "profile", (), str, "private: a ring of one's own; public: the open internet [private]"),
+    ("max_keys", "max-keys", (), _whole, "names that peers are kept under [10000]"),
+    ("max_peers_per_key", "max-peers-per-key", (), _whole, "peers of one name [2000]"),
+    ("max_store_bytes", "max-store-bytes", (), _whole, "memory for names and peers [67108864]"),
+    ("max_calls", "max-calls", (), _whole, "HTTP calls under way; others get 503 [1024]"),
+    ("max_connections", "max-connections", (), _whole, "HTTP connections [512]"),
+    (
+        "max_connections_per_host",
+        "max-connections-per-host",
+        (),
+        _whole,
+        "the same of one address but loopback [64]",
+    ),
     ("timeslot", "timeslot", (), _milliseconds, "time slot of a 0.x network, ms [off]"),
 )
 _SPELLINGS = {spelling: flag for _, flag, spellings, _, _ in _FLAGS for spelling in spellings}

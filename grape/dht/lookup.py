@@ -75,13 +75,21 @@ class Lookup:
     """One lookup of ``key`` (any length) by the node ``own_id``."""
 
     def __init__(
-        self, key: bytes, own_id: bytes, k: int = K, alpha: int = ALPHA, *, one_per_network: bool = False
+        self,
+        key: bytes,
+        own_id: bytes,
+        k: int = K,
+        alpha: int = ALPHA,
+        *,
+        one_per_network: bool = False,
+        max_queries: int = MAX_QUERIES,
     ) -> None:
         self.key = key
         self._position = position(key)
         self._own_id = own_id
         self._k = k
         self._alpha = alpha
+        self._max_queries = max_queries
         self._candidates: list[Candidate] = []
         self._seen: set[Address] = set()
         # In public nobody may surround a key from one /24 network: one of each counts, the next best few wait.
@@ -173,7 +181,7 @@ class Lookup:
     def ask(self) -> list[Candidate]:
         """The candidates to query now; each counts as pending from here on."""
         chosen: list[Candidate] = []
-        room = min(self._alpha - self._in_flight, MAX_QUERIES - self._asked)
+        room = min(self._alpha - self._in_flight, self._max_queries - self._asked)
         if self._stopped or room <= 0:
             return chosen
         for candidate in self._wanted():
@@ -239,7 +247,7 @@ class Lookup:
         if self._answered == 0:
             return not any(c.state in (State.PENDING, State.SLOW) for c in self._candidates)
         # A slow candidate's late answer may bring closer ones while others are pending in all the places.
-        awaited = (State.PENDING, State.UNASKED) if self._asked < MAX_QUERIES else (State.PENDING,)
+        awaited = (State.PENDING, State.UNASKED) if self._asked < self._max_queries else (State.PENDING,)
         return not any(c.state in awaited and not c.doubtful for c in self._wanted())
 
     def found(self) -> Found:
