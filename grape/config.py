@@ -152,7 +152,8 @@ class Config:
     #: Queries in flight: 1,024 calls with twenty writes each, and as many for what a node does by itself. Calls are
     #: refused with 503 from three quarters of it on.
     max_pending: int = 40_960
-    #: Queries that one lookup sends in all, whatever it is told: an honest one takes 20 to 60.
+    #: Queries that one lookup sends in all, whatever it is told: an honest one takes 20 to 60. More finds more
+    #: among liars, and sends more to whomever liars name.
     max_queries_per_lookup: int = MAX_QUERIES
     #: Nodes pinged at once in order to be listed; 128 a second are begun for those that asked us.
     max_verifying: int = 512

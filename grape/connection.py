@@ -38,8 +38,8 @@ HEAD_TOO_BIG = Answer(431, b"", TEXT_TYPE)
 PREFLIGHT = Answer(204, b"", TEXT_TYPE)
 
 
-class Calls(Protocol):
-    """What answers: grape.api.Api."""
+class Answerer(Protocol):
+    """What answers a request for a path: grape.api.Api."""
 
     def call(self, path: bytes, body: bytes) -> Deferred[Answer]: ...
 
@@ -53,7 +53,7 @@ class Site(Protocol):
 class Factory(Protocol):
     """What a connection needs of its factory."""
 
-    calls: Calls
+    calls: Answerer
     site: Site
     access: Access
     clock: Clock

@@ -16,7 +16,7 @@ from twisted.internet.protocol import ServerFactory
 
 from grape.access import Access, is_loopback
 from grape.api import Answer
-from grape.connection import Calls, Connection, Request, Site
+from grape.connection import Answerer, Connection, Request, Site
 from grape.reactor import Clock, Timer
 
 CLOSING_SECONDS = 1.5
@@ -33,7 +33,7 @@ class DoorFactory(ServerFactory):
 
     def __init__(
         self,
-        calls: Calls,
+        calls: Answerer,
         site: Site,
         clock: Clock,
         access: Access,

@@ -12,6 +12,7 @@ from itertools import islice
 import attrs
 from twisted.internet.defer import Deferred, fail
 
+from grape.config import MAX_TABLES
 from grape.dht import items as bep44
 from grape.dht import krpc
 from grape.dht.addresses import scope
@@ -34,7 +35,6 @@ LOOKUP_BEFORE_WRITE_SECONDS = 1.4
 SECOND_LOOKUP_SECONDS = 0.6
 WRITE_SECONDS = 0.8
 TOKEN_REUSE_SECONDS = 300.0
-MAX_TABLES = 5_000
 # More than a lookup lists; the Node grape sends all that it has.
 MAX_VALUES_PER_RESPONSE = 256
 

@@ -8,14 +8,14 @@ import random
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from socket import gethostname
-from typing import Any, Unpack, cast
+from typing import Unpack, cast
 
 import attrs
 from twisted.application.service import MultiService, Service
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.interfaces import IListeningPort, IReactorTCP
 from twisted.web.resource import IResource
 
 from grape import debug
@@ -37,6 +37,7 @@ from grape.dht.lookup import ALPHA
 from grape.door import DoorFactory
 from grape.events import Callback
 from grape.node import Node, Stats
+from grape.reactor import Reactor
 from grape.resource import GrapeResource
 from grape.site import GrapeSite
 from grape.storage import Got
@@ -62,7 +63,7 @@ class CannotListenTCP(CannotListenError):
 class HTTPService(Service):
     """The HTTP API of a node on a listening port of its own."""
 
-    def __init__(self, node: Node, reactor: Any) -> None:
+    def __init__(self, node: Node, reactor: Reactor) -> None:
         self._config = node.config
         self._reactor = reactor
         self._api = Api(node, self._config.max_calls)
@@ -132,10 +133,10 @@ class HTTPService(Service):
                 self._port = self._listen("0.0.0.0")
 
     def _listen(self, host: str) -> IListeningPort:
-        port: IListeningPort = self._reactor.listenTCP(
-            self._config.api_port, self._door, backlog=BACKLOG, interface=host
-        )
-        return port
+        # A reactor without TCP will do for a grape without HTTP.
+        reactor = cast("IReactorTCP", self._reactor)
+        assert self._config.api_port is not None
+        return reactor.listenTCP(self._config.api_port, self._door, backlog=BACKLOG, interface=host)
 
 
 class Grape(MultiService):
@@ -169,7 +170,7 @@ class Grape(MultiService):
         allow_host: str | Iterable[str] = (),
         profile: str = "private",
         read_only: bool = False,
-        reactor: Any = None,
+        reactor: Reactor | None = None,
         dice: random.Random | None = None,
         **limits: Unpack[Limits],
     ) -> None:
@@ -199,16 +200,18 @@ class Grape(MultiService):
         self._compose(config, reactor, dice)
 
     @classmethod
-    def from_config(cls, config: Config, reactor: Any = None) -> Grape:
+    def from_config(cls, config: Config, reactor: Reactor | None = None) -> Grape:
         """A grape that runs as ``config`` says."""
         grape = cls.__new__(cls)
         grape._compose(config, reactor)
         return grape
 
-    def _compose(self, config: Config, reactor: Any, dice: random.Random | None = None) -> None:
+    def _compose(self, config: Config, reactor: Reactor | None, dice: random.Random | None = None) -> None:
         super().__init__()
         if reactor is None:
-            from twisted.internet import reactor
+            from twisted.internet import reactor as installed
+
+            reactor = cast("Reactor", installed)
         self.config = config
         self.node = Node(config, reactor, trace=debug.tracer(os.environ), dice=dice)
         self.node.setServiceParent(self)

@@ -10,12 +10,13 @@ ring may live on one host). What one fills it empties itself, and a sample that 
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 
 import attrs
 
 from grape.dht.compact import Address
 from grape.dht.items import Item
+from grape.dht.responder import Sample
 
 MAX_KEYS = 10_000
 # A service rarely has more than some dozens of peers; 2,000 leaves room for a thousand hosts and as many intruders.
@@ -28,8 +29,6 @@ MAX_ITEMS = 5_000
 # What Python takes for a key and for a peer, about.
 KEY_OVERHEAD_BYTES = 900
 PEER_OVERHEAD_BYTES = 400
-
-Sample = Callable[[Sequence[Address], int], list[Address]]
 
 
 class _Key:

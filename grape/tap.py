@@ -8,7 +8,7 @@ import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from twisted.application.service import MultiService
 from twisted.internet.error import CannotListenError
@@ -18,7 +18,7 @@ from twisted.python.usage import UsageError
 
 from grape import __version__
 from grape.config import API_PORT, DHT_PORT, Config, ConfigError
-from grape.reactor import use_monotonic_clock
+from grape.reactor import Reactor, Steppable, use_monotonic_clock
 from grape.service import CannotListenTCP, Grape
 
 EXIT_CANNOT_LISTEN = 69
@@ -162,7 +162,7 @@ def _plain(words: Sequence[str]) -> list[str]:
 class Daemon(MultiService):
     """A grape as a process of its own: says where it listens, and ends the process if it cannot."""
 
-    def __init__(self, config: Config, reactor: Any, twistd: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, config: Config, reactor: Reactor | None, twistd: Mapping[str, object] | None = None) -> None:
         super().__init__()
         self._twistd = twistd if twistd is not None else {}
         self.grape = Grape.from_config(config, reactor)
@@ -211,7 +211,7 @@ class Daemon(MultiService):
         """twistd writes one before it starts us, and removes it only after it ran."""
         name = self._twistd.get("pidfile")
         try:
-            if name and Path(name).read_text().strip() == str(os.getpid()):
+            if isinstance(name, str) and name and Path(name).read_text().strip() == str(os.getpid()):
                 Path(name).unlink()
         except OSError:
             pass
@@ -221,5 +221,5 @@ def makeService(options: Options) -> Daemon:
     """What the plugin runs: the composition root."""
     from twisted.internet import reactor
 
-    use_monotonic_clock(reactor)
-    return Daemon(options.config, reactor, options.parent)
+    use_monotonic_clock(cast("Steppable", reactor))
+    return Daemon(options.config, cast("Reactor", reactor), options.parent)
