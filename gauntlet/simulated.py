@@ -219,6 +219,24 @@ ROWS = (
         found_row("liars", 0.99),
     ),
     Row(
+        "sybils",
+        "100 simulated nodes, 20 Sybils next to the keys, 20 mirrors",
+        "found >= 80 %",
+        found_row("sybils", 0.8),
+    ),
+    Row(
+        "churn",
+        "100 simulated nodes, half of them replaced in 5 minutes, all the time",
+        "found >= 98 %, p99 <= 1.0 s",
+        found_row("churn", 0.98, p99=1.0),
+    ),
+    Row(
+        "rough",
+        "100 simulated nodes, loss, NAT, one-way links, disorder",
+        "found >= 99 %, p99 <= 1.0 s",
+        found_row("rough", 0.99, p99=1.0),
+    ),
+    Row(
         "partition",
         "halves cut off for 10 minutes, healed",
         "found across >= 99 % within 120 s",

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import random
-from typing import Any
 
 from twisted.internet.protocol import DatagramProtocol
 
 from grape.dht import krpc
+from grape.dht.bencoding import BValue
 from grape.dht.compact import Address, encode_nodes, encode_peer
 from grape.dht.errors import RemoteProtocolError
 from grape.dht.krpc import Query
+from grape.dht.lookup import MAX_NODES_PER_RESPONSE
 from grape.dht.nodeid import ID_BYTES, position
+from grape.protocol import MAX_VALUES_PER_RESPONSE
+from grape.reactor import Clock
 
 
 class Mirror(DatagramProtocol):
@@ -25,7 +28,8 @@ class Mirror(DatagramProtocol):
 
 
 class Liar(DatagramProtocol):
-    """Answers every query: with nodes that do not exist and seem closer every time, and with peers of its own making.
+    """Answers every query: with nodes that do not exist and seem closer every time, and with peers of its own making;
+    as many as a grape reads.
 
     ``join`` is an address that it asks now and then, so that it becomes known. With ``near`` it takes an id close to
     that key: a Sybil.
@@ -33,7 +37,7 @@ class Liar(DatagramProtocol):
 
     noisy = False
 
-    def __init__(self, reactor: Any, dice: random.Random, join: Address, near: bytes | None = None) -> None:
+    def __init__(self, reactor: Clock, dice: random.Random, join: Address, near: bytes | None = None) -> None:
         self._reactor = reactor
         self._dice = dice
         self._join = join
@@ -41,7 +45,7 @@ class Liar(DatagramProtocol):
 
     def startProtocol(self) -> None:
         """Make itself known."""
-        arguments: Any = {b"id": self.node_id, b"target": self.node_id}
+        arguments: dict[bytes, BValue] = {b"id": self.node_id, b"target": self.node_id}
         self._write(krpc.encode_query(self._dice.randbytes(2), b"find_node", arguments), self._join)
         self._reactor.callLater(60, self.startProtocol)
 
@@ -52,13 +56,15 @@ class Liar(DatagramProtocol):
             return
         if not isinstance(query, Query):
             return
-        values: Any = {b"id": self.node_id}
+        values: dict[bytes, BValue] = {b"id": self.node_id}
         key = query.arguments.get(b"target") or query.arguments.get(b"info_hash")
         if query.method != b"ping" and isinstance(key, bytes):
-            values[b"nodes"] = encode_nodes((close_id(key, self._dice, 60), self._invented()) for _ in range(8))
+            values[b"nodes"] = encode_nodes(
+                (close_id(key, self._dice, 60), self._invented()) for _ in range(MAX_NODES_PER_RESPONSE)
+            )
             values[b"token"] = self._dice.randbytes(8)
         if query.method == b"get_peers":
-            values[b"values"] = [encode_peer(self._invented()) for _ in range(8)]
+            values[b"values"] = [encode_peer(self._invented()) for _ in range(MAX_VALUES_PER_RESPONSE)]
         self._write(krpc.encode_response(query.transaction_id, values, encode_peer(addr)), addr)
 
     def _invented(self) -> Address:

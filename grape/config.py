@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import TypedDict
 
 import attrs
 
 from grape.dht.compact import Address, is_ipv4
-from grape.dht.lookup import ALPHA
+from grape.dht.lookup import ALPHA, MAX_CANDIDATES, MAX_QUERIES
 
 DHT_PORT = 20_001
 API_PORT = 30_001
@@ -93,6 +94,10 @@ _RANGES = {
     "max_store_bytes": (1_000_000, 2**40, True),
     "max_item_bytes": (1_000_000, 2**40, True),
     "max_pending": (16, 10**6, True),
+    "max_queries_per_lookup": (20, MAX_CANDIDATES, True),
+    "max_verifying": (16, 10**5, True),
+    "max_strangers": (16, 10**6, True),
+    "max_announces": (1, 10**6, True),
     "max_calls": (1, 10**6, True),
     "max_connections": (1, 10**6, True),
     "max_connections_per_host": (1, 10**6, True),
@@ -150,9 +155,18 @@ class Config:
     #: Queries in flight: 1,024 calls with twenty writes each, and as many for what a node does by itself. Calls are
     #: refused with 503 from three quarters of it on.
     max_pending: int = 40_960
+    #: Queries that one lookup sends in all, whatever it is told: an honest one takes 20 to 60. More finds more
+    #: among liars, and sends more to whomever liars name.
+    max_queries_per_lookup: int = MAX_QUERIES
+    #: Nodes pinged at once in order to be listed; 128 a second are begun for those that asked us.
+    max_verifying: int = 512
+    #: Addresses that never answered and are remembered, so that they are neither pinged nor (in public) sent too much.
+    max_strangers: int = 4_096
+    #: Announces made here that are brought to nodes that come closer; the one made longest ago is left to its service.
+    max_announces: int = 10_000
     #: Lookups, announces, puts and gets of this grape's clients under way; over it they get 503 at once.
     max_calls: int = 1_024
-    #: HTTP connections; the one that asked nothing for longest is closed first.
+    #: HTTP connections; those that brought no request are closed first, then the longest unused of the busiest host.
     max_connections: int = 512
     #: HTTP connections from one address other than loopback.
     max_connections_per_host: int = 64
@@ -202,6 +216,24 @@ class Config:
     def cache_age(self) -> float:
         """The age of the lookup cache in seconds."""
         return self.dht_peer_max_age / 2 if self.cache_max_age is None else self.cache_max_age
+
+
+class Limits(TypedDict, total=False):
+    """The limits of Config that have no name in Grenache: ``Grape`` takes them as keywords, too."""
+
+    max_keys: int
+    max_peers_per_key: int
+    max_peers_per_announcer: int
+    max_store_bytes: int
+    max_item_bytes: int
+    max_pending: int
+    max_queries_per_lookup: int
+    max_verifying: int
+    max_strangers: int
+    max_announces: int
+    max_calls: int
+    max_connections: int
+    max_connections_per_host: int
 
 
 def _check_number(name: str, value: object, low: float, high: float, *, whole: bool) -> None:

@@ -40,8 +40,8 @@ HEAD_TOO_BIG = Answer(431, b"", TEXT_TYPE)
 PREFLIGHT = Answer(204, b"", TEXT_TYPE)
 
 
-class Calls(Protocol):
-    """What answers: grape.api.Api."""
+class Answerer(Protocol):
+    """What answers a request for a path: grape.api.Api."""
 
     def call(self, path: bytes, body: bytes) -> Deferred[Answer]: ...
 
@@ -55,7 +55,7 @@ class Site(Protocol):
 class Factory(Protocol):
     """What a connection needs of its factory."""
 
-    calls: Calls
+    calls: Answerer
     site: Site
     access: Access
     heads: KnownHeads
@@ -382,6 +382,10 @@ class Connection(protocol.Protocol):
         deaf, queue = self._deaf, list(self._queue)
         self._queue.clear()
         self._running = 0
+        if queue[-1].refused:
+            # What could not be read is not handed on: the answer before it is the last.
+            queue.pop()
+            queue[-1].keep_alive = False
         for request in queue:
             self._inner.dataReceived(request.head() + b"".join(request.body))
         self._deaf = deaf

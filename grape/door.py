@@ -1,7 +1,7 @@
 """The HTTP door that faces the network: Grenache's calls without twisted.web's cost for each of them.
 
-It keeps connections within bounds: of number, the one that asked nothing for longest goes first; of time, a head or a
-body that takes too long is cut off.
+It keeps connections within bounds: of number, those that brought no request go first; of time, a head or a body that
+takes too long is cut off.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from twisted.internet.protocol import ServerFactory
 
 from grape.access import Access, is_loopback
 from grape.api import Answer
-from grape.connection import Calls, Connection, Site
+from grape.connection import Answerer, Connection, Site
 from grape.heads import KnownHeads
 from grape.reactor import Clock, Timer
 from grape.request import Request
@@ -35,7 +35,7 @@ class DoorFactory(ServerFactory):
 
     def __init__(
         self,
-        calls: Calls,
+        calls: Answerer,
         site: Site,
         clock: Clock,
         access: Access,
@@ -53,8 +53,10 @@ class DoorFactory(ServerFactory):
         self.heads = KnownHeads()
         self.is_closing = False
         self.evicted = 0
-        # The connections, the one that asked nothing for longest first.
+        self.refused = 0
+        # The connections, the one that asked nothing for longest first; and those that brought no whole request yet.
         self._connections: OrderedDict[Connection, None] = OrderedDict()
+        self._new: OrderedDict[Connection, None] = OrderedDict()
         self._per_host: dict[str, int] = {}
         self._sweeper: Timer | None = None
         self._closed: Deferred[None] | None = None
@@ -67,20 +69,21 @@ class DoorFactory(ServerFactory):
         return len(self._connections)
 
     def opened(self, connection: Connection) -> None:
-        """A connection came. When there are too many, the one that asked nothing for longest goes."""
+        """A connection came. When there are too many, one goes: this one, if all others wait for their answers."""
         host = connection.peer_host
-        self._connections[connection] = None
+        self._connections[connection] = self._new[connection] = None
         self._per_host[host] = self._per_host.get(host, 0) + 1
         if self._sweeper is None:
             self._sweeper = self.clock.callLater(SWEEP_SECONDS, self._sweep)
         if self._per_host[host] > self._max_per_host and not is_loopback(host):
-            self._evict(host)
+            self._evict(connection, host)
         elif len(self._connections) > self._max_connections:
-            self._evict(None)
+            self._evict(connection, None)
 
     def used(self, connection: Connection) -> None:
         """A connection brought a whole request."""
         if connection in self._connections:
+            self._new.pop(connection, None)
             self._connections.move_to_end(connection)
 
     def closed(self, connection: Connection) -> None:
@@ -88,6 +91,7 @@ class DoorFactory(ServerFactory):
         if connection not in self._connections:
             return
         del self._connections[connection]
+        self._new.pop(connection, None)
         host = connection.peer_host
         self._per_host[host] -= 1
         if not self._per_host[host]:
@@ -134,14 +138,21 @@ class DoorFactory(ServerFactory):
             self._date = format_datetime(datetime.now(UTC), usegmt=True).encode()
         return self._date
 
-    def _evict(self, host: str | None) -> None:
-        for connection in self._connections:
-            if connection.is_idle and host in (None, connection.peer_host):
-                self.evicted += 1
-                # Gone from here at once: the transport says so only at its next turn.
-                self.closed(connection)
-                connection.transport.abortConnection()
-                return
+    def _evict(self, newcomer: Connection, host: str | None) -> None:
+        """Make room, on one host or (None) in all: the oldest that brought no request goes, then, of the host that has
+        most connections, the idle one that asked nothing for longest."""
+        new = (c for c in self._new if c is not newcomer and host in (None, c.peer_host))
+        gone = next(new, None)
+        if gone is None:
+            idle = [c for c in self._connections if c.is_idle and c is not newcomer and host in (None, c.peer_host)]
+            gone = max(idle, key=lambda c: self._per_host[c.peer_host], default=newcomer)
+        if gone is newcomer:
+            self.refused += 1
+        else:
+            self.evicted += 1
+        # Gone from here at once: the transport says so only at its next turn.
+        self.closed(gone)
+        gone.transport.abortConnection()
 
     def _sweep(self) -> None:
         self._sweeper = self.clock.callLater(SWEEP_SECONDS, self._sweep)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from itertools import count
-from typing import Any
 
 from twisted.internet.error import AlreadyCalled, AlreadyCancelled
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -77,7 +76,7 @@ class HeapClock:
         """The time, from 0."""
         return self._now
 
-    def callLater(self, delay: float, callable: Callable[..., Any], *args: object, **kwargs: object) -> HeapCall:
+    def callLater(self, delay: float, callable: Callable[..., object], *args: object, **kwargs: object) -> HeapCall:
         """Call something ``delay`` seconds from now."""
         at = self._now + delay
         call = HeapCall(self, at, callable, args, kwargs)

@@ -268,6 +268,9 @@ class Node(Service):
                 read_only=config.read_only,
                 max_tables=config.dht_max_tables,
                 max_pending=config.max_pending,
+                max_queries=config.max_queries_per_lookup,
+                max_verifying=config.max_verifying,
+                max_strangers=config.max_strangers,
             )
             host = _bindable(config.dht_host, config.dht_port)
             self._port = self._reactor.listenUDP(
@@ -304,8 +307,13 @@ class Node(Service):
             return
         self._say(f"{self.dht_port} node")
         self._events.emit("node", _text(address))
-        self._services.replicas.contact_listed()
+        self._services.replicas.contacts_changed()
         self._storage.share()
+
+    def contact_dropped(self, address: Address) -> None:
+        """A node is dead for us."""
+        if self.running:
+            self._services.replicas.contacts_changed()
 
     def warned(self, reason: str, address: Address) -> None:
         """A datagram made no sense."""

@@ -13,19 +13,20 @@ from typing import TypeVar
 import attrs
 from twisted.internet.defer import Deferred, fail
 
+from grape.config import MAX_TABLES
 from grape.dht import items as bep44
 from grape.dht import krpc
 from grape.dht.addresses import scope
 from grape.dht.compact import Address, decode_peers
 from grape.dht.errors import Overloaded
 from grape.dht.items import Item
-from grape.dht.lookup import ALPHA, Candidate, Found, Lookup
+from grape.dht.lookup import ALPHA, MAX_QUERIES, Candidate, Found, Lookup
 from grape.dht.nodeid import RandomBytes, position
 from grape.dht.responder import Responder
-from grape.dht.routing import RoutingTable
+from grape.dht.routing import K, RoutingTable
 from grape.dht.transactions import MAX_PENDING
 from grape.reactor import Clock
-from grape.rpc import KRPCProtocol, Listener
+from grape.rpc import MAX_STRANGERS, MAX_VERIFYING, KRPCProtocol, Listener
 from grape.sharing import Cancellable
 from grape.traversal import Arguments, Traversal, Write, WriteOutcome
 
@@ -36,7 +37,6 @@ LOOKUP_BEFORE_WRITE_SECONDS = 1.4
 SECOND_LOOKUP_SECONDS = 0.6
 WRITE_SECONDS = 0.8
 TOKEN_REUSE_SECONDS = 300.0
-MAX_TABLES = 5_000
 # More than a lookup lists; the Node grape sends all that it has.
 MAX_VALUES_PER_RESPONSE = 256
 
@@ -63,6 +63,17 @@ class ItemFound:
     lookup: Found
 
 
+@attrs.define(slots=True)
+class _Kept:
+    """The closest nodes of a key with their tokens, when they were found, which of them were contacts, and the table's
+    version when that was last looked at."""
+
+    found: Found
+    at: float
+    listed: list[Candidate]
+    version: int
+
+
 class DHTProtocol(KRPCProtocol):
     """A DHT node's socket with its lookups.
 
@@ -83,14 +94,25 @@ class DHTProtocol(KRPCProtocol):
         read_only: bool = False,
         max_tables: int = MAX_TABLES,
         max_pending: int = MAX_PENDING,
+        max_queries: int = MAX_QUERIES,
+        max_verifying: int = MAX_VERIFYING,
+        max_strangers: int = MAX_STRANGERS,
     ) -> None:
         super().__init__(
-            reactor, table, responder, random_bytes, listener, read_only=read_only, max_pending=max_pending
+            reactor,
+            table,
+            responder,
+            random_bytes,
+            listener,
+            read_only=read_only,
+            max_pending=max_pending,
+            max_verifying=max_verifying,
+            max_strangers=max_strangers,
         )
         self._alpha = alpha
+        self._max_queries = max_queries
         self._max_tables = max_tables
-        # For each key its closest nodes with their tokens, when they were found, and the table's version then.
-        self._closest: OrderedDict[bytes, tuple[Found, float, int]] = OrderedDict()
+        self._closest: OrderedDict[bytes, _Kept] = OrderedDict()
 
     def find_node(self, target: bytes) -> Deferred[Found]:
         """Find the nodes closest to ``target``."""
@@ -186,21 +208,41 @@ class DHTProtocol(KRPCProtocol):
 
     def _keep(self, key: bytes, found: Found) -> Found:
         if found.complete and found.closest:
-            self._closest[key] = (found, self._reactor.seconds(), self.table.version)
+            listed = [holder for holder in found.closest if self._is_listed(holder)]
+            self._closest[key] = _Kept(found, self._reactor.seconds(), listed, self.table.version)
             self._closest.move_to_end(key)
             if len(self._closest) > self._max_tables:
                 self._closest.popitem(last=False)
         return found
 
     def _kept(self, key: bytes) -> Found | None:
-        """The closest nodes of a lookup younger than five minutes, if no contact came or went since."""
-        if key not in self._closest:
+        """The closest nodes of a lookup younger than five minutes, if they still are the closest that we know."""
+        kept = self._closest.get(key)
+        if kept is None:
             return None
-        found, at, version = self._closest[key]
-        if version != self.table.version or self._reactor.seconds() - at > TOKEN_REUSE_SECONDS:
+        if self._reactor.seconds() - kept.at > TOKEN_REUSE_SECONDS or not self._still_holds(key, kept):
             del self._closest[key]
             return None
-        return found
+        return kept.found
+
+    def _still_holds(self, key: bytes, kept: _Kept) -> bool:
+        """Whether no contact has come that is closer than one of those kept, and none of them has gone."""
+        if kept.version == self.table.version:
+            return True
+        if not all(self._is_listed(holder) for holder in kept.listed):
+            return False
+        closest = kept.found.closest
+        addresses = {holder.address for holder in closest}
+        place = position(key)
+        stranger = next((c for c in self.table.closest(place, sound=True) if c.address not in addresses), None)
+        if stranger is not None and (len(closest) < K or stranger.position ^ place < closest[-1].distance):
+            return False
+        kept.version = self.table.version
+        return True
+
+    def _is_listed(self, holder: Candidate) -> bool:
+        contact = self.table.at(holder.address)
+        return contact is not None and contact.id == holder.node_id
 
     def _traverse(
         self,
@@ -212,7 +254,13 @@ class DHTProtocol(KRPCProtocol):
         seconds: float = LOOKUP_SECONDS,
     ) -> Traversal:
         self.counters.lookups += 1
-        lookup = Lookup(key, self.table.own_id, alpha=self._alpha, one_per_network=self.table.rules.is_public)
+        lookup = Lookup(
+            key,
+            self.table.own_id,
+            alpha=self._alpha,
+            one_per_network=self.table.rules.is_public,
+            max_queries=self._max_queries,
+        )
         lookup.begin(self.table.closest(position(key)))
         traversal = Traversal(lookup, self, method, arguments, on_response, seconds, done)
         traversal.start()

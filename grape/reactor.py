@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from threading import Thread
-from typing import Any, Protocol
+from typing import Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort
@@ -26,7 +26,7 @@ class Clock(Protocol):
 
     def seconds(self) -> float: ...
 
-    def callLater(self, delay: float, function: Callable[..., Any], /, *arguments: object) -> Timer: ...
+    def callLater(self, delay: float, function: Callable[..., object], /, *arguments: object) -> Timer: ...
 
 
 class Reactor(Clock, Protocol):
@@ -39,20 +39,28 @@ class Reactor(Clock, Protocol):
     def resolve(self, name: str) -> Deferred[str]: ...
 
 
-def resolver(reactor: Any) -> Callable[[str], Deferred[str]]:
+class Steppable(Protocol):
+    """A reactor whose clock can be replaced."""
+
+    seconds: Callable[[], float]
+
+    def getDelayedCalls(self) -> Sequence[object]: ...
+
+
+def resolver(reactor: Reactor) -> Callable[[str], Deferred[str]]:
     """What resolves a host name to its IPv4 address for a reactor.
 
     A real reactor's own way uses its pool of threads, and a shutdown waits for all of them, however long a name server
     is silent. A thread of our own is left behind.
     """
     if not hasattr(reactor, "callFromThread"):
-        resolve: Callable[[str], Deferred[str]] = reactor.resolve
-        return resolve
+        return reactor.resolve
+    call_from_thread: Callable[..., object] = reactor.callFromThread
 
     def resolve_in_thread(name: str) -> Deferred[str]:
         resolved: Deferred[str] = Deferred(lambda _: None)
 
-        def tell(tell_it: Callable[[Any], None], value: object) -> None:
+        def tell(tell_it: Callable[..., None], value: object) -> None:
             if not resolved.called:
                 tell_it(value)
 
@@ -60,9 +68,9 @@ def resolver(reactor: Any) -> Callable[[str], Deferred[str]]:
             try:
                 address = socket.gethostbyname(name)
             except (OSError, UnicodeError) as error:
-                reactor.callFromThread(tell, resolved.errback, error)
+                call_from_thread(tell, resolved.errback, error)
             else:
-                reactor.callFromThread(tell, resolved.callback, address)
+                call_from_thread(tell, resolved.callback, address)
 
         Thread(target=work, name=f"resolving {name}", daemon=True).start()
         return resolved
@@ -70,7 +78,7 @@ def resolver(reactor: Any) -> Callable[[str], Deferred[str]]:
     return resolve_in_thread
 
 
-def use_monotonic_clock(reactor: Any) -> bool:
+def use_monotonic_clock(reactor: Steppable) -> bool:
     """Have a reactor's timers follow the monotonic clock, so that a step of the wall clock moves none of them.
 
     Twisted's ``reactor.seconds`` is ``time.time``. Only for a reactor of our own process, before anything is timed:

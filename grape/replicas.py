@@ -1,8 +1,9 @@
 """This grape's own live announces, brought to nodes that have come closer since.
 
 A service announces again only every minute or more. When the nodes closest to its name change in between, lookups go
-to nodes that have never heard of it; so whenever contacts come, the announces whose closest set has changed are made
-again, a few at a time. They carry their age, so that no peer lives longer by it where grapes of ours keep it.
+to nodes that have never heard of it; so whenever contacts come or go, the announces whose closest set has changed, or
+lost one of its nodes, are made again, a few at a time. They carry their age, so that no peer lives longer by it where
+grapes of ours keep it.
 """
 
 from __future__ import annotations
@@ -39,24 +40,30 @@ log = Logger(namespace="grape")
 
 @attrs.define(slots=True)
 class _Made:
-    """An announce: when its service made it, who holds it, and when it may be made again here."""
+    """An announce: when its service made it, who holds it, when it may be made again here, and the version of the table
+    for which it was."""
 
     at: float
     holders: frozenset[bytes]
     next_at: float
+    version: int = -1
 
 
 class Replicas:
     """The announces made here, each with the nodes that took it."""
 
-    def __init__(self, clock: Clock, max_age: float, socket: Callable[[], DHTProtocol]) -> None:
+    def __init__(
+        self, clock: Clock, max_age: float, socket: Callable[[], DHTProtocol], max_announces: int = MAX_ANNOUNCES
+    ) -> None:
         self._clock = clock
         self._max_age = max_age
+        self._max_announces = max_announces
         self._socket = socket
         self._made: OrderedDict[Announce, _Made] = OrderedDict()
         self._to_check: list[Announce] = []
-        # Whether something was left for later since the last look through all of them began.
-        self._is_unfinished = False
+        # The contacts that had gone when this look through began, and whether others came or went since.
+        self._gone: frozenset[bytes] = frozenset()
+        self._again = False
         self._timer: Timer | None = None
         self._stopped = False
         self.renewed = 0
@@ -69,18 +76,22 @@ class Replicas:
         announce, now = (key, port), self._clock.seconds()
         self._made[announce] = _Made(now, holders, now + PAUSE_SECONDS if holders else now)
         self._made.move_to_end(announce)
-        if len(self._made) > MAX_ANNOUNCES:
+        if len(self._made) > self._max_announces:
             self._made.popitem(last=False)
 
-    def contact_listed(self) -> None:
-        """A contact came: look, soon, whether it is closer to something than those that have it."""
+    def contacts_changed(self) -> None:
+        """A contact came or went: look, soon, whether something should be held by others than those that have it."""
+        self._again = True
+        self._look_soon()
+
+    def _look_soon(self) -> None:
         if self._made and self._timer is None and not self._stopped:
             self._timer = self._clock.callLater(CHECK_SECONDS, self._check_safely)
 
     def start(self) -> None:
         """Renew what has to be."""
         self._stopped = False
-        self.contact_listed()
+        self.contacts_changed()
 
     def stop(self) -> None:
         """Renew nothing any more."""
@@ -106,10 +117,11 @@ class Replicas:
             log.failure("own announces could not be looked through")
 
     def _check(self) -> None:
-        now = self._clock.seconds()
+        now, version = self._clock.seconds(), self._socket().table.version
         if not self._to_check:
             self._to_check = list(self._made)
-            self._is_unfinished = False
+            self._gone = self._socket().table.take_gone()
+            self._again = False
         renewals = 0
         for _ in range(min(len(self._to_check), LOOKED_AT_PER_CHECK)):
             if renewals >= ANNOUNCES_PER_CHECK:
@@ -118,16 +130,20 @@ class Replicas:
             made = self._made.get(announce)
             if made is None:
                 continue
+            made.holders -= self._gone
             if self._max_age and now - made.at >= self._max_age:
                 del self._made[announce]
+            elif made.version == version:
+                # Who refused it then would refuse it now.
+                continue
+            elif now < made.next_at:
+                self._again = True
             elif self._is_out_of_place(announce[0], made.holders):
-                if now < made.next_at:
-                    self._is_unfinished = True
-                else:
-                    renewals += 1
-                    self._renew(announce, made, now)
-        if self._to_check or self._is_unfinished:
-            self.contact_listed()
+                renewals += 1
+                made.version = version
+                self._renew(announce, made, now)
+        if self._to_check or self._again:
+            self._look_soon()
 
     def _renew(self, announce: Announce, made: _Made, now: float) -> None:
         self.renewed += 1
@@ -137,12 +153,13 @@ class Replicas:
 
         def renewed(written: WriteOutcome) -> None:
             made.holders = made.holders | written.holders if len(made.holders) < MAX_HOLDERS else written.holders
-            if not written.accepted:
+            if written.unanswered or not written.accepted:
                 later()
 
         def later() -> None:
-            self._is_unfinished = True
-            self.contact_listed()
+            made.version = -1
+            self._again = True
+            self._look_soon()
 
         def failed(failure: Failure) -> None:
             if failure.check(Overloaded) is None:

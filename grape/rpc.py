@@ -11,11 +11,11 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Protocol
 
-import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import DatagramProtocol
 from twisted.logger import Logger
 
+from grape.counters import Counters
 from grape.dht import krpc
 from grape.dht.addresses import scope
 from grape.dht.compact import Address
@@ -47,36 +47,20 @@ MAX_STRANGERS = 4_096
 # The rest of the queries is for lookups under way, and for what keeps the table alive.
 BUSY_SHARE = 0.75
 UNVERIFIED_BYTES_PER_SECOND = 16_384
+# Queriers pinged, in all: what comes under many false addresses must not become pings to as many victims.
+VERIFICATIONS_PER_SECOND = 128.0
+VERIFICATIONS_AT_ONCE = 512.0
+PING_BYTES = len(krpc.encode_query(bytes(2), b"ping", {b"id": bytes(ID_BYTES)}))
 
 log = Logger(namespace="grape")
-
-
-@attrs.define(slots=True)
-class Counters:
-    """How often things happened since the start."""
-
-    datagrams_in: int = 0
-    datagrams_out: int = 0
-    malformed: int = 0
-    queries_in: int = 0
-    refused: int = 0
-    queries_out: int = 0
-    answered: int = 0
-    slow: int = 0
-    timed_out: int = 0
-    unexpected: int = 0
-    lookups: int = 0
-    repaired: int = 0
-    send_errors: int = 0
-    not_sent: int = 0
-    shaped: int = 0
-    faults: int = 0
 
 
 class Listener(Protocol):
     """Who hears of what happens on the socket."""
 
     def contact_listed(self, address: Address) -> None: ...
+
+    def contact_dropped(self, address: Address) -> None: ...
 
     def warned(self, reason: str, address: Address) -> None: ...
 
@@ -99,6 +83,8 @@ class KRPCProtocol(DatagramProtocol):
         *,
         read_only: bool = False,
         max_pending: int = MAX_PENDING,
+        max_verifying: int = MAX_VERIFYING,
+        max_strangers: int = MAX_STRANGERS,
     ) -> None:
         self.table = table
         self.counters = Counters()
@@ -113,9 +99,12 @@ class KRPCProtocol(DatagramProtocol):
         self._timer_at = 0.0
         self._send_to: Callable[[bytes, Address], object] | None = None
         self._ping = self.frame(b"ping", {})
+        self._max_verifying = max_verifying
+        self._max_strangers = max_strangers
         self._verifying: set[Address] = set()
         self._looked_into: OrderedDict[tuple[Address, bytes], float] = OrderedDict()
-        self._unverified = RateLimit(UNVERIFIED_BYTES_PER_SECOND, UNVERIFIED_BYTES_PER_SECOND)
+        self._unverified = RateLimit(UNVERIFIED_BYTES_PER_SECOND, UNVERIFIED_BYTES_PER_SECOND, max_strangers)
+        self._verifications = RateLimit(VERIFICATIONS_PER_SECOND, VERIFICATIONS_AT_ONCE)
 
     @property
     def port(self) -> int:
@@ -243,7 +232,7 @@ class KRPCProtocol(DatagramProtocol):
             self.counters.refused += 1
             self._refuse(error, address)
         else:
-            if answer is not None and self._may_send(answer, address, now):
+            if answer is not None and self._may_send(len(answer), address, now):
                 self._write(answer, address)
         node_id = query.arguments.get(b"id")
         if not query.read_only and isinstance(node_id, bytes) and len(node_id) == ID_BYTES:
@@ -280,11 +269,11 @@ class KRPCProtocol(DatagramProtocol):
         outcome, pending.outcome = pending.outcome, NOBODY
         outcome.answered(pending, response)
 
-    def _may_send(self, answer: bytes, address: Address, now: float) -> bool:
+    def _may_send(self, size: int, address: Address, now: float) -> bool:
         """In public an address that never answered us gets so much a second: it may be a victim's, not a sender's."""
         if not self.table.rules.is_public or self.table.at(address) is not None or scope(address[0]) != "global":
             return True
-        if self._unverified.allows(address[0], len(answer), now):
+        if self._unverified.allows(address[0], size, now):
             return True
         self.counters.shaped += 1
         return False
@@ -295,15 +284,20 @@ class KRPCProtocol(DatagramProtocol):
         looked_into = self._looked_into
         if now - looked_into.get((address, node_id), -math.inf) < STRANGER_SECONDS:
             return False
+        if not self._may_send(PING_BYTES, address, now):
+            return False
+        if not self._verifications.allows("", 1, now):
+            self.counters.shaped += 1
+            return False
         looked_into[address, node_id] = now
         looked_into.move_to_end((address, node_id))
-        if len(looked_into) > MAX_STRANGERS:
+        if len(looked_into) > self._max_strangers:
             looked_into.popitem(last=False)
         return True
 
     def _verify(self, address: Address, node_id: bytes) -> None:
         """Ping a node: what it answers, or that it does not, decides whether it is listed."""
-        if node_id == self.table.own_id or address in self._verifying or len(self._verifying) >= MAX_VERIFYING:
+        if node_id == self.table.own_id or address in self._verifying or len(self._verifying) >= self._max_verifying:
             return
         if not self.table.rules.is_usable(address[0]):
             return
@@ -320,7 +314,7 @@ class KRPCProtocol(DatagramProtocol):
 
     def _refuse(self, error: RemoteProtocolError, address: Address) -> None:
         answer = krpc.encode_error(error.transaction_id, error.code, error.message)
-        if len(answer) <= krpc.MAX_ERROR_BYTES:
+        if len(answer) <= krpc.MAX_ERROR_BYTES and self._may_send(len(answer), address, self._reactor.seconds()):
             self._write(answer, address)
 
     def _write(self, datagram: bytes, address: Address) -> bool:
@@ -379,7 +373,8 @@ class KRPCProtocol(DatagramProtocol):
         for pending in slow:
             self._safely(pending.outcome.slow, pending)
         for pending in failed:
-            self.table.failed(pending.address, pending.sent_at, now)
+            if self.table.failed(pending.address, pending.sent_at, now) is not None:
+                self._listener.contact_dropped(pending.address)
             reason = QueryTimeout(f"{pending.address[0]}:{pending.address[1]}")
             self._safely(pending.outcome.failed, pending, reason)
         self._set_timer()

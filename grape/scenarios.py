@@ -16,6 +16,10 @@ from grape.testing import MemoryNetwork, host_name, make_grape, make_grapes
 
 KEYS = 150
 PEER_PORT = 1_337
+# As often as the Node link announces, at least.
+ANNOUNCE_SECONDS = 60
+CHURN_ENTRIES = 3
+CHURN_WARMING_SECONDS = 60
 
 
 @attrs.frozen
@@ -27,6 +31,8 @@ class Outcome:
     nodes: int
     loss: float
     killed: float
+    # The share of the nodes that is replaced in a minute, all the time.
+    churn: float
     lookups: int
     found: int
     times: tuple[float, ...]
@@ -74,7 +80,8 @@ def deaths(name: str, loss: float, killed: float, nodes: int = 100) -> Scenario:
 
 
 def partition(name: str, nodes: int = 60) -> Scenario:
-    """Cut the network in halves for ten minutes; soon after, each half finds the other's services."""
+    """Cut the network in halves for ten minutes. Services are announced on both sides, before and after it heals; soon
+    after that each half finds them all."""
 
     def run(seed: int) -> Outcome:
         network = MemoryNetwork(seed, latency=wide_area)
@@ -83,20 +90,79 @@ def partition(name: str, nodes: int = 60) -> Scenario:
         halves = grapes[::2], grapes[1::2]
         network.clock.advance(60)
         network.partition([host_name(index + 1) for index in range(0, nodes, 2)])
-        network.clock.advance(600)
+        network.clock.advance(550)
+        for side in (0, 1):
+            _announce(network, dice, halves[side], range(side, KEYS // 2, 2))
+        network.clock.advance(50)
         network.heal()
         network.clock.advance(60)
-        _announce(network, dice, halves[0], range(0, KEYS, 2))
-        _announce(network, dice, halves[1], range(1, KEYS, 2))
-        network.clock.advance(60)
-        first = _look_up(name, network, dice, halves[1], range(0, KEYS, 2), 0, 0)
-        second = _look_up(name, network, dice, halves[0], range(1, KEYS, 2), 0, 0)
+        for side in (0, 1):
+            _announce(network, dice, halves[side], range(KEYS // 2 + side, KEYS, 2))
+        network.clock.advance(20)
+        first = _look_up(name, network, dice, halves[0], range(KEYS), 0, 0)
+        second = _look_up(name, network, dice, halves[1], range(KEYS), 0, 0)
         return attrs.evolve(
             second,
             nodes=nodes,
             lookups=first.lookups + second.lookups,
             found=first.found + second.found,
             times=first.times + second.times,
+        )
+
+    return run
+
+
+def churn(name: str, half_life: float, nodes: int = 100, seconds: int = 600) -> Scenario:
+    """Nodes die and others join all the time: half of all within ``half_life`` seconds. Each second somebody looks a
+    service up, which is announced every minute, elsewhere once its node has died."""
+
+    def run(seed: int) -> Outcome:
+        network = MemoryNetwork(seed, latency=wide_area)
+        dice = random.Random(seed)
+        entries = [f"{host_name(index)}:20001" for index in range(1, CHURN_ENTRIES + 1)]
+        grapes = dict(enumerate(make_grapes(network, nodes, dht_bootstrap=entries), 1))
+        # Where each service runs, and when it announces again: at first at any time of a minute.
+        services = {key: (dice.randrange(1, nodes + 1), dice.uniform(0, ANNOUNCE_SECONDS)) for key in range(KEYS)}
+        times: list[float] = []
+        found = replaced = queries = 0
+        for second in range(seconds):
+            network.clock.advance(1)
+            # Who is asked to join does not die.
+            for index in [index for index in grapes if index > CHURN_ENTRIES]:
+                if dice.random() < 1 - 0.5 ** (1 / half_life):
+                    network.kill(host_name(index))
+                    del grapes[index]
+                    replaced += 1
+                    newcomer = nodes + replaced
+                    grapes[newcomer] = make_grape(network, newcomer, dht_bootstrap=entries)
+            for key in range(KEYS):
+                home, at = services[key]
+                if home not in grapes:
+                    home, at = dice.choice(list(grapes)), 0.0
+                if second >= at:
+                    services[key] = (home, second + ANNOUNCE_SECONDS)
+                    grapes[home].announce(_name(key), PEER_PORT + key).addErrback(lambda _: None)
+            if second < CHURN_WARMING_SECONDS:
+                continue
+            key, asked = dice.randrange(KEYS), grapes[dice.choice(list(grapes))]
+            start, before = network.clock.seconds(), _queries([asked])
+            peers = network.result(asked.lookup(_name(key)))
+            times.append(network.clock.seconds() - start)
+            queries += _queries([asked]) - before
+            found += f"{host_name(services[key][0])}:{PEER_PORT + key}" in peers
+        return Outcome(
+            scenario=name,
+            seed=seed,
+            nodes=nodes,
+            loss=0.0,
+            killed=0.0,
+            churn=replaced / nodes / (seconds / 60),
+            lookups=len(times),
+            found=found,
+            times=tuple(times),
+            queries_per_lookup=queries / len(times),
+            bytes_per_node=_bytes_per_node(network),
+            trace=network.trace,
         )
 
     return run
@@ -145,11 +211,12 @@ def rough(name: str, nodes: int = 100) -> Scenario:
     def run(seed: int) -> Outcome:
         network = MemoryNetwork(seed, latency=wide_area, loss=0.05, duplication=0.1, reordering=0.1)
         dice = random.Random(seed)
-        for index in dice.sample(range(2, nodes + 1), nodes // 5):
+        for index in dice.sample(range(4, nodes + 1), nodes // 5):
             network.put_behind_nat(host_name(index))
         for _ in range(nodes):
             network.block(_any(dice, nodes)[0], _any(dice, nodes)[0])
-        grapes = make_grapes(network, nodes)
+        # With one entry alone, whoever has a one-way link to it could never join.
+        grapes = make_grapes(network, nodes, dht_bootstrap=[f"{host_name(entry)}:20001" for entry in (1, 2, 3)])
         network.clock.advance(60)
         _announce(network, dice, grapes, range(KEYS))
         return _look_up(name, network, dice, grapes, range(KEYS), network.loss, 0)
@@ -174,6 +241,7 @@ SCENARIOS: dict[str, Scenario] = {
     "calm": deaths("calm", 0.0, 0.0),
     "loss": deaths("loss", 0.2, 0.3),
     "harsh": deaths("harsh", 0.3, 0.5),
+    "churn": churn("churn", 300),
     "partition": partition("partition"),
     "liars": liars("liars", 0.2),
     "sybils": sybils("sybils"),
@@ -213,13 +281,18 @@ def _look_up(
         nodes=len(grapes),
         loss=loss,
         killed=killed,
+        churn=0.0,
         lookups=len(times),
         found=found,
         times=tuple(times),
         queries_per_lookup=(_queries(grapes) - before) / len(times),
-        bytes_per_node=sum(port.bytes_sent for port in network.ports.values()) / len(network.ports),
+        bytes_per_node=_bytes_per_node(network),
         trace=network.trace,
     )
+
+
+def _bytes_per_node(network: MemoryNetwork) -> float:
+    return sum(port.bytes_sent for port in network.ports.values()) / len(network.ports)
 
 
 def _any(dice: random.Random, nodes: int) -> tuple[str, int]:
@@ -246,7 +319,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if name not in SCENARIOS:
             parser.error(f"no scenario {name!r}; there are {', '.join(SCENARIOS)}")
     rows: list[tuple[str, ...]] = [
-        ("scenario", "nodes", "loss", "killed", "found", "p50 ms", "p99 ms", "queries", "bytes/node", "trace")
+        (
+            "scenario",
+            "nodes",
+            "loss",
+            "killed",
+            "churn/min",
+            "found",
+            "p50 ms",
+            "p99 ms",
+            "queries",
+            "bytes/node",
+            "trace",
+        )
     ]
     total, done = len(names) * options.seeds, 0
     for name in names:
@@ -270,6 +355,7 @@ def _row(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
         str(first.nodes),
         f"{first.loss:.0%}",
         f"{first.killed:.0%}",
+        f"{fmean(outcome.churn for outcome in outcomes):.0%}",
         f"{found:.2%}",
         f"{together.percentile(0.5) * 1000:.0f}",
         f"{together.percentile(0.99) * 1000:.0f}",

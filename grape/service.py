@@ -5,15 +5,17 @@ from __future__ import annotations
 import errno
 import os
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from socket import gethostname
-from typing import Any, cast
+from typing import Unpack, cast
 
+import attrs
 from twisted.application.service import MultiService, Service
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.interfaces import IListeningPort, IReactorTCP
 from twisted.web.resource import IResource
 
 from grape import debug
@@ -28,18 +30,30 @@ from grape.config import (
     PEER_MAX_AGE_SECONDS,
     Config,
     ConfigError,
+    Limits,
 )
 from grape.dht.compact import Address
 from grape.dht.lookup import ALPHA
 from grape.door import DoorFactory
 from grape.events import Callback
 from grape.node import Node, Stats
+from grape.reactor import Reactor
 from grape.resource import GrapeResource
 from grape.site import GrapeSite
 from grape.storage import Got
 from grape.values import Value
 
 BACKLOG = 512
+
+# Config's names for what Grenache calls otherwise.
+_KEYWORDS = {
+    "dht_max_tables": "dht_maxTables",
+    "dht_max_values": "dht_maxValues",
+    "dht_peer_max_age": "dht_peer_maxAge",
+    "cache_max_age": "cache_maxAge",
+    "dht_node_liveness": "dht_nodeLiveness",
+    "check_max_payload_size": "check_maxPayloadSize",
+}
 
 
 class CannotListenTCP(CannotListenError):
@@ -49,7 +63,7 @@ class CannotListenTCP(CannotListenError):
 class HTTPService(Service):
     """The HTTP API of a node on a listening port of its own."""
 
-    def __init__(self, node: Node, reactor: Any) -> None:
+    def __init__(self, node: Node, reactor: Reactor) -> None:
         self._config = node.config
         self._reactor = reactor
         self._api = Api(node, self._config.max_calls)
@@ -67,6 +81,15 @@ class HTTPService(Service):
             self._config.max_connections_per_host,
         )
         self._port: IListeningPort | None = None
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """How often there was no room: for a connection, for a call."""
+        return {
+            "evicted_connections": self._door.evicted,
+            "refused_connections": self._door.refused,
+            "overloads": self._api.overloads,
+        }
 
     def resource(self) -> IResource:
         """The API as a resource, for a site of one's own, which says itself whose requests it serves."""
@@ -110,10 +133,10 @@ class HTTPService(Service):
                 self._port = self._listen("0.0.0.0")
 
     def _listen(self, host: str) -> IListeningPort:
-        port: IListeningPort = self._reactor.listenTCP(
-            self._config.api_port, self._door, backlog=BACKLOG, interface=host
-        )
-        return port
+        # A reactor without TCP will do for a grape without HTTP.
+        reactor = cast("IReactorTCP", self._reactor)
+        assert self._config.api_port is not None
+        return reactor.listenTCP(self._config.api_port, self._door, backlog=BACKLOG, interface=host)
 
 
 class Grape(MultiService):
@@ -121,7 +144,8 @@ class Grape(MultiService):
 
     A Twisted service: ``startService()`` opens the sockets (CannotListenError if one is taken) and joins the network,
     ``stopService()`` gives a Deferred; it can be started again. Calls and events are those of ``grape.node.Node``.
-    Without ``api_port`` there is no HTTP; port 0 lets the system choose. Wrong values raise ConfigError.
+    Without ``api_port`` there is no HTTP; port 0 lets the system choose. The limits of ``grape.config.Config`` are
+    keywords, too (``max_keys``, ``max_calls``...). Wrong values raise ConfigError, which names the keyword.
     """
 
     def __init__(
@@ -146,42 +170,48 @@ class Grape(MultiService):
         allow_host: str | Iterable[str] = (),
         profile: str = "private",
         read_only: bool = False,
-        reactor: Any = None,
+        reactor: Reactor | None = None,
         dice: random.Random | None = None,
+        **limits: Unpack[Limits],
     ) -> None:
-        config = Config(
-            dht_port=dht_port,
-            dht_bootstrap=dht_bootstrap,
-            api_port=api_port if api_port is not None else api_port_http,
-            host=host,
-            dht_bind=dht_bind,
-            api_bind=api_bind,
-            dht_concurrency=dht_concurrency,
-            dht_max_tables=dht_maxTables,
-            dht_max_values=dht_maxValues,
-            dht_peer_max_age=_seconds("dht_peer_maxAge", dht_peer_maxAge, PEER_MAX_AGE_SECONDS),
-            cache_max_age=None if cache_maxAge is None else _seconds("cache_maxAge", cache_maxAge),
-            dht_node_liveness=_seconds("dht_nodeLiveness", dht_nodeLiveness, NODE_LIVENESS_SECONDS),
-            check_max_payload_size=check_maxPayloadSize,
-            timeslot=None if timeslot is None else _seconds("timeslot", timeslot),
-            allow_origin=allow_origin,
-            allow_host=allow_host,
-            profile=profile,
-            read_only=read_only,
-        )
+        port_name = "api_port" if api_port is not None else "api_port_http"
+        with _naming({**_KEYWORDS, "api_port": port_name}):
+            config = Config(
+                dht_port=dht_port,
+                dht_bootstrap=dht_bootstrap,
+                api_port=api_port if api_port is not None else api_port_http,
+                host=host,
+                dht_bind=dht_bind,
+                api_bind=api_bind,
+                dht_concurrency=dht_concurrency,
+                dht_max_tables=dht_maxTables,
+                dht_max_values=dht_maxValues,
+                dht_peer_max_age=_seconds("dht_peer_maxAge", dht_peer_maxAge, PEER_MAX_AGE_SECONDS),
+                cache_max_age=None if cache_maxAge is None else _seconds("cache_maxAge", cache_maxAge),
+                dht_node_liveness=_seconds("dht_nodeLiveness", dht_nodeLiveness, NODE_LIVENESS_SECONDS),
+                check_max_payload_size=check_maxPayloadSize,
+                timeslot=None if timeslot is None else _seconds("timeslot", timeslot),
+                allow_origin=allow_origin,
+                allow_host=allow_host,
+                profile=profile,
+                read_only=read_only,
+                **limits,
+            )
         self._compose(config, reactor, dice)
 
     @classmethod
-    def from_config(cls, config: Config, reactor: Any = None) -> Grape:
+    def from_config(cls, config: Config, reactor: Reactor | None = None) -> Grape:
         """A grape that runs as ``config`` says."""
         grape = cls.__new__(cls)
         grape._compose(config, reactor)
         return grape
 
-    def _compose(self, config: Config, reactor: Any, dice: random.Random | None = None) -> None:
+    def _compose(self, config: Config, reactor: Reactor | None, dice: random.Random | None = None) -> None:
         super().__init__()
         if reactor is None:
-            from twisted.internet import reactor
+            from twisted.internet import reactor as installed
+
+            reactor = cast("Reactor", installed)
         self.config = config
         self.node = Node(config, reactor, trace=debug.tracer(os.environ), dice=dice)
         self.node.setServiceParent(self)
@@ -220,8 +250,9 @@ class Grape(MultiService):
         return self.http.resource()
 
     def stats(self) -> Stats:
-        """See Node.stats."""
-        return self.node.stats()
+        """See Node.stats; the HTTP API's counters are among them."""
+        stats = self.node.stats()
+        return attrs.evolve(stats, counters={**stats.counters, **self.http.counters})
 
     def on(self, event: str, callback: Callback) -> None:
         """See Node for the events. Raises ValueError for one that does not exist."""
@@ -257,6 +288,15 @@ class Grape(MultiService):
     def get(self, hash: str, salt: bytes = b"", *, cache: bool | None = None) -> Deferred[Got | None]:
         """See Node.get."""
         return self.node.get(hash, salt, cache=cache)
+
+
+@contextmanager
+def _naming(keywords: Mapping[str, str]) -> Iterator[None]:
+    """Name the caller's keyword in a ConfigError, not the field of Config."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(keywords.get(error.name, error.name), error.problem) from error
 
 
 def _seconds(name: str, milliseconds: float | None, default: float = 0.0) -> float:

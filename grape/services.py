@@ -62,7 +62,7 @@ class Services:
         self._lookups: Shared[bytes, Peers] = Shared()
         # What lookups found and when, for the time when no other node can be reached.
         self._found: OrderedDict[bytes, tuple[Peers, float]] = OrderedDict()
-        self.replicas = Replicas(clock, config.dht_peer_max_age, socket)
+        self.replicas = Replicas(clock, config.dht_peer_max_age, socket, config.max_announces)
 
     def lookup(self, name: str) -> Deferred[list[str]]:
         """See Node.lookup."""

@@ -14,7 +14,7 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
 from grape.api import PAYLOAD_TOO_BIG
-from grape.reactor import Timer
+from grape.reactor import Clock, Timer
 
 IDLE_SECONDS = 60.0
 # How much of a refused body is read and thrown away, so that its sender comes to read the answer.
@@ -103,7 +103,7 @@ class GrapeSite(Site):
     protocol = GrapeChannel  # type: ignore[assignment]
     noisy = False
 
-    def __init__(self, resource: IResource, max_payload_size: int, reactor: Any) -> None:
+    def __init__(self, resource: IResource, max_payload_size: int, reactor: Clock) -> None:
         super().__init__(resource, timeout=IDLE_SECONDS, reactor=reactor)
         self.max_payload_size = max_payload_size
         self.displayTracebacks = False

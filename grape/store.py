@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 
 import attrs
 
 from grape.dht.compact import Address
 from grape.dht.items import Item
+from grape.dht.responder import Sample
 
 MAX_KEYS = 10_000
 # A service rarely has more than some dozens of peers; 2,000 leaves room for a thousand hosts and as many intruders.
@@ -35,8 +36,6 @@ ITEM_OVERHEAD_BYTES = 900
 
 # The host of what this grape put itself.
 OWN = ""
-
-Sample = Callable[[Sequence[Address], int], list[Address]]
 
 
 class _Key:

@@ -8,7 +8,7 @@ import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from twisted.application.service import MultiService
 from twisted.internet.error import CannotListenError
@@ -18,7 +18,7 @@ from twisted.python.usage import UsageError
 
 from grape import __version__
 from grape.config import API_PORT, DHT_PORT, Config, ConfigError
-from grape.reactor import use_monotonic_clock
+from grape.reactor import Reactor, Steppable, use_monotonic_clock
 from grape.service import CannotListenTCP, Grape
 
 EXIT_CANNOT_LISTEN = 69
@@ -56,6 +56,18 @@ _FLAGS: tuple[tuple[str, str, tuple[str, ...], Callable[[str], object], str], ..
     ("allow_origin", "allow-origin", (), str, "web origins that may call, https://app.example,... [none]"),
     ("allow_host", "allow-host", (), str, "names this machine is called by over loopback [localhost]"),
     ("profile", "profile", (), str, "private: a ring of one's own; public: the open internet [private]"),
+    ("max_keys", "max-keys", (), _whole, "names that peers are kept under [10000]"),
+    ("max_peers_per_key", "max-peers-per-key", (), _whole, "peers of one name [2000]"),
+    ("max_store_bytes", "max-store-bytes", (), _whole, "memory for names and peers [67108864]"),
+    ("max_calls", "max-calls", (), _whole, "HTTP calls under way; others get 503 [1024]"),
+    ("max_connections", "max-connections", (), _whole, "HTTP connections [512]"),
+    (
+        "max_connections_per_host",
+        "max-connections-per-host",
+        (),
+        _whole,
+        "the same of one address but loopback [64]",
+    ),
     ("timeslot", "timeslot", (), _milliseconds, "time slot of a 0.x network, ms [off]"),
 )
 _SPELLINGS = {spelling: flag for _, flag, spellings, _, _ in _FLAGS for spelling in spellings}
@@ -150,7 +162,7 @@ def _plain(words: Sequence[str]) -> list[str]:
 class Daemon(MultiService):
     """A grape as a process of its own: says where it listens, and ends the process if it cannot."""
 
-    def __init__(self, config: Config, reactor: Any, twistd: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, config: Config, reactor: Reactor | None, twistd: Mapping[str, object] | None = None) -> None:
         super().__init__()
         self._twistd = twistd if twistd is not None else {}
         self.grape = Grape.from_config(config, reactor)
@@ -199,7 +211,7 @@ class Daemon(MultiService):
         """twistd writes one before it starts us, and removes it only after it ran."""
         name = self._twistd.get("pidfile")
         try:
-            if name and Path(name).read_text().strip() == str(os.getpid()):
+            if isinstance(name, str) and name and Path(name).read_text().strip() == str(os.getpid()):
                 Path(name).unlink()
         except OSError:
             pass
@@ -209,5 +221,5 @@ def makeService(options: Options) -> Daemon:
     """What the plugin runs: the composition root."""
     from twisted.internet import reactor
 
-    use_monotonic_clock(reactor)
-    return Daemon(options.config, reactor, options.parent)
+    use_monotonic_clock(cast("Steppable", reactor))
+    return Daemon(options.config, cast("Reactor", reactor), options.parent)

@@ -93,7 +93,7 @@ class MemoryReactor:
         self.is_dead = False
         self.seconds = network.clock.seconds
 
-    def callLater(self, delay: float, callable: Callable[..., Any], *args: object, **kwargs: object) -> HeapCall:
+    def callLater(self, delay: float, callable: Callable[..., object], *args: object, **kwargs: object) -> HeapCall:
         """Call something later, if the host lives then."""
         return self.network.clock.callLater(delay, self._call, callable, args, kwargs)
 
@@ -116,7 +116,7 @@ class MemoryReactor:
         host = self.network.names.get(name)
         return succeed(host) if host is not None else fail(DNSLookupError(name))
 
-    def _call(self, function: Callable[..., Any], args: tuple[object, ...], kwargs: dict[str, object]) -> None:
+    def _call(self, function: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]) -> None:
         if not self.is_dead:
             function(*args, **kwargs)
 

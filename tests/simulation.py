@@ -92,10 +92,14 @@ class Ears:
 
     def __init__(self) -> None:
         self.listed: list[Address] = []
+        self.dropped: list[Address] = []
         self.warnings: list[tuple[str, Address]] = []
 
     def contact_listed(self, address: Address) -> None:
         self.listed.append(address)
+
+    def contact_dropped(self, address: Address) -> None:
+        self.dropped.append(address)
 
     def warned(self, reason: str, address: Address) -> None:
         self.warnings.append((reason, address))

@@ -6,7 +6,7 @@ import random
 
 from grape.adversaries import Liar, Mirror, close_id
 from grape.dht.nodeid import distance
-from grape.scenarios import SCENARIOS, main
+from grape.scenarios import SCENARIOS, churn, main, partition
 from grape.testing import MemoryNetwork, host_name, make_grape, make_grapes
 
 
@@ -86,4 +86,16 @@ def test_the_command_prints_a_row_for_each_scenario(capsys: object) -> None:
     assert out[0].split()[:3] == ["scenario", "nodes", "loss"]
     assert [line.split()[0] for line in out[1:]] == ["calm", "rough"]
     assert "100.00%" in out[1]
-    assert {"loss", "harsh", "partition", "liars", "sybils"} <= set(SCENARIOS)
+    assert {"loss", "harsh", "churn", "partition", "liars", "sybils"} <= set(SCENARIOS)
+
+
+def test_in_constant_churn_services_are_found_and_the_outcome_tells_how_much_of_it_there_was() -> None:
+    outcome = churn("churn", half_life=60, nodes=20, seconds=120)(1)
+    assert outcome.lookups == 60
+    assert outcome.found >= 57
+    assert 0.2 < outcome.churn < 0.8
+
+
+def test_what_each_side_of_a_partition_was_told_is_found_by_both_once_it_heals() -> None:
+    outcome = partition("partition", nodes=20)(1)
+    assert outcome.found == outcome.lookups == 300

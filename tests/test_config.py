@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from inspect import signature
 from typing import Any
 
 import attrs
 import pytest
 
 from grape import Config, ConfigError, Grape
-from grape.config import parse_bootstrap
+from grape.config import Limits, parse_bootstrap
+from grape.service import _KEYWORDS
+from grape.testing import MemoryNetwork
 
 # For each number: values that run, and values that do not.
 RANGES: dict[str, tuple[list[Any], list[Any]]] = {
@@ -28,6 +31,10 @@ RANGES: dict[str, tuple[list[Any], list[Any]]] = {
     "max_store_bytes": ([1_000_000, 2**40], [999_999, None]),
     "max_item_bytes": ([1_000_000, 2**40], [999_999, None]),
     "max_pending": ([16, 10**6], [15, 10**6 + 1, None]),
+    "max_queries_per_lookup": ([20, 256], [19, 257, None]),
+    "max_verifying": ([16, 10**5], [15, None]),
+    "max_strangers": ([16, 10**6], [15, None]),
+    "max_announces": ([1, 10**6], [0, None]),
     "max_calls": ([1, 10**6], [0, None]),
     "max_connections": ([1, 10**6], [0, None]),
     "max_connections_per_host": ([1, 10**6], [0, None]),
@@ -198,4 +205,44 @@ def test_a_grape_takes_grenaches_keywords_with_times_in_milliseconds() -> None:
 def test_a_grape_refuses_what_is_no_time(name: str, value: Any) -> None:
     keywords: dict[str, Any] = {name: value}
     with pytest.raises(ConfigError, match=f"^{name} takes milliseconds"):
+        Grape(**keywords)
+
+
+def test_every_setting_is_a_keyword_of_grape_too() -> None:
+    fields = {field.name for field in attrs.fields(Config)}
+    keywords = set(signature(Grape.__init__).parameters) | set(Limits.__annotations__)
+    assert {_KEYWORDS.get(name, name) for name in fields} <= keywords
+
+
+def test_a_grape_takes_limits() -> None:
+    grape = Grape(max_keys=5, max_calls=6, max_announces=7, reactor=MemoryNetwork(seed=1).reactor("10.0.0.1"))
+    assert grape.config == Config(api_port=None, max_keys=5, max_calls=6, max_announces=7)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "problem"),
+    [
+        ("dht_maxTables", 0, "takes 1 to 10000000"),
+        ("dht_maxValues", 0, "takes 1 to 10000000"),
+        ("dht_peer_maxAge", -1, "takes 0 s or more"),
+        ("cache_maxAge", -1, "takes 0 s or more"),
+        ("dht_nodeLiveness", 0, "takes 0.1 s or more"),
+        ("check_maxPayloadSize", 0, "takes 1 to 2147483648"),
+        ("api_port", -1, "takes 0 to 65535"),
+        ("api_port_http", -1, "takes 0 to 65535"),
+        ("max_keys", 0, "takes 1 to 10000000"),
+        ("dht_bootstrap", "a", "takes HOST:PORT entries, not 'a'"),
+    ],
+)
+def test_a_grape_names_the_keyword_that_is_wrong(keyword: str, value: Any, problem: str) -> None:
+    keywords: dict[str, Any] = {keyword: value}
+    with pytest.raises(ConfigError) as raised:
+        Grape(**keywords)
+    assert (raised.value.name, raised.value.problem) == (keyword, problem)
+
+
+@pytest.mark.parametrize("keyword", ["max_everything", "dht_max_tables"])
+def test_a_grape_refuses_what_is_no_keyword(keyword: str) -> None:
+    keywords: dict[str, Any] = {keyword: 1}
+    with pytest.raises(TypeError, match=keyword):
         Grape(**keywords)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from grape.testing import HeapClock
 
 LIMIT = 100
 MAX_CONNECTIONS = 20
+PER_HOST = 4
 
 
 class Calls:
@@ -79,16 +81,29 @@ class Doorway:
         self.calls = Calls()
         self.clock = HeapClock()
         site = GrapeSite(Page(), LIMIT, self.clock)
-        self.factory = DoorFactory(self.calls, site, self.clock, Access(), LIMIT, MAX_CONNECTIONS, 4)
+        self.factory = DoorFactory(self.calls, site, self.clock, Access(), LIMIT, MAX_CONNECTIONS, PER_HOST)
         self.transports: list[Transport] = []
 
-    def connect(self) -> Transport:
-        transport = Transport(peerAddress=IPv4Address("TCP", "127.0.0.1", 40_000))
+    def connect(self, host: str = "127.0.0.1") -> Transport:
+        transport = Transport(peerAddress=IPv4Address("TCP", host, 40_000))
         connection = self.factory.buildProtocol(None)
         assert isinstance(connection, Connection)
         transport.protocol = connection
         connection.makeConnection(transport)
         self.transports.append(transport)
+        return transport
+
+    def served(self, host: str = "127.0.0.1") -> Transport:
+        """A client that has had an answer, and keeps its connection."""
+        transport = self.connect(host)
+        send(transport, request())
+        self.answer(-1, b"[]")
+        return transport
+
+    def waiting(self, host: str = "127.0.0.1") -> Transport:
+        """A client that waits for its answer."""
+        transport = self.connect(host)
+        send(transport, request())
         return transport
 
     def answer(self, index: int, body: bytes) -> None:
@@ -223,15 +238,59 @@ def test_an_idle_connection_is_closed_but_not_one_that_waits_for_its_answer(door
     waiting.abortConnection()
 
 
-def test_over_the_limit_the_connection_that_asked_nothing_for_longest_goes(doorway: Doorway) -> None:
-    clients = [doorway.connect() for _ in range(MAX_CONNECTIONS)]
-    send(clients[0], request())
-    doorway.answer(0, b"[]")
-    doorway.connect()
-    assert [client.ended for client in clients[:3]] == ["", "aborted", ""]
-    assert doorway.factory.evicted == 1
+def left(clients: list[Transport]) -> list[int]:
+    """Which clients are still connected."""
+    return [index for index, client in enumerate(clients) if not client.ended]
+
+
+@pytest.fixture
+def crowd(doorway: Doorway) -> Iterator[Doorway]:
+    yield doorway
     for client in doorway.transports:
         client.abortConnection()
+
+
+def test_over_the_limit_those_that_brought_no_request_go_first_the_oldest_of_them_first(crowd: Doorway) -> None:
+    honest = [crowd.served() for _ in range(MAX_CONNECTIONS - 5)]
+    crowd.clock.advance(1)
+    silent = [crowd.connect() for _ in range(5)]
+    send(silent[0], request()[:40])
+    newcomers = [crowd.connect() for _ in range(8)]
+    assert left(honest) == list(range(MAX_CONNECTIONS - 5))
+    assert left(silent) == []
+    assert left(newcomers) == [3, 4, 5, 6, 7]
+    assert (crowd.factory.evicted, crowd.factory.refused, len(crowd.factory)) == (8, 0, MAX_CONNECTIONS)
+
+
+def test_of_the_others_the_longest_unused_one_of_the_busiest_host_goes(crowd: Doorway) -> None:
+    honest = crowd.served("10.0.0.1")
+    many = [crowd.served() for _ in range(MAX_CONNECTIONS - 1)]
+    send(many[0], request())
+    crowd.answer(-1, b"[]")
+    crowd.connect("10.0.0.2")
+    assert honest.ended == ""
+    assert left(many) == [0, *range(2, MAX_CONNECTIONS - 1)]
+
+
+def test_if_all_wait_for_answers_the_newcomer_goes(crowd: Doorway) -> None:
+    waiting = [crowd.waiting() for _ in range(MAX_CONNECTIONS)]
+    newcomer = crowd.connect()
+    assert newcomer.ended == "aborted"
+    assert len(left(waiting)) == len(crowd.factory) == MAX_CONNECTIONS
+    assert (crowd.factory.evicted, crowd.factory.refused) == (0, 1)
+
+
+def test_one_host_has_its_own_limit_and_makes_room_itself(crowd: Doorway) -> None:
+    other = crowd.connect("10.0.0.2")
+    busy = [crowd.waiting("10.0.0.1") for _ in range(PER_HOST - 1)]
+    idle = crowd.served("10.0.0.1")
+    first = crowd.waiting("10.0.0.1")
+    assert (idle.ended, first.ended) == ("aborted", "")
+    second = crowd.connect("10.0.0.1")
+    assert second.ended == "aborted"
+    assert len(left(busy)) == PER_HOST - 1
+    assert other.ended == ""
+    assert (crowd.factory.evicted, crowd.factory.refused) == (1, 1)
 
 
 def test_other_requests_go_on_to_the_site_in_order(doorway: Doorway) -> None:

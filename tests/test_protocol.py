@@ -13,11 +13,13 @@ from grape.dht.bencoding import BValue
 from grape.dht.errors import QueryFailed, QueryTimeout, RemoteError
 from grape.dht.items import immutable
 from grape.dht.krpc import Error, Query, Response
+from grape.dht.nodeid import position
 from grape.protocol import DHTProtocol
 from grape.testing import MemoryNetwork
 from tests.simulation import Bare, Remote, Traffic, friendly, outcome, refusing, silent
 
 KEY = b"rest:util:net"
+FAR = 1 << 159
 TARGET = b"t" * 20
 CALLS: dict[str, Callable[[DHTProtocol], Deferred[Any]]] = {
     "find_node": lambda protocol: protocol.find_node(TARGET),
@@ -152,6 +154,7 @@ def test_a_contact_is_dropped_at_its_third_time_out(network: MemoryNetwork) -> N
         outcome(bare.protocol.ping(node.address))
         network.clock.advance(2)
         assert len(bare.table) == left
+    assert bare.ears.dropped == [node.address]
 
 
 def test_an_error_is_a_sign_of_life(network: MemoryNetwork) -> None:
@@ -203,6 +206,56 @@ def test_a_new_contact_makes_the_next_announce_look_again(network: MemoryNetwork
     assert network.result(bare.protocol.announce_peer(KEY, 1337)).accepted == 1
     bare.knows(Remote(network, "10.0.0.2"))
     assert network.result(bare.protocol.announce_peer(KEY, 1337)).accepted == 2
+
+
+def announces_twice(network: MemoryNetwork, bare: Bare, between: Callable[[], object]) -> int:
+    """How many lookups two announces take, with something between them."""
+    before = bare.protocol.counters.lookups
+    network.result(bare.protocol.announce_peer(KEY, 1337))
+    between()
+    network.result(bare.protocol.announce_peer(KEY, 1337))
+    return bare.protocol.counters.lookups - before
+
+
+def at_distance(far: int) -> bytes:
+    """The id at this distance from KEY."""
+    return (position(KEY) ^ far).to_bytes(20, "big")
+
+
+@pytest.fixture
+def around(network: MemoryNetwork) -> Bare:
+    """A node that knows the 20 that are closest to KEY, half of them in the other half of all ids."""
+    bare = Bare(network)
+    for n in range(20):
+        node = Remote(network, f"10.0.0.{n + 1}")
+        node.id = at_distance((1 << 100) + n if n % 2 else FAR + n)
+        bare.knows(node)
+    return bare
+
+
+@pytest.mark.parametrize(("far", "lookups"), [(FAR + 100, 1), (1 << 90, 2)], ids=["elsewhere", "closer to the key"])
+def test_a_new_contact_has_an_announce_look_again_if_it_is_closer(
+    network: MemoryNetwork, around: Bare, far: int, lookups: int
+) -> None:
+    newcomer = Remote(network, "10.0.1.1")
+    newcomer.id = at_distance(far)
+    assert announces_twice(network, around, lambda: around.knows(newcomer)) == lookups
+
+
+def test_an_announce_looks_again_when_a_holder_has_gone(network: MemoryNetwork, around: Bare) -> None:
+    def restart() -> None:
+        around.table.heard(b"n" * 20, ("10.0.0.1", 20_001), network.clock.seconds())
+
+    assert announces_twice(network, around, restart) == 2
+
+
+def test_a_contact_far_away_whose_id_changes_for_ever_costs_no_lookups(network: MemoryNetwork, around: Bare) -> None:
+    def change() -> None:
+        for n in range(10):
+            around.table.heard(at_distance(FAR + 100 + n), ("10.0.1.1", 20_001), network.clock.seconds())
+            network.result(around.protocol.announce_peer(KEY, 1337))
+
+    assert announces_twice(network, around, change) == 1
 
 
 def test_no_more_keys_are_kept_than_max_tables(network: MemoryNetwork) -> None:

@@ -12,7 +12,7 @@ from grape.dht.routing import RoutingTable
 from grape.heapclock import HeapClock
 from grape.protocol import DHTProtocol
 from grape.replicas import Replicas
-from grape.testing import MemoryNetwork, make_grape, make_grapes
+from grape.testing import MemoryNetwork, host_name, make_grape, make_grapes
 from grape.traversal import WriteOutcome
 from tests.simulation import Key
 
@@ -48,6 +48,46 @@ def test_a_node_that_comes_closer_is_given_the_announce_with_its_age() -> None:
     assert network.result(newcomer.lookup("rest:util:net")) == ["10.0.0.2:1337"]
     network.clock.advance(1)
     assert network.result(newcomer.lookup("rest:util:net")) == []
+
+
+def test_holders_that_died_are_replaced() -> None:
+    network = MemoryNetwork(seed=4)
+    grapes = make_grapes(network, 40)
+    assert network.result(grapes[0].announce("rest:util:net", 1337)) == 20
+    holders = [index for index, grape in enumerate(grapes) if index and grape.stats().services]
+    dead = holders[:15]
+    for index in dead:
+        network.kill(host_name(index + 1))
+    # Lookups are what shows, soon, that nodes are dead.
+    for n in range(40):
+        network.result(grapes[0].lookup(f"other:{n}"))
+    network.clock.advance(35)
+    live = [grape for index, grape in enumerate(grapes) if index and index not in dead]
+    assert sum(bool(grape.stats().services) for grape in live) >= 18
+    assert 1 <= grapes[0].stats().counters["renewed"] <= 3
+
+
+def test_a_ring_that_lost_a_node_does_not_announce_again() -> None:
+    network = MemoryNetwork(seed=5)
+    grapes = make_grapes(network, 4)
+    assert network.result(grapes[0].announce("rest:util:net", 1337)) == 3
+    network.kill("10.0.0.4")
+    for n in range(40):
+        network.result(grapes[0].lookup(f"other:{n}"))
+    network.clock.advance(60)
+    assert grapes[0].stats().contacts == 2
+    assert grapes[0].stats().counters["renewed"] == 0
+
+
+def test_looking_through_many_announces_comes_to_an_end() -> None:
+    network = MemoryNetwork(seed=6)
+    grapes = make_grapes(network, 3)
+    for n in range(1_100):
+        network.result(grapes[0].announce(f"service:{n}", 1337))
+    make_grape(network, 4)
+    network.clock.advance(120)
+    assert grapes[0].stats().counters["renewed"] == 1_100
+    assert grapes[0].node._services.replicas._timer is None
 
 
 def test_an_announce_that_is_too_old_is_not_made_again() -> None:
@@ -113,7 +153,7 @@ def test_an_announce_that_was_not_renewed_for_too_many_queries_is_renewed_later(
     replicas = Replicas(clock, MAX_AGE, lambda: cast(DHTProtocol, socket))
     for n in range(600):
         replicas.announced(b"%d" % n, 1)
-    replicas.contact_listed()
+    replicas.contacts_changed()
     clock.advance(10)
     assert not socket.taken
     assert socket.refused > 16

@@ -37,6 +37,12 @@ FLAGS: list[tuple[str, list[str], str, object]] = [
     ("dht_node_liveness", ["--dnl", "--dht_nodeLiveness"], "60000", 60.0),
     ("check_max_payload_size", ["--check_maxPayloadSize"], "100", 100),
     ("timeslot", ["--timeslot"], "30000", 30.0),
+    ("max_keys", ["--max-keys"], "5", 5),
+    ("max_peers_per_key", ["--max-peers-per-key"], "6", 6),
+    ("max_store_bytes", ["--max-store-bytes"], "7000000", 7_000_000),
+    ("max_calls", ["--max-calls"], "8", 8),
+    ("max_connections", ["--max-connections"], "9", 9),
+    ("max_connections_per_host", ["--max-connections-per-host"], "10", 10),
 ]
 SPELLED = [
     pytest.param(name, words, value, id=" ".join(words))
@@ -163,6 +169,7 @@ def test_help_is_printed_with_every_flag(words: list[str], capsys: pytest.Captur
     assert not raised.value.code
     out = capsys.readouterr().out
     assert out.startswith("Usage: grape ")
+    assert max(map(len, out.splitlines())) <= 80
     for _, spellings, _, _ in FLAGS:
         for spelling in spellings:
             assert spelling in out

@@ -21,6 +21,8 @@ from grape.dht.routing import Contact, K
 ALPHA = 16
 MAX_QUERIES = 160
 MAX_CANDIDATES = 256
+# In public: the next best of a /24 network, for when the one that counts does not answer.
+WAITING_PER_NETWORK = 4
 # The Node grape gives all that it knows, the nearest first.
 MAX_NODES_PER_RESPONSE = 20
 
@@ -56,6 +58,10 @@ class Candidate:
     def __lt__(self, other: Candidate) -> bool:
         return self.distance < other.distance
 
+    def is_better_than(self, other: Candidate) -> bool:
+        """Whether it should be asked rather than another of its network."""
+        return (self.doubtful, self.distance) < (other.doubtful, other.distance)
+
 
 @attrs.define(slots=True)
 class Found:
@@ -75,16 +81,26 @@ class Lookup:
     """One lookup of ``key`` (any length) by the node ``own_id``."""
 
     def __init__(
-        self, key: bytes, own_id: bytes, k: int = K, alpha: int = ALPHA, *, one_per_network: bool = False
+        self,
+        key: bytes,
+        own_id: bytes,
+        k: int = K,
+        alpha: int = ALPHA,
+        *,
+        one_per_network: bool = False,
+        max_queries: int = MAX_QUERIES,
     ) -> None:
         self.key = key
         self._position = position(key)
         self._own_id = own_id
         self._k = k
         self._alpha = alpha
+        self._max_queries = max_queries
         self._candidates: list[Candidate] = []
         self.seen: set[Address] = set()
-        self._networks: dict[str, Candidate] | None = {} if one_per_network else None
+        # In public nobody may surround a key from one /24 network: one of each counts, the next best few wait.
+        self._holders: dict[str, Candidate] | None = {} if one_per_network else None
+        self._waiting: dict[str, list[Candidate]] = {}
         self._in_flight = 0
         self._asked = self._answered = self._failed = 0
         self._stopped = False
@@ -96,7 +112,7 @@ class Lookup:
 
     def begin(self, contacts: Sequence[Contact]) -> None:
         """Take contacts into account, the nearest first. To be called before all else."""
-        if self._networks is not None:
+        if self._holders is not None:
             for contact in contacts:
                 self.add(contact.id, contact.address, contact.round_trip, doubtful=contact.failures > 0)
             return
@@ -111,36 +127,88 @@ class Lookup:
         if address in self.seen or node_id == self._own_id:
             return
         candidate = Candidate(node_id, address, position(node_id) ^ self._position, round_trip, doubtful)
-        if self._make_room(candidate):
-            self.seen.add(address)
-            insort(self._candidates, candidate)
-            self._is_due = True
+        if self._holders is None:
+            self._list(candidate)
+        else:
+            self._compete(candidate, self._holders)
 
-    def _make_room(self, candidate: Candidate) -> bool:
-        """Whether a candidate may be listed: a nearer one takes the place of one that was not asked yet."""
+    def _list(self, candidate: Candidate) -> bool:
+        """List a candidate if there is room: a nearer one takes the place of the farthest that was not asked yet."""
         candidates = self._candidates
-        rival: Candidate | None = None
-        network = candidate.address[0].rpartition(".")[0]
-        if self._networks is not None and network in self._networks:
-            # In public nobody may surround a key from one /24 network.
-            rival = self._networks[network]
-        elif len(candidates) >= MAX_CANDIDATES:
+        if len(candidates) >= MAX_CANDIDATES:
             rival = next((c for c in reversed(candidates) if c.state is UNASKED), None)
-            if rival is None:
-                return False
-        if rival is not None:
-            if rival.state is not UNASKED or candidate.distance >= rival.distance:
+            if rival is None or candidate.distance >= rival.distance:
                 return False
             candidates.remove(rival)
-        if self._networks is not None:
-            self._networks[network] = candidate
+            # Whoever hears of it again may add it again.
+            self.seen.discard(rival.address)
+            if self._holders is not None:
+                network = _network(rival)
+                del self._holders[network]
+                self.seen.difference_update(c.address for c in self._waiting.pop(network, ()))
+        self.seen.add(candidate.address)
+        insort(candidates, candidate)
+        self._is_due = True
+        return True
+
+    def _compete(self, candidate: Candidate, holders: dict[str, Candidate]) -> None:
+        """List a candidate if it is the best of its network that is known, else let it wait."""
+        network = _network(candidate)
+        holder = holders.get(network)
+        if holder is None:
+            if self._list(candidate):
+                holders[network] = candidate
+        elif holder.state is UNASKED and candidate.is_better_than(holder):
+            self._candidates.remove(holder)
+            self.seen.add(candidate.address)
+            insort(self._candidates, candidate)
+            self._is_due = True
+            holders[network] = candidate
+            self._wait(holder, network)
+        else:
+            self._wait(candidate, network)
+
+    def _wait(self, candidate: Candidate, network: str) -> None:
+        waiting = self._waiting.setdefault(network, [])
+        self.seen.add(candidate.address)
+        insort(waiting, candidate)
+        if len(waiting) > WAITING_PER_NETWORK:
+            self.seen.discard(waiting.pop().address)
+
+    def _next_of_network(self, candidate: Candidate) -> None:
+        """A candidate that does not answer (in time) frees its network's place for the next one."""
+        if self._holders is None:
+            return
+        network = _network(candidate)
+        if self._holders.get(network) is candidate:
+            del self._holders[network]
+            waiting = self._waiting.get(network)
+            if waiting:
+                following = waiting.pop(0)
+                self.seen.discard(following.address)
+                self._compete(following, self._holders)
+
+    def _counts(self, candidate: Candidate) -> bool:
+        """Whether a candidate that answered is the first of its network to do so."""
+        if self._holders is None:
+            return True
+        network = _network(candidate)
+        holder = self._holders.get(network)
+        if holder is not None and holder is not candidate:
+            if holder.state is HEARD:
+                return False
+            if holder.state is UNASKED:
+                self._candidates.remove(holder)
+                self._is_due = True
+                self._wait(holder, network)
+        self._holders[network] = candidate
         return True
 
     def ask(self) -> list[Candidate]:
         """The candidates to query now; each counts as pending from here on."""
         if self._stopped or not (self._is_due or (self._in_flight == 0 and self._answered < self._k)):
             return []
-        may_ask = MAX_QUERIES - self._asked
+        may_ask = self._max_queries - self._asked
         room = min(self._alpha - self._in_flight, may_ask)
         chosen = self._look_over(room, may_ask > 0)
         if not chosen and not self._in_flight and room > 0 and self._answered < self._k:
@@ -188,7 +256,10 @@ class Lookup:
             self._is_due = True
         candidate.token = token
         self._answered += 1
-        if node_id != candidate.node_id:
+        if not self._counts(candidate):
+            self._candidates.remove(candidate)
+            self._is_due = True
+        elif node_id != candidate.node_id:
             # It restarted under another id: it counts where it is now.
             self._candidates.remove(candidate)
             candidate.node_id = node_id
@@ -201,6 +272,7 @@ class Lookup:
         self._leave(candidate)
         candidate.state = SLOW
         self._is_due = True
+        self._next_of_network(candidate)
 
     def failed(self, candidate: Candidate) -> None:
         """``candidate`` will not answer, or refused."""
@@ -208,6 +280,7 @@ class Lookup:
         candidate.state = FAILED
         self._is_due = True
         self._failed += 1
+        self._next_of_network(candidate)
 
     def asked_again(self) -> None:
         """A slow candidate was sent the query once more."""
@@ -240,3 +313,7 @@ class Lookup:
     def _leave(self, candidate: Candidate) -> None:
         if candidate.state is PENDING:
             self._in_flight -= 1
+
+
+def _network(candidate: Candidate) -> str:
+    return candidate.address[0].rpartition(".")[0]

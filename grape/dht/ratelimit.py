@@ -10,9 +10,10 @@ MAX_BUCKETS = 4_096
 class RateLimit:
     """``rate`` units a second for each host, saved up to ``burst``. The longest unused bucket goes first."""
 
-    def __init__(self, rate: float, burst: float) -> None:
+    def __init__(self, rate: float, burst: float, max_buckets: int = MAX_BUCKETS) -> None:
         self._rate = rate
         self._burst = burst
+        self._max_buckets = max_buckets
         # For each host what it has left, and when that was.
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
@@ -26,7 +27,7 @@ class RateLimit:
         allowed = left >= size
         self._buckets[host] = (left - size if allowed else left, now)
         self._buckets.move_to_end(host)
-        if len(self._buckets) > MAX_BUCKETS:
+        if len(self._buckets) > self._max_buckets:
             self._buckets.popitem(last=False)
         return allowed
 

@@ -8,7 +8,7 @@ Only the bucket on our own side splits; a full bucket keeps later comers as repl
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from enum import Enum
 from itertools import islice
@@ -25,6 +25,10 @@ REPLACEMENTS_PER_BUCKET = 8
 RELEARN_SECONDS = 60.0
 MAX_DROPPED = 256
 PART_SHIFT = ID_BITS - 10
+MAX_GONE = 1_024
+# A node that restarts has a new id at once; one that goes on like that only makes work.
+RENAME_SECONDS = 60.0
+MAX_RENAMED = 4_096
 
 
 class Listed(Enum):
@@ -95,6 +99,9 @@ class RoutingTable:
         self._seen_since = -math.inf
         # The compact form of the contacts closest to each part of the space, until any contact changes its state.
         self._compact: dict[int, bytes] = {}
+        self._gone: deque[bytes] = deque(maxlen=MAX_GONE)
+        # Addresses whose id changed, and until when no other change counts.
+        self._renamed: OrderedDict[Address, float] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._by_address)
@@ -118,7 +125,8 @@ class RoutingTable:
         return due
 
     def heard(self, node_id: bytes, address: Address, now: float, round_trip: float = 0.0) -> Listed:
-        """Take note that the node ``node_id`` answered from ``address``. Our own id is refused."""
+        """Take note that the node ``node_id`` answered from ``address``. Refused: our own id, and the second new id
+        at one address within a minute."""
         contact = self._by_address.get(address)
         if contact is not None and contact.id == node_id:
             contact.heard_at = contact.seen_at = now
@@ -132,7 +140,13 @@ class RoutingTable:
             return Listed.REFUSED
         self._dropped.pop(address, None)
         if contact is not None:
+            if now < self._renamed.get(address, now):
+                return Listed.REFUSED
             # It restarted there under a new id: the old entry can never answer again.
+            self._renamed[address] = now + RENAME_SECONDS
+            self._renamed.move_to_end(address)
+            if len(self._renamed) > MAX_RENAMED:
+                self._renamed.popitem(last=False)
             self._remove(contact)
         contact = Contact(node_id, address, now)
         _smooth(contact, round_trip)
@@ -171,6 +185,12 @@ class RoutingTable:
                 self._insert(replacement)
                 break
         return contact
+
+    def take_gone(self) -> frozenset[bytes]:
+        """The ids of contacts that went since this was asked last."""
+        gone = frozenset(self._gone)
+        self._gone.clear()
+        return gone
 
     def closest(self, place: int, count: int = K, *, sound: bool = False) -> list[Contact]:
         """The ``count`` contacts closest to the position ``place``, nearest first. ``sound``: none that failed last."""
@@ -282,6 +302,7 @@ class RoutingTable:
     def _remove(self, contact: Contact) -> None:
         self._bucket(contact.position).contacts.pop(contact.position, None)
         del self._by_address[contact.address]
+        self._gone.append(contact.id)
         self._changed()
 
     def _changed(self) -> None:

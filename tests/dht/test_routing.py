@@ -170,6 +170,18 @@ def test_a_new_id_at_the_same_address_takes_the_place_of_the_old_one(table: Rout
     assert [contact.id for contact in table.closest(position(far(1)[0]))] == [near(1)[0]]
 
 
+def test_an_id_that_changes_again_within_a_minute_is_refused(table: RoutingTable) -> None:
+    address = ("10.0.0.1", 1)
+    table.heard(far(1)[0], address, 0.0)
+    assert table.heard(far(2)[0], address, 1.0) is Listed.NEW
+    version = table.version
+    for n in range(100):
+        assert table.heard(far(3 + n)[0], address, 1.0 + n / 2) is Listed.REFUSED
+    assert table.version == version
+    assert table.heard(far(2)[0], address, 60.0) is Listed.KNOWN
+    assert table.heard(far(3)[0], address, 61.0) is Listed.NEW
+
+
 def test_an_id_that_is_listed_elsewhere_keeps_the_address_that_works(table: RoutingTable) -> None:
     node_id, address = far(1)
     table.heard(node_id, address, 0.0)
@@ -251,6 +263,14 @@ def test_the_version_changes_when_a_contact_comes_or_goes_and_at_no_other_time(t
     assert changed()
     table.heard(*far(K), 30.0)
     assert not changed()
+
+
+def test_the_contacts_that_went_are_named_once(table: RoutingTable) -> None:
+    fill(table, 3)
+    drop(table, far(1)[1])
+    table.heard(near(1)[0], far(2)[1], 200.0)
+    assert table.take_gone() == {far(1)[0], far(2)[0]}
+    assert table.take_gone() == frozenset()
 
 
 def test_sound_leaves_out_those_that_failed_last_and_takes_the_next(table: RoutingTable) -> None:

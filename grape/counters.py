@@ -1,0 +1,27 @@
+"""What the DHT's socket counts."""
+
+from __future__ import annotations
+
+import attrs
+
+
+@attrs.define(slots=True)
+class Counters:
+    """How often things happened since the start."""
+
+    datagrams_in: int = 0
+    datagrams_out: int = 0
+    malformed: int = 0
+    queries_in: int = 0
+    refused: int = 0
+    queries_out: int = 0
+    answered: int = 0
+    slow: int = 0
+    timed_out: int = 0
+    unexpected: int = 0
+    lookups: int = 0
+    repaired: int = 0
+    send_errors: int = 0
+    not_sent: int = 0
+    shaped: int = 0
+    faults: int = 0
