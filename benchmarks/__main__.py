@@ -33,7 +33,7 @@ from benchmarks.figures import (
     values_of,
 )
 from benchmarks.table import as_json, table
-from benchmarks.tools import reason_missing
+from benchmarks.tools import reason_missing, versions
 from gauntlet.client import ClientError
 
 # In the order of the table.
@@ -129,6 +129,7 @@ def about(options: argparse.Namespace, seconds: float) -> dict[str, object]:
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
+        "versions": versions(),
         "machine": platform.machine(),
         "processors": os.cpu_count(),
         "rounds": options.rounds,

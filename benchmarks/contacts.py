@@ -36,20 +36,30 @@ def id_sharing(own_id: bytes, bits: int, dice: random.Random) -> bytes:
     return (flipped << (low - 1) | dice.getrandbits(low - 1)).to_bytes(ID_BYTES, "big")
 
 
-def ids_for(own_id: bytes, count: int, dice: random.Random) -> list[bytes]:
-    """Ids that all find room in a table with buckets of twenty: twenty sharing no bit, twenty sharing one, ..."""
-    return [id_sharing(own_id, n // BUCKET, dice) for n in range(count)]
+def ids_for(own_id: bytes, first: bytes, count: int, dice: random.Random) -> list[bytes]:
+    """Ids that all find room in a table with buckets of twenty: twenty sharing no bit, twenty sharing one, ...
+
+    ``first`` is one of them, and stands first.
+    """
+    shared = [n // BUCKET for n in range(count)]
+    distance = int.from_bytes(own_id, "big") ^ int.from_bytes(first, "big")
+    shared.remove(min(ID_BYTES * 8 - distance.bit_length(), shared[-1]))
+    return [first, *(id_sharing(own_id, bits, dice) for bits in shared)]
 
 
 class Contacts:
-    """``count`` nodes that the node at ``port`` knows, in a thread of their own until the ``with`` block ends."""
+    """``count`` nodes that the node at ``port`` knows, in a thread of their own until the ``with`` block ends.
+
+    The first has its id, ``first_id``, from the beginning, and asks for all; the others are silent until ``take``.
+    """
 
     def __init__(self, port: int, count: int, seed: int = 1) -> None:
         self._node = (HOST, port)
         self._dice = random.Random(seed)
         self._selector = selectors.DefaultSelector()
         self._sockets = [self._open() for _ in range(count)]
-        self._ids: dict[socket.socket, bytes] = {}
+        self.first_id = self._dice.randbytes(ID_BYTES)
+        self._ids = {self._sockets[0]: self.first_id}
         self._answers: queue.Queue[Message] = queue.Queue()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="contacts", daemon=True)
@@ -74,20 +84,18 @@ class Contacts:
         return [opened.getsockname() for opened in self._sockets]
 
     def take(self, ids: Sequence[bytes]) -> None:
-        """Give each its id. Before that they are silent."""
+        """Give each its id, the first the one that it has."""
+        assert ids[0] == self.first_id
         self._ids = dict(zip(self._sockets, ids, strict=True))
 
     def ask(self, method: bytes, seconds: float = ANSWER_SECONDS, **arguments: object) -> Message:
         """What the node answers one of the contacts: its ``r``. Raises BenchmarkError."""
         asker = self._sockets[0]
-        own_id = self._ids.get(asker, b"\x00" * ID_BYTES)
         for _ in range(3):
             self._transaction = (self._transaction + 1) % 65_536
             transaction = self._transaction.to_bytes(2, "big")
-            asked = {b"id": own_id, **{name.encode(): value for name, value in arguments.items()}}
+            asked = {b"id": self.first_id, **{name.encode(): value for name, value in arguments.items()}}
             query: dict[bytes, object] = {b"t": transaction, b"y": b"q", b"q": method, b"a": asked}
-            if not self._ids:
-                query[b"ro"] = 1
             asker.sendto(bencode(query), self._node)
             ends = time.monotonic() + seconds
             while (left := ends - time.monotonic()) > 0:

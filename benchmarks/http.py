@@ -75,10 +75,10 @@ def works(item: str) -> dict[str, Work]:
     lookups = names(LOOKUP_NAMES)
     announces = [[f"bench:announce:{n}", FIRST_PORT + n] for n in range(ANNOUNCE_NAMES)]
     return {
-        "lookup-many": Work("lookup", lookups),
-        "lookup-one": Work("lookup", lookups[:1]),
-        "announce": Work("announce", announces),
-        "get": Work("get", [item]),
+        "http-lookup": Work("lookup", lookups),
+        "http-lookup-one": Work("lookup", lookups[:1]),
+        "http-announce": Work("announce", announces),
+        "http-get": Work("get", [item]),
         "latency": Work("lookup", lookups, 1),
     }
 
@@ -128,8 +128,8 @@ def load(port: int, work: Work, seconds: float) -> dict[str, float]:
         raise BenchmarkError(f"{work.call}: {result['bad']} of {result['requests']} requests failed")
     return {
         "rate": result["requests"] / result["microseconds"] * 1e6,
-        "p50": result["p50"] / 1000,
-        "p99": result["p99"] / 1000,
+        "http-p50": result["p50"] / 1000,
+        "http-p99": result["p99"] / 1000,
     }
 
 
@@ -141,8 +141,8 @@ def measure(run: Run, sides: Sequence[str], measures: frozenset[str]) -> Iterato
         for side in sides:
             run.say(f"{side}: announces {LOOKUP_NAMES:,} names")
             todo[side] = works(prepare(rings[side]))
-        for name in ("lookup-many", "lookup-one", "announce", "get", "latency"):
-            wanted = ("p50", "p99") if name == "latency" else (name,)
+        for name in ("http-lookup", "http-lookup-one", "http-announce", "http-get", "latency"):
+            wanted = ("http-p50", "http-p99") if name == "latency" else (name,)
             if not measures.intersection(wanted):
                 continue
             for side in sides:
@@ -156,22 +156,22 @@ def measure(run: Run, sides: Sequence[str], measures: frozenset[str]) -> Iterato
                     yield Sample(key, side, result["rate" if key == name else key])
 
 
-def _rate(name: str, what: str, measure: str, at_least: float, aim: float) -> Figure:
-    return Figure(name, what, measure, "requests/s", REFERENCE, at_least=at_least, aim=aim)
+def _rate(name: str, what: str, at_least: float, aim: float) -> Figure:
+    return Figure(name, what, name, "requests/s", REFERENCE, at_least=at_least, aim=aim)
 
 
-def _time(name: str, what: str, measure: str) -> Figure:
-    return Figure(name, what, measure, "ms", REFERENCE, less_is_better=True, at_least=0.8, aim=0.6)
+def _time(name: str, what: str) -> Figure:
+    return Figure(name, what, name, "ms", REFERENCE, less_is_better=True, at_least=0.8, aim=0.6)
 
 
 GROUP = Group(
     (
-        _rate("lookup-many", "POST /lookup, 1,000 names in turn, 32 connections", "lookup-many", 1.5, 2.0),
-        _rate("lookup-one", "the same, one name", "lookup-one", 1.0, 1.15),
-        _rate("announce", "POST /announce, 100 names in turn, 32 connections", "announce", 1.2, 1.6),
-        _rate("get", "POST /get of an item held, 32 connections", "get", 1.1, 1.5),
-        _time("lookup-p50", "POST /lookup, 1 connection: p50", "p50"),
-        _time("lookup-p99", "the same: p99", "p99"),
+        _rate("http-lookup", "POST /lookup, 1,000 names in turn, 32 connections", 1.5, 2.0),
+        _rate("http-lookup-one", "the same, one name", 1.0, 1.15),
+        _rate("http-announce", "POST /announce, 100 names in turn, 32 connections", 1.2, 1.6),
+        _rate("http-get", "POST /get of an item held, 32 connections", 1.1, 1.5),
+        _time("http-p50", "POST /lookup, 1 connection: p50"),
+        _time("http-p99", "the same: p99"),
     ),
     measure,
     tools=("wrk",),

@@ -4,7 +4,8 @@
  *
  * PORT is the node's on loopback. METHOD is what is asked; ARGUMENT names what carries the target ("-": none); ID is
  * our node id as 40 hex digits; FILE holds targets of 20 bytes each, which are asked for in turn. Queries of the node
- * are answered, as every node does. Prints one line of JSON; ends with status 1 when an answer is no response.
+ * are answered, as every node does. Prints one line of JSON, in which "cpu" is the processor time from the start; ends
+ * with status 1 when an answer is no response.
  */
 
 #define _GNU_SOURCE
@@ -117,7 +118,7 @@ int main(int count, char **arguments) {
     unsigned long responses = 0, bytes = 0, lost = 0;
     unsigned window, targets = 0, in_flight = 0, next_target = 0, transaction = 0;
     int fd, room = 1 << 20, measuring = 0;
-    double warm, seconds, began, ends, cpu = 0;
+    double warm, seconds, began, ends;
 
     if (count != 10)
         fail("usage: krpcload PORT LOCAL_PORT WINDOW WARM_SECONDS SECONDS METHOD ARGUMENT ID FILE");
@@ -171,17 +172,17 @@ int main(int count, char **arguments) {
         unsigned fresh = window - in_flight;
         int came;
         if (moment >= ends) {
-            getrusage(RUSAGE_SELF, &usage);
-            double used = (double)usage.ru_utime.tv_sec + (double)usage.ru_stime.tv_sec +
-                          (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
             if (measuring) {
+                double used;
+                getrusage(RUSAGE_SELF, &usage);
+                used = (double)usage.ru_utime.tv_sec + (double)usage.ru_stime.tv_sec +
+                       (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
                 printf("{\"responses\": %lu, \"seconds\": %.6f, \"lost\": %lu, \"bytes\": %lu, \"cpu\": %.6f}\n",
-                       responses, moment - began, lost, bytes, used - cpu);
+                       responses, moment - began, lost, bytes, used);
                 return 0;
             }
             measuring = 1;
             responses = bytes = lost = 0;
-            cpu = used;
             began = moment;
             ends = began + seconds;
         }

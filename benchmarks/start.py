@@ -69,7 +69,6 @@ def measure(run: Run, sides: Sequence[str], measures: frozenset[str]) -> Iterato
             run.say(f"{side}: {measure}")
             with node(side, "--dht_maxValues", str(MANY)) as (process, ports), Contacts(ports.dht, 1) as contacts:
                 wait_for_api(process, ports.api)
-                contacts.take([b"i" * 20])
                 keep(contacts)
                 time.sleep(SETTLE_SECONDS)
                 yield Sample(measure, side, process.resident_megabytes())

@@ -64,7 +64,7 @@ def _spread(spread: Spread | None) -> str:
 def _goal(figure: Figure, goal: float | None) -> str:
     if goal is None:
         return ""
-    return f"<= {goal:g}" if figure.less_is_better else f"{goal:g}"
+    return f"<= {goal:.3g}" if figure.less_is_better else f"{goal:.3g}"
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import subprocess
 import tempfile
+from contextlib import suppress
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 from shutil import which
 
@@ -43,6 +46,23 @@ def node_packages() -> Path:
         if (packages / "grenache-grape" / "package.json").is_file():
             return packages
     raise BenchmarkError("grenache-grape is missing")
+
+
+def versions() -> dict[str, str]:
+    """What is compared with what, as far as it is here."""
+    found: dict[str, str] = {}
+    for distribution in ("grape-dht", "twisted", "libtorrent"):
+        with suppress(metadata.PackageNotFoundError):
+            found[distribution] = metadata.version(distribution)
+    with suppress(BenchmarkError):
+        package = json.loads((node_packages() / "grenache-grape" / "package.json").read_text())
+        found["grenache-grape"] = package["version"]
+    for command in (("node", "--version"), ("wrk", "--version")):
+        with suppress(OSError):
+            # wrk ends with status 1, having said it.
+            said = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
+            found[command[0]] = next((word.lstrip("v") for word in said if any(c.isdigit() for c in word)), "")
+    return found
 
 
 def _reason_without_reference() -> str | None:
