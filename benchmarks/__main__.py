@@ -42,6 +42,8 @@ NAMES = [figure.name for group in GROUPS for figure in group.figures]
 ROUNDS = 5
 SECONDS = 3.0
 IDLE_SECONDS = 60.0
+MAX_ROUNDS = 100
+MAX_SECONDS = 3_600
 QUICK = (2, 1.0, 10.0)
 STATUS = "status: 0 every goal is reached, 1 one is missed or could not be measured, 3 some are skipped"
 
@@ -66,8 +68,8 @@ def options_of(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     for name, value in zip(("rounds", "seconds", "idle_seconds"), usual, strict=True):
         if getattr(options, name) is None:
             setattr(options, name, value)
-        if not 0 < getattr(options, name) < 100_000:
-            parser.error(f"--{name.replace('_', '-')} takes a number above 0")
+        if not 0 < getattr(options, name) <= (MAX_ROUNDS if name == "rounds" else MAX_SECONDS):
+            parser.error(f"--{name.replace('_', '-')} takes 1 to {MAX_ROUNDS} rounds, or 0 to {MAX_SECONDS} seconds")
     for path in (options.json, options.chart):
         if path is not None and not path.parent.is_dir():
             parser.error(f"there is no directory {path.parent}")

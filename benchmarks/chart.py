@@ -44,6 +44,7 @@ def draw(results: Sequence[Result], path: Path) -> None:
             if goal is not None:
                 at = times_better(result, goal)
                 axes.plot([at, at], [place - 0.42, place + 0.42], color="#1d3557", linewidth=1.8, linestyle=style)
+    axes.set_ylim(-0.7, len(shown) - 0.3)
     axes.axvline(1.0, color="#333333", linewidth=0.8)
     axes.set_xscale("log")
     low, high = axes.get_xlim()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -133,6 +134,12 @@ def load(port: int, work: Work, seconds: float) -> dict[str, float]:
     }
 
 
+def _children_seconds() -> float:
+    """The processor time of the processes that have ended: wrk's, while the grapes run."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def measure(run: Run, sides: Sequence[str], measures: frozenset[str]) -> Iterator[Sample]:
     """One round: both rings run, and are asked in turn."""
     with ExitStack() as stack:
@@ -140,18 +147,21 @@ def measure(run: Run, sides: Sequence[str], measures: frozenset[str]) -> Iterato
         todo = {}
         for side in sides:
             run.say(f"{side}: announces {LOOKUP_NAMES:,} names")
-            todo[side] = works(prepare(rings[side]))
+            todo[side] = works(prepare([ports for _, ports in rings[side]]))
         for name in ("http-lookup", "http-lookup-one", "http-announce", "http-get", "latency"):
             wanted = ("http-p50", "http-p99") if name == "latency" else (name,)
             if not measures.intersection(wanted):
                 continue
             for side in sides:
                 run.say(f"{side}: {name}")
-                port, work = rings[side][0].api, todo[side][name]
-                check(port, work)
-                load(port, work, run.warm_seconds)
-                result = load(port, work, run.seconds)
-                check(port, work)
+                (process, ports), work = rings[side][0], todo[side][name]
+                check(ports.api, work)
+                load(ports.api, work, run.warm_seconds)
+                before, spent = process.cpu_seconds(), _children_seconds()
+                result = load(ports.api, work, run.seconds)
+                share = (_children_seconds() - spent) / max(process.cpu_seconds() - before, 1e-9)
+                run.say(f"{side}: the load took {share:.0%} of the first grape's time")
+                check(ports.api, work)
                 for key in wanted:
                     yield Sample(key, side, result["rate" if key == name else key])
 

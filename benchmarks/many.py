@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any
 
 from benchmarks.figures import OURS, BenchmarkError, Figure, Group, Run, Sample, percentile
@@ -19,10 +20,15 @@ SETTLE_SECONDS = 1.0
 MORE_SECONDS = 60.0
 
 
+@cache
+def _ports(number: int) -> list[list[int]]:
+    """The same for every process: one runs after the other, and free ports are not without number."""
+    return [[each.dht, each.api] for each in (Ports() for _ in range(number))]
+
+
 def process(side: str, grapes: int, seconds: float) -> dict[str, Any]:
     """What a side's process prints. Raises BenchmarkError."""
-    ports = [[each.dht, each.api] for each in (Ports() for _ in range(grapes))]
-    settings = json.dumps({"ports": ports, "lookups": LOOKUPS, "seconds": seconds, "settle": SETTLE_SECONDS})
+    settings = json.dumps({"ports": _ports(grapes), "lookups": LOOKUPS, "seconds": seconds, "settle": SETTLE_SECONDS})
     limit = seconds * 2 + MORE_SECONDS
     if side == OURS:
         return run_json([sys.executable, "-m", "benchmarks.manygrapes", settings], limit)

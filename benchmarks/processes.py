@@ -156,7 +156,7 @@ def wait_for_api(process: Process, port: int) -> None:
 
 
 @contextmanager
-def ring(side: str, number: int) -> Iterator[list[Ports]]:
+def ring(side: str, number: int) -> Iterator[list[tuple[Process, Ports]]]:
     """Grapes of one side, each in a process of its own, that know each other; ready."""
     with ExitStack() as stack:
         ports = [Ports() for _ in range(number)]
@@ -172,6 +172,6 @@ def ring(side: str, number: int) -> Iterator[list[Ports]]:
                     "the ring is whole",
                     lambda c=client, n=index: c.call("announce", [f"bench:ring:{n}", 1]) == number - 1,  # type: ignore[misc]
                 )
-        yield ports
+        yield list(zip(started, ports, strict=True))
         for process in started:
             process.check()
