@@ -1,7 +1,7 @@
 # Two commands for a newcomer: make run, make test. The others are the developers'.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test live lint gauntlet fuzz check clean
+.PHONY: help run test live lint gauntlet fuzz bench check clean
 
 VENV ?= .venv
 IN_VENV := $(VENV)/bin/python
@@ -18,6 +18,7 @@ help:
 	@echo "make lint    style, types and import contracts"
 	@echo "make gauntlet  attacks, deaths and simulated networks, with figures; about seven minutes"
 	@echo "make fuzz    throw damaged datagrams at it (make fuzz SECONDS=600)"
+	@echo "make bench   how fast it is beside the Node grape and libtorrent (some need npm and wrk); about twelve minutes"
 	@echo "make check   all of it, as CI does"
 	@echo "make clean   remove the virtual environment and caches"
 
@@ -43,6 +44,9 @@ SECONDS ?= 60
 fuzz: $(VENV)/.for-dev
 	@$(IN_VENV) fuzz/datagrams.py -max_total_time=$(SECONDS) $(ARGS)
 
+bench: $(VENV)/.for-bench
+	@$(IN_VENV) -m benchmarks $(ARGS)
+
 check:
 	@.ci/run
 
@@ -56,6 +60,9 @@ $(VENV)/.for-test: setup.cfg pyproject.toml | $(IN_VENV)
 	$(call install,.[test])
 $(VENV)/.for-dev: setup.cfg pyproject.toml | $(IN_VENV)
 	$(call install,.[dev])
+
+$(VENV)/.for-bench: setup.cfg pyproject.toml | $(IN_VENV)
+	$(call install,.[bench])
 
 define install
 @echo "Installing what is needed into $(VENV) ..."

@@ -1,0 +1,1 @@
+"""How fast this grape is, beside its peers: ``python -m benchmarks``."""

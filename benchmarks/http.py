@@ -1,0 +1,188 @@
+"""The HTTP API under wrk: three grapes in three processes on loopback, asked at the first."""
+
+from __future__ import annotations
+
+import json
+import resource
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from benchmarks.figures import REFERENCE, BenchmarkError, Figure, Group, Run, Sample
+from benchmarks.processes import Ports, ring, run_json
+from gauntlet.client import Client
+from gauntlet.processes import HOST
+
+GRAPES = 3
+CONNECTIONS = 32
+LOOKUP_NAMES = 1_000
+ANNOUNCE_NAMES = 100
+FIRST_PORT = 10_000
+VALUE = "an item that is held, of a usual length: " + "0123456789" * 6
+MORE_SECONDS = 15.0
+
+SCRIPT = """
+local bodies = {
+%s
+}
+local requests, number = {}, 0
+init = function()
+  for i, body in ipairs(bodies) do
+    requests[i] = wrk.format("POST", "%s", {["Content-Type"] = "application/json"}, body)
+  end
+end
+request = function()
+  number = number %% #requests + 1
+  return requests[number]
+end
+done = function(summary, latency)
+  local errors = summary.errors
+  io.write(string.format('\\n{"requests": %%d, "microseconds": %%d, "p50": %%d, "p99": %%d, "bad": %%d}\\n',
+    summary.requests, summary.duration, latency:percentile(50), latency:percentile(99),
+    errors.connect + errors.read + errors.write + errors.status + errors.timeout))
+end
+"""
+
+
+@attrs.frozen
+class Work:
+    """What is asked: the call, its data in turn, and over how many connections."""
+
+    call: str
+    data: Sequence[Any]
+    connections: int = CONNECTIONS
+
+    @property
+    def bodies(self) -> list[str]:
+        """What the Node link sends."""
+        return [json.dumps({"rid": f"bench-{n}", "data": data}) for n, data in enumerate(self.data)]
+
+    @property
+    def script(self) -> str:
+        """wrk's program. JSON's strings are Lua's, as far as they occur here."""
+        return SCRIPT % (",\n".join(json.dumps(body) for body in self.bodies), f"/{self.call}")
+
+
+def names(number: int) -> list[str]:
+    return [f"bench:http:{n}" for n in range(number)]
+
+
+def works(item: str) -> dict[str, Work]:
+    """All measures' work, by the measure's name. ``item`` is the hash of an item that is held."""
+    lookups = names(LOOKUP_NAMES)
+    announces = [[f"bench:announce:{n}", FIRST_PORT + n] for n in range(ANNOUNCE_NAMES)]
+    return {
+        "http-lookup": Work("lookup", lookups),
+        "http-lookup-one": Work("lookup", lookups[:1]),
+        "http-announce": Work("announce", announces),
+        "http-get": Work("get", [item]),
+        "latency": Work("lookup", lookups, 1),
+    }
+
+
+def prepare(ports: Sequence[Ports]) -> str:
+    """Announce what is looked up, at another grape than the one asked, and put an item. Gives its hash."""
+    with Client(ports[1].api, seconds=10.0) as other:
+        for n, name in enumerate(names(LOOKUP_NAMES)):
+            if other.call("announce", [name, FIRST_PORT + n]) != GRAPES - 1:
+                raise BenchmarkError(f"the announce of {name} did not reach the two others")
+    with Client(ports[0].api, seconds=10.0) as first:
+        item = first.call("put", {"v": VALUE})
+    if not isinstance(item, str) or len(item) != 40:
+        raise BenchmarkError(f"put answered {item!r}")
+    return item
+
+
+def check(port: int, work: Work) -> None:
+    """That the first and the last request get what they ask for: a benchmark of errors is worth nothing."""
+    with Client(port, seconds=10.0) as client:
+        for index in {0, len(work.data) - 1}:
+            answer = client.call(work.call, work.data[index])
+            if not is_right(work.call, index, answer):
+                raise BenchmarkError(f"{work.call} {work.data[index]!r} answered {answer!r}")
+
+
+def is_right(call: str, index: int, answer: Any) -> bool:
+    """Whether a call's answer is what was announced or put."""
+    if call == "lookup":
+        return bool(answer == [f"{HOST}:{FIRST_PORT + index}"])
+    if call == "announce":
+        return bool(answer == GRAPES - 1)
+    return isinstance(answer, dict) and answer.get("v") == VALUE
+
+
+def load(port: int, work: Work, seconds: float) -> dict[str, float]:
+    """What wrk says of that many seconds. Raises BenchmarkError if any answer is an error."""
+    with tempfile.NamedTemporaryFile("w", suffix=".lua", prefix="grape-bench-") as script:
+        script.write(work.script)
+        script.flush()
+        # wrk takes whole seconds.
+        time = f"{max(round(seconds), 1)}s"
+        url = f"http://{HOST}:{port}"
+        command = ["wrk", "-t1", f"-c{work.connections}", f"-d{time}", "-s", str(Path(script.name)), url]
+        result = run_json(command, seconds + MORE_SECONDS)
+    if result["bad"] or not result["requests"]:
+        raise BenchmarkError(f"{work.call}: {result['bad']} of {result['requests']} requests failed")
+    return {
+        "rate": result["requests"] / result["microseconds"] * 1e6,
+        "http-p50": result["p50"] / 1000,
+        "http-p99": result["p99"] / 1000,
+    }
+
+
+def _children_seconds() -> float:
+    """The processor time of the processes that have ended: wrk's, while the grapes run."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def measure(run: Run, sides: Sequence[str], measures: frozenset[str]) -> Iterator[Sample]:
+    """One round: both rings run, and are asked in turn."""
+    with ExitStack() as stack:
+        rings = {side: stack.enter_context(ring(side, GRAPES)) for side in sides}
+        todo = {}
+        for side in sides:
+            run.say(f"{side}: announces {LOOKUP_NAMES:,} names")
+            todo[side] = works(prepare([ports for _, ports in rings[side]]))
+        for name in ("http-lookup", "http-lookup-one", "http-announce", "http-get", "latency"):
+            wanted = ("http-p50", "http-p99") if name == "latency" else (name,)
+            if not measures.intersection(wanted):
+                continue
+            for side in sides:
+                run.say(f"{side}: {name}")
+                (process, ports), work = rings[side][0], todo[side][name]
+                check(ports.api, work)
+                load(ports.api, work, run.warm_seconds)
+                before, spent = process.cpu_seconds(), _children_seconds()
+                result = load(ports.api, work, run.seconds)
+                share = (_children_seconds() - spent) / max(process.cpu_seconds() - before, 1e-9)
+                run.say(f"{side}: the load took {share:.0%} of the first grape's time")
+                check(ports.api, work)
+                for key in wanted:
+                    yield Sample(key, side, result["rate" if key == name else key])
+
+
+def _rate(name: str, what: str, at_least: float, aim: float) -> Figure:
+    return Figure(name, what, name, "requests/s", REFERENCE, at_least=at_least, aim=aim)
+
+
+def _time(name: str, what: str) -> Figure:
+    return Figure(name, what, name, "ms", REFERENCE, less_is_better=True, at_least=0.8, aim=0.6)
+
+
+GROUP = Group(
+    (
+        _rate("http-lookup", "POST /lookup, 1,000 names in turn, 32 connections", 1.5, 2.0),
+        _rate("http-lookup-one", "the same, one name", 1.0, 1.15),
+        _rate("http-announce", "POST /announce, 100 names in turn, 32 connections", 1.2, 1.6),
+        _rate("http-get", "POST /get of an item held, 32 connections", 1.1, 1.5),
+        _time("http-p50", "POST /lookup, 1 connection: p50"),
+        _time("http-p99", "the same: p99"),
+    ),
+    measure,
+    tools=("wrk",),
+)

@@ -1,0 +1,58 @@
+"""What an idle grape takes: memory, and processor time with 200 contacts. Several of each side, all at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+
+from benchmarks.figures import Figure, Group, Run, Sample
+from benchmarks.krpc import CONTACTS, known, node
+from benchmarks.processes import wait_for_api
+
+EACH = 3
+SETTLE_SECONDS = 2.0
+MINUTE_SECONDS = 60.0
+
+
+def measure(run: Run, sides: Sequence[str], measures: frozenset[str]) -> Iterator[Sample]:
+    """One round: all at once, for it takes a minute. Processor time is given for a minute, whatever was waited."""
+    with ExitStack() as stack:
+        idle = [(side, *stack.enter_context(node(side))) for _ in range(EACH) for side in sides]
+        for _, process, ports in idle:
+            wait_for_api(process, ports.api)
+        run.say(f"{EACH} grapes of each side settle")
+        time.sleep(SETTLE_SECONDS)
+        for side, process, _ in idle:
+            yield Sample("idle-memory", side, process.resident_megabytes())
+        if "idle-cpu" not in measures:
+            return
+        for side, process, ports in idle:
+            run.say(f"{side}: fills the table with {CONTACTS} contacts")
+            stack.enter_context(known(process, side, ports.dht))
+        time.sleep(SETTLE_SECONDS)
+        before = [process.cpu_seconds() for _, process, _ in idle]
+        run.say(f"all are idle for {run.idle_seconds:g} s")
+        began = time.monotonic()
+        time.sleep(run.idle_seconds)
+        waited = time.monotonic() - began
+        for (side, process, _), used in zip(idle, before, strict=True):
+            process.check()
+            yield Sample("idle-cpu", side, (process.cpu_seconds() - used) * MINUTE_SECONDS / waited * 1000)
+
+
+GROUP = Group(
+    (
+        Figure("idle-memory", "resident memory of an idle grape", "idle-memory", "MB", less_is_better=True, at_least=1),
+        Figure(
+            "idle-cpu",
+            "processor time of an idle minute with 200 contacts",
+            "idle-cpu",
+            "ms",
+            less_is_better=True,
+            at_least=1,
+        ),
+    ),
+    measure,
+    max_rounds=1,
+)

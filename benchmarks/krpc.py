@@ -1,0 +1,212 @@
+"""How many KRPC queries a node answers a second: 32 outstanding, 200 contacts, 1,000 keys and 500 items stored."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from hashlib import sha1
+from pathlib import Path
+
+import attrs
+from bencode2 import bencode
+
+from benchmarks.contacts import NODE_BYTES, Contacts, id_sharing, ids_for
+from benchmarks.figures import LIBTORRENT, REFERENCE, BenchmarkError, Figure, Group, Run, Sample
+from benchmarks.processes import START_SECONDS, Ports, Process, command_of, run_json
+from benchmarks.tools import krpc_load
+from gauntlet.processes import free_port
+
+WINDOW = 32
+CONTACTS = 200
+KEYS = 1_000
+ITEMS = 500
+TARGETS = 1_000
+LOAD_BITS = 12
+MORE_SECONDS = 10.0
+# The reference gives all that it knows to find_node: in a ring of three it is at its best.
+FEW = "find_node-ring"
+FEW_CONTACTS = 2
+METHODS = ("ping", "find_node", "get_peers", "get")
+# The name of what carries the target in each.
+ARGUMENTS = {"ping": "-", "find_node": "target", "get_peers": "info_hash", "get": "target"}
+
+
+def keys() -> list[bytes]:
+    """Keys that every node takes: 20 bytes."""
+    return [sha1(b"key %d" % n).digest() for n in range(KEYS)]
+
+
+def items() -> dict[bytes, bytes]:
+    """Values by their hash."""
+    values = [b"item %03d " % n + b"." * 90 for n in range(ITEMS)]
+    return {sha1(bencode(value)).digest(): value for value in values}
+
+
+@attrs.frozen
+class Target:
+    """A node under load: its process and port, the contacts it has, and the id and port that the load has."""
+
+    process: Process
+    port: int
+    contacts: Contacts
+    load_id: bytes
+    load_port: int
+
+    def store(self) -> None:
+        """Announce the keys and put the items. Raises BenchmarkError."""
+        for key in keys():
+            token = self.contacts.ask(b"get_peers", info_hash=key)[b"token"]
+            self.contacts.ask(b"announce_peer", info_hash=key, port=4_242, token=token)
+        for hash, value in items().items():
+            token = self.contacts.ask(b"get", target=hash)[b"token"]
+            self.contacts.ask(b"put", v=value, token=token)
+
+    def check(self) -> None:
+        """That it answers with what is asked for."""
+        key, hash = keys()[-1], next(reversed(items()))
+        if not self.contacts.ask(b"get_peers", info_hash=key).get(b"values"):
+            raise BenchmarkError("an announced peer is not found")
+        if self.contacts.ask(b"get", target=hash).get(b"v") != items()[hash]:
+            raise BenchmarkError("an item is not found")
+        if (
+            len(self.contacts.ask(b"find_node", target=key)[b"nodes"])
+            < min(len(self.contacts.addresses), 8) * NODE_BYTES
+        ):
+            raise BenchmarkError("find_node gives few nodes")
+
+    def load(self, method: str, run: Run) -> dict[str, float]:
+        """What the load counts. ``share`` is its processor time as a share of the node's."""
+        dice = random.Random(2)
+        targets = {
+            "ping": [],
+            "find_node": [dice.randbytes(20) for _ in range(TARGETS)],
+            "get_peers": keys(),
+            "get": list(items()),
+        }[method]
+        with tempfile.NamedTemporaryFile(prefix="grape-bench-") as file:
+            file.write(b"".join(targets))
+            file.flush()
+            command = [
+                *(str(krpc_load()), str(self.port), str(self.load_port), str(WINDOW)),
+                *(f"{run.warm_seconds:.3f}", f"{run.seconds:.3f}", method, ARGUMENTS[method]),
+                *(self.load_id.hex(), str(Path(file.name))),
+            ]
+            before = self.process.cpu_seconds()
+            result: dict[str, float] = run_json(command, run.warm_seconds + run.seconds + MORE_SECONDS)
+            result["share"] = result["cpu"] / max(self.process.cpu_seconds() - before, 1e-9)
+        if result["lost"] > result["responses"] / 100:
+            raise BenchmarkError(f"{method}: {result['lost']:,} of {result['responses']:,} queries were lost")
+        return result
+
+
+@contextmanager
+def node(side: str, *flags: str) -> Iterator[tuple[Process, Ports]]:
+    """A lone node of one side. Its UDP port is open when it answers."""
+    ports = Ports()
+    stdin = subprocess.PIPE if side == LIBTORRENT else subprocess.DEVNULL
+    with Process(command_of(side, ports, (), *flags), stdin=stdin) as process:
+        yield process, ports
+        process.check()
+
+
+@contextmanager
+def known(process: Process, side: str, port: int, count: int = CONTACTS) -> Iterator[Contacts]:
+    """Contacts that a node knows, all of them."""
+    with Contacts(port, count) as contacts:
+        own_id = _id_of(process, contacts)
+        dice = random.Random(3)
+        if side == LIBTORRENT:
+            # Its far buckets are larger, the near ones smaller: random ids find room.
+            contacts.take([contacts.first_id, *(dice.randbytes(20) for _ in range(count - 1))])
+            stdin = process.popen.stdin
+            assert stdin is not None
+            stdin.write(b"".join(b"%d\n" % at[1] for at in contacts.addresses))
+            stdin.flush()
+        else:
+            contacts.take(ids_for(own_id, contacts.first_id, count, dice))
+        contacts.fill()
+        yield contacts
+
+
+def _id_of(process: Process, contacts: Contacts) -> bytes:
+    """The node's id, once it answers. Raises BenchmarkError."""
+    ends = time.monotonic() + START_SECONDS
+    while True:
+        process.check()
+        try:
+            own_id = contacts.ask(b"ping", seconds=0.2)[b"id"]
+        except BenchmarkError:
+            if time.monotonic() > ends:
+                raise
+        else:
+            assert isinstance(own_id, bytes)
+            return own_id
+
+
+@contextmanager
+def target(side: str, run: Run, count: int = CONTACTS) -> Iterator[Target]:
+    """A node of one side with that many contacts, and with the keys and items."""
+    with node(side) as (process, ports):
+        run.say(f"{side}: fills the table with {count} contacts")
+        with known(process, side, ports.dht, count) as contacts:
+            load_id = id_sharing(_id_of(process, contacts), LOAD_BITS, random.Random(4))
+            under_load = Target(process, ports.dht, contacts, load_id, free_port())
+            run.say(f"{side}: stores {KEYS:,} keys and {ITEMS:,} items")
+            under_load.store()
+            yield under_load
+
+
+def measure(run: Run, sides: Sequence[str], measures: frozenset[str]) -> Iterator[Sample]:
+    """One round: all nodes run, and are asked in turn; then those with few contacts."""
+    methods = [method for method in METHODS if method in measures]
+    if methods:
+        with ExitStack() as stack:
+            targets = {side: stack.enter_context(target(side, run)) for side in sides}
+            for method in methods:
+                for side, under_load in targets.items():
+                    yield Sample(method, side, _rate(side, under_load, method, run))
+    if FEW in measures:
+        with ExitStack() as stack:
+            both = [side for side in sides if side != LIBTORRENT]
+            targets = {side: stack.enter_context(target(side, run, FEW_CONTACTS)) for side in both}
+            for side, under_load in targets.items():
+                yield Sample(FEW, side, _rate(side, under_load, "find_node", run))
+
+
+def _rate(side: str, under_load: Target, method: str, run: Run) -> float:
+    """Queries answered a second."""
+    run.say(f"{side}: {method}")
+    under_load.check()
+    result = under_load.load(method, run)
+    under_load.check()
+    size = result["bytes"] / max(result["responses"], 1)
+    run.say(f"{side}: answers of {size:.0f} bytes; the load took {result['share']:.0%} of the node's time")
+    return result["responses"] / result["seconds"]
+
+
+def _figures(peer: str, prefix: str, goals: Sequence[tuple[float, float]]) -> list[Figure]:
+    what = {
+        "ping": "ping answered, window 32, 200 contacts",
+        "find_node": "find_node, the same",
+        "get_peers": "get_peers, 1,000 keys stored",
+        "get": "get, 500 items stored",
+    }
+    return [
+        Figure(f"{prefix}{method}", what[method], method, "queries/s", peer, at_least=at_least, aim=aim)
+        for method, (at_least, aim) in zip(METHODS, goals, strict=True)
+    ]
+
+
+GROUP = Group(
+    (
+        *_figures(REFERENCE, "", [(1.3, 1.8), (1.6, 2.3), (1.6, 2.3), (1.6, 2.3)]),
+        Figure(FEW, "find_node in a ring of three: 2 contacts", FEW, "queries/s", REFERENCE),
+        *_figures(LIBTORRENT, "lt-", [(0.75, 1.0)] * 4),
+    ),
+    measure,
+    tools=("cc",),
+)

@@ -1,0 +1,71 @@
+"""Many grapes in one process: how long until all are ready, and what lookups of new names take."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Any
+
+from benchmarks.figures import OURS, BenchmarkError, Figure, Group, Run, Sample, percentile
+from benchmarks.processes import Ports, run_json
+from benchmarks.tools import NODE, node_packages
+from gauntlet.processes import HOST
+
+GRAPES = 100
+GRAPES_OF_LOOKUPS = 96
+LOOKUPS = 12
+SETTLE_SECONDS = 1.0
+MORE_SECONDS = 60.0
+
+
+@cache
+def _ports(number: int) -> list[list[int]]:
+    """The same for every process: one runs after the other, and free ports are not without number."""
+    return [[each.dht, each.api] for each in (Ports() for _ in range(number))]
+
+
+def process(side: str, grapes: int, seconds: float) -> dict[str, Any]:
+    """What a side's process prints. Raises BenchmarkError."""
+    settings = json.dumps({"ports": _ports(grapes), "lookups": LOOKUPS, "seconds": seconds, "settle": SETTLE_SECONDS})
+    limit = seconds * 2 + MORE_SECONDS
+    if side == OURS:
+        return run_json([sys.executable, "-m", "benchmarks.manygrapes", settings], limit)
+    return run_json(["node", str(NODE / "many.js"), settings], limit, more={"NODE_PATH": str(node_packages())})
+
+
+def measure(run: Run, sides: Sequence[str], measures: frozenset[str]) -> Iterator[Sample]:
+    """One round, one process after the other."""
+    if "bootstrap" in measures:
+        for side in sides:
+            run.say(f"{side}: {GRAPES} grapes start")
+            yield Sample("bootstrap", side, process(side, GRAPES, 0)["ready"])
+    if not measures & {"many-rate", "many-mean", "many-p95"}:
+        return
+    for side in sides:
+        run.say(f"{side}: {LOOKUPS} lookups at once among {GRAPES_OF_LOOKUPS} grapes")
+        result = process(side, GRAPES_OF_LOOKUPS, run.seconds)
+        if result["check"] != [f"{HOST}:1337"]:
+            raise BenchmarkError(f"{side}: an announced name is looked up as {result['check']!r}")
+        times = result["times"]
+        yield Sample("many-rate", side, len(times) / result["seconds"])
+        yield Sample("many-mean", side, sum(times) / len(times))
+        yield Sample("many-p95", side, percentile(times, 0.95))
+
+
+def _time(name: str, what: str, unit: str, at_least: float, aim: float) -> Figure:
+    return Figure(name, what, name, unit, less_is_better=True, at_least=at_least, aim=aim)
+
+
+_RATE = "96 grapes in one process, 12 lookups of new names at once"
+
+GROUP = Group(
+    (
+        Figure("many-rate", _RATE, "many-rate", "lookups/s", at_least=2.0, aim=3.0),
+        _time("many-mean", "the same: mean", "ms", 1 / 2, 1 / 3),
+        _time("many-p95", "the same: p95", "ms", 1 / 2, 1 / 3),
+        _time("bootstrap", "100 grapes in one process, start to the last ready", "s", 1.0, 1 / 2),
+    ),
+    measure,
+)

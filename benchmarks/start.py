@@ -1,0 +1,90 @@
+"""How long a grape takes to start, and its memory when it keeps much. Shown beside the reference's, not judged."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Sequence
+
+from benchmarks.contacts import Contacts
+from benchmarks.figures import BenchmarkError, Figure, Group, Run, Sample
+from benchmarks.krpc import node
+from benchmarks.processes import START_SECONDS, Ports, Process, command_of, wait_for_api
+
+STARTS = 3
+MANY = 5_000
+SETTLE_SECONDS = 1.0
+
+
+def _start(side: str) -> dict[str, float]:
+    """Milliseconds from the process's start to its debug lines "listening" and "ready", with a new node to join."""
+    found: dict[str, float] = {}
+    with node(side) as (first, known):
+        wait_for_api(first, known.api)
+        command = command_of(side, Ports(), [known])
+        with Process(command, {"DEBUG": "grenache:grape"}, stderr=subprocess.PIPE) as process:
+            lines = process.popen.stderr
+            assert lines is not None
+            limit = threading.Timer(START_SECONDS, process.popen.terminate)
+            limit.start()
+            for line in lines:
+                word = line.split()[-1].decode() if line.split() else ""
+                if word in ("listening", "ready"):
+                    found.setdefault(word, (time.monotonic() - process.began) * 1000)
+                if len(found) == 2:
+                    break
+            limit.cancel()
+    if len(found) < 2:
+        raise BenchmarkError(f"{side} did not become ready")
+    return found
+
+
+def _keep_services(contacts: Contacts) -> None:
+    for n in range(MANY):
+        name = b"bench:memory:%d" % n
+        token = contacts.ask(b"get_peers", info_hash=name)[b"token"]
+        contacts.ask(b"announce_peer", info_hash=name, port=4_242, token=token)
+
+
+def _keep_items(contacts: Contacts) -> None:
+    for n in range(MANY):
+        value = b"item %d " % n + b"." * 90
+        token = contacts.ask(b"get", target=b"%020d" % n)[b"token"]
+        contacts.ask(b"put", v=value, token=token)
+
+
+def measure(run: Run, sides: Sequence[str], measures: frozenset[str]) -> Iterator[Sample]:
+    """One round."""
+    if measures & {"listening", "ready"}:
+        for side in sides:
+            run.say(f"{side}: starts {STARTS} times")
+            for _ in range(STARTS):
+                for word, value in _start(side).items():
+                    yield Sample(word, side, value)
+    for measure, keep in (("services-memory", _keep_services), ("items-memory", _keep_items)):
+        if measure not in measures:
+            continue
+        for side in sides:
+            run.say(f"{side}: {measure}")
+            with node(side, "--dht_maxValues", str(MANY)) as (process, ports), Contacts(ports.dht, 1) as contacts:
+                wait_for_api(process, ports.api)
+                keep(contacts)
+                time.sleep(SETTLE_SECONDS)
+                yield Sample(measure, side, process.resident_megabytes())
+
+
+def _shown(name: str, what: str, unit: str) -> Figure:
+    return Figure(name, what, name, unit, less_is_better=True)
+
+
+GROUP = Group(
+    (
+        _shown("listening", "start of the process to listening", "ms"),
+        _shown("ready", "start of the process to ready, with a node to join", "ms"),
+        _shown("services-memory", "resident memory with 5,000 services", "MB"),
+        _shown("items-memory", "resident memory with 5,000 items", "MB"),
+    ),
+    measure,
+    max_rounds=2,
+)

@@ -1,0 +1,111 @@
+"""What the benchmarks need beside this package: which of it is here, where, and how to install what is not."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import tempfile
+from contextlib import suppress
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from shutil import which
+
+from benchmarks.figures import LIBTORRENT, REFERENCE, BenchmarkError
+
+ROOT = Path(__file__).resolve().parent.parent
+NODE = ROOT / "benchmarks" / "node"
+# The live tests install the same package; whichever is there serves.
+PACKAGES = (NODE / "node_modules", ROOT / "tests" / "live" / "node" / "node_modules")
+INSTALL_SECONDS = 300
+COMPILE_SECONDS = 60
+LOAD_SOURCE = ROOT / "benchmarks" / "krpcload.c"
+COMPILERS = ("gcc", "cc", "clang")
+
+
+@cache
+def reason_missing(tool: str) -> str | None:
+    """Why a tool or peer cannot be used and how to install it; None if it can. Installs grenache-grape by npm."""
+    match tool:
+        case "wrk":
+            return None if which("wrk") else "wrk is missing; Debian: apt install wrk"
+        case "cc":
+            return None if _compiler() else "a C compiler is missing; Debian: apt install gcc libc6-dev"
+        case _ if tool == LIBTORRENT:
+            found = importlib.util.find_spec("libtorrent")
+            return None if found else "libtorrent's Python binding is missing: pip install libtorrent"
+        case _ if tool == REFERENCE:
+            return _reason_without_reference()
+    raise ValueError(tool)
+
+
+def node_packages() -> Path:
+    """The directory that holds grenache-grape. To be asked when it is not missing."""
+    for packages in PACKAGES:
+        if (packages / "grenache-grape" / "package.json").is_file():
+            return packages
+    raise BenchmarkError("grenache-grape is missing")
+
+
+def versions() -> dict[str, str]:
+    """What is compared with what, as far as it is here."""
+    found: dict[str, str] = {}
+    for distribution in ("grape-dht", "twisted", "libtorrent"):
+        with suppress(metadata.PackageNotFoundError):
+            found[distribution] = metadata.version(distribution)
+    with suppress(BenchmarkError):
+        package = json.loads((node_packages() / "grenache-grape" / "package.json").read_text())
+        found["grenache-grape"] = package["version"]
+    for command in (("node", "--version"), ("wrk", "--version")):
+        with suppress(OSError):
+            # wrk ends with status 1, having said it.
+            said = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
+            found[command[0]] = next((word.lstrip("v") for word in said if any(c.isdigit() for c in word)), "")
+    return found
+
+
+def _reason_without_reference() -> str | None:
+    how = f"install it: cd {NODE.relative_to(ROOT)} && npm install"
+    if not which("node"):
+        return f"grenache-grape needs Node.js; Debian: apt install nodejs npm; then {how}"
+    try:
+        node_packages()
+    except BenchmarkError:
+        pass
+    else:
+        return None
+    if not which("npm"):
+        return f"grenache-grape 1.0.0 is missing, and npm; Debian: apt install npm; then {how}"
+    command = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock"]
+    try:
+        done = subprocess.run(command, cwd=NODE, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        return f"grenache-grape 1.0.0 is missing and npm did not end; {how}"
+    if done.returncode:
+        return f"grenache-grape 1.0.0 is missing and npm failed ({done.stderr.strip()[-200:]}); {how}"
+    return None
+
+
+def _compiler() -> str | None:
+    return next((name for name in COMPILERS if which(name)), None)
+
+
+@cache
+def _build_directory() -> tempfile.TemporaryDirectory[str]:
+    # Kept until the process ends, which removes it.
+    return tempfile.TemporaryDirectory(prefix="grape-bench-")
+
+
+@cache
+def krpc_load() -> Path:
+    """The program that asks KRPC queries, compiled. Raises BenchmarkError."""
+    compiler = _compiler()
+    if compiler is None:
+        raise BenchmarkError("a C compiler is missing")
+    program = Path(_build_directory().name) / "krpcload"
+    command = [compiler, "-O2", "-o", str(program), str(LOAD_SOURCE)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=COMPILE_SECONDS, check=False)
+    if done.returncode:
+        raise BenchmarkError(f"{LOAD_SOURCE.name} could not be compiled: {done.stderr.strip()[-500:]}")
+    return program

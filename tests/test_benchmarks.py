@@ -1,0 +1,265 @@
+"""The pure parts of the benchmarks: how figures are judged and shown, and what is asked for."""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from benchmarks import chart, contacts, http
+from benchmarks.__main__ import GROUPS, NAMES, measured, options_of
+from benchmarks.figures import (
+    LIBTORRENT,
+    OURS,
+    REFERENCE,
+    BenchmarkError,
+    Figure,
+    Group,
+    Run,
+    Sample,
+    Spread,
+    Verdict,
+    exit_status,
+    failed,
+    judge,
+    percentile,
+    skipped,
+)
+from benchmarks.micro import Timing, pieces, timed
+from benchmarks.micro import table as micro_table
+from benchmarks.table import as_json, number, table
+from grape.dht.nodeid import position, shared_bits
+from grape.dht.routing import RoutingTable
+
+RATE = Figure("rate", "requests", "rate", "requests/s", at_least=1.5, aim=2.0)
+TIME = Figure("time", "time", "time", "ms", less_is_better=True, at_least=0.8, aim=0.6)
+SHOWN = Figure("shown", "memory", "shown", "MB")
+RUN = Run(2, 1.0, 1.0, lambda word: None)
+
+
+# Judging
+
+
+@pytest.mark.parametrize(
+    ("figure", "ours", "verdict"),
+    [
+        (RATE, 20.0, Verdict.AIM),
+        (RATE, 15.0, Verdict.PASS),
+        (RATE, 14.9, Verdict.MISSED),
+        (TIME, 6.0, Verdict.AIM),
+        (TIME, 8.0, Verdict.PASS),
+        (TIME, 8.1, Verdict.MISSED),
+        (SHOWN, 99.0, Verdict.SHOWN),
+    ],
+)
+def test_a_ratio_is_judged_by_its_goals(figure: Figure, ours: float, verdict: Verdict) -> None:
+    assert judge(figure, [ours], [10.0]).verdict is verdict
+
+
+def test_the_ratio_is_the_median_of_each_rounds_own() -> None:
+    # A machine that is twice as fast in the second round changes no ratio.
+    result = judge(RATE, [10.0, 20.0, 33.0], [10.0, 20.0, 30.0])
+    assert result.ratio == Spread(1.0, 1.0, 33.0 / 30.0, 3)
+    assert (result.ours, result.peer) == (Spread(20.0, 10.0, 33.0, 3), Spread(20.0, 10.0, 30.0, 3))
+
+
+def test_what_was_not_measured_fails() -> None:
+    assert judge(RATE, [], [1.0]).verdict is Verdict.FAILED
+    assert judge(RATE, [1.0], []).verdict is Verdict.FAILED
+    assert judge(RATE, [1.0], [0.0]).verdict is Verdict.FAILED
+    assert judge(SHOWN, [1.0], []).verdict is Verdict.SHOWN
+
+
+def test_the_exit_status_tells_missed_from_skipped() -> None:
+    good, bad = judge(RATE, [2.0], [1.0]), judge(RATE, [1.0], [1.0])
+    assert exit_status([good]) == 0
+    assert exit_status([good, skipped(RATE, "no peer")]) == 3
+    assert exit_status([bad, skipped(RATE, "no peer")]) == 1
+    assert exit_status([good, failed(RATE, "gone")]) == 1
+
+
+def test_a_percentile_is_one_of_the_values() -> None:
+    assert percentile([3.0, 1.0, 2.0], 0.5) == 2.0
+    assert percentile([1.0], 0.99) == 1.0
+    with pytest.raises(ValueError, match="no values"):
+        percentile([], 0.5)
+
+
+# Measuring
+
+
+def test_a_group_is_measured_round_by_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[list[str], frozenset[str]]] = []
+
+    def measure(run: Run, sides: object, measures: frozenset[str]) -> list[Sample]:
+        assert isinstance(sides, list)
+        asked.append((sides, measures))
+        return [Sample("rate", side, value) for side, value in zip(sides, (3.0, 2.0), strict=True)]
+
+    monkeypatch.setattr("benchmarks.__main__.reason_missing", lambda tool: None)
+    (result,) = measured(Group((RATE,), measure), [RATE], RUN)
+    assert asked == [([OURS, REFERENCE], frozenset({"rate"}))] * 2
+    assert result.ours == Spread(3.0, 3.0, 3.0, 2)
+    assert result.verdict is Verdict.PASS
+
+
+def test_a_missing_tool_skips_and_an_error_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(run: Run, sides: object, measures: frozenset[str]) -> list[Sample]:
+        raise BenchmarkError("it ended with 1")
+
+    reasons = {"wrk": "wrk is missing"}
+    monkeypatch.setattr("benchmarks.__main__.reason_missing", reasons.get)
+    (result,) = measured(Group((RATE,), measure, tools=("wrk",)), [RATE], RUN)
+    assert (result.verdict, result.reason) == (Verdict.SKIPPED, "wrk is missing")
+    (result,) = measured(Group((RATE,), measure), [RATE], RUN)
+    assert (result.verdict, result.reason) == (Verdict.FAILED, "could not be measured: it ended with 1")
+
+
+def test_without_its_peer_a_figure_is_skipped_unless_it_has_no_goal(monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(run: Run, sides: object, measures: frozenset[str]) -> list[Sample]:
+        assert sides == [OURS]
+        return [Sample("shown", OURS, 1.0)]
+
+    monkeypatch.setattr("benchmarks.__main__.reason_missing", {REFERENCE: "no npm"}.get)
+    rate, shown = measured(Group((RATE, SHOWN), measure), [RATE, SHOWN], RUN)
+    assert (rate.verdict, rate.reason) == (Verdict.SKIPPED, "no npm")
+    assert (shown.verdict, shown.reason) == (Verdict.SHOWN, "no npm")
+    assert shown.ours is not None
+
+
+# The table
+
+
+def test_the_table_has_a_line_for_each_figure_and_the_reasons_below() -> None:
+    results = [judge(RATE, [15.0, 16.0], [10.0, 10.0]), judge(TIME, [1.0], [2.0]), skipped(SHOWN, "npm is missing")]
+    lines = table(results).splitlines()
+    assert lines[0].split() == ["figure", "ours", "peer", "ratio", "at", "least", "aim"]
+    assert lines[2].split("  ")[0] == "rate"
+    assert "15.5 (15.0-16.0)" in lines[2]
+    assert "1.55 (1.50-1.60)" in lines[2]
+    assert lines[2].endswith("pass")
+    assert "<= 0.8" in lines[3]
+    assert lines[3].endswith("aim")
+    assert lines[4].endswith("skipped")
+    assert lines[-1] == "shown: npm is missing"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(12_345.6, "12,346"), (12.34, "12.3"), (1.234, "1.23"), (0.01234, "0.0123")]
+)
+def test_numbers_have_three_digits_that_count(value: float, text: str) -> None:
+    assert number(value) == text
+
+
+def test_json_has_the_spreads_and_the_verdict() -> None:
+    written = json.loads(as_json([judge(RATE, [2.0], [1.0])], {"rounds": 1}))
+    assert written["rounds"] == 1
+    (row,) = written["figures"]
+    assert row["verdict"] == "aim"
+    assert row["ratio"] == {"median": 2.0, "low": 2.0, "high": 2.0, "count": 1}
+
+
+def test_in_the_chart_better_is_longer() -> None:
+    assert chart.times_better(judge(TIME, [1.0], [2.0]), 0.5) == 2.0
+    assert chart.times_better(judge(RATE, [1.0], [2.0]), 0.5) == 0.5
+
+
+# The command
+
+
+def test_names_are_given_once_and_every_goal_of_libtorrent_is_one_of_the_references() -> None:
+    assert [name for name, count in Counter(NAMES).items() if count > 1] == []
+    figures = [figure for group in GROUPS for figure in group.figures]
+    assert {f.measure for f in figures if f.peer == LIBTORRENT} <= {f.measure for f in figures if f.peer == REFERENCE}
+    for figure in figures:
+        if figure.at_least is not None and figure.aim is not None:
+            assert (figure.aim < figure.at_least) is figure.less_is_better
+
+
+def test_options_have_defaults_and_quick_ones() -> None:
+    usual, quick = options_of([]), options_of(["--quick", "--seconds", "0.5"])
+    assert (usual.rounds, usual.seconds, usual.idle_seconds) == (5, 3.0, 60.0)
+    assert (quick.rounds, quick.seconds, quick.idle_seconds) == (2, 0.5, 10.0)
+    assert options_of(["--only", "ping", "http-get"]).only == ["ping", "http-get"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--rounds", "0"], ["--seconds", "nan"], ["--only", "nothing"], ["--json", "/no/such/place/file"]]
+)
+def test_wrong_options_end_with_status_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        options_of(arguments)
+    assert ended.value.code == 2
+    assert "error:" in capsys.readouterr().err
+
+
+def test_a_chart_without_matplotlib_says_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(SystemExit):
+        options_of(["--chart", str(tmp_path / "chart.png")])
+    assert "pip install" in capsys.readouterr().err
+
+
+# What is asked for
+
+
+def test_the_contacts_of_a_node_all_find_room_in_its_table() -> None:
+    dice = random.Random(1)
+    for _ in range(20):
+        own, first = dice.randbytes(20), dice.randbytes(20)
+        ids = contacts.ids_for(own, first, 200, dice)
+        listing = RoutingTable(own)
+        for n, node_id in enumerate(ids):
+            listing.heard(node_id, ("127.0.0.1", 20_001 + n), 0.0)
+        assert ids[0] == first
+        assert len(listing) == 200
+
+
+def test_an_id_shares_exactly_the_bits_that_it_is_asked_to() -> None:
+    dice = random.Random(1)
+    own = dice.randbytes(20)
+    for bits in (0, 1, 12, 100, 159):
+        assert shared_bits(position(own), position(contacts.id_sharing(own, bits, dice))) == bits
+
+
+def test_the_script_of_wrk_sends_what_the_node_link_sends() -> None:
+    work = http.works("0" * 40)["http-announce"]
+    assert json.loads(work.bodies[3]) == {"rid": "bench-3", "data": ["bench:announce:3", 10_003]}
+    assert json.dumps(work.bodies[3]) in work.script
+    assert 'wrk.format("POST", "/announce"' in work.script
+    assert "%d" in work.script
+
+
+def test_answers_that_are_errors_are_none() -> None:
+    assert http.is_right("lookup", 7, ["127.0.0.1:10007"])
+    assert not http.is_right("lookup", 7, [])
+    assert http.is_right("announce", 0, 2)
+    assert not http.is_right("announce", 0, "All queries failed")
+    assert http.is_right("get", 0, {"v": http.VALUE})
+    assert not http.is_right("get", 0, None)
+
+
+# The micro-benchmarks
+
+
+def test_every_piece_of_the_micro_benchmarks_works() -> None:
+    for _, work in pieces():
+        work()
+
+
+def test_a_piece_is_timed() -> None:
+    calls = Counter[str]()
+    timing = timed("piece", lambda: calls.update(["piece"]), 0.01)
+    assert 0 < timing.best <= timing.median
+    assert calls["piece"] > 1
+
+
+def test_the_micro_table_has_a_line_for_each() -> None:
+    lines = micro_table([Timing("piece", 2.0, 1.0)]).splitlines()
+    assert lines[1].split() == ["piece", "2.00", "1.00", "500,000"]
