@@ -186,7 +186,13 @@ class Api:
 def parse(body: bytes) -> Json:
     """The JSON of a body as JSON.parse reads it: bytes that are not UTF-8 become U+FFFD. Raises ValueError."""
     try:
-        return _READER.decode(body.decode("utf-8", "replace"))  # type: ignore[no-any-return]
+        text = body.decode("utf-8", "replace")
+        if text.startswith("{"):
+            value, end = _READER.raw_decode(text)
+            if end == len(text):
+                return value  # type: ignore[no-any-return]
+        # With spaces around it, or no JSON at all.
+        return _READER.decode(text)  # type: ignore[no-any-return]
     except RecursionError as error:
         raise ValueError("nested too deep") from error
 

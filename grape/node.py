@@ -329,10 +329,13 @@ class Node(Service):
         self._say(f"{self.dht_port} announce {name}")
         self._events.emit("announce", name)
 
+    @property
+    def is_watching(self) -> bool:
+        """Whether anybody wants to know the peers that lookups see."""
+        return self._trace is not None or self._events.wanted("peer")
+
     def peers_seen(self, peers: list[Address], name: str, through: Address | None) -> None:
         """A lookup heard of peers."""
-        if self._trace is None and not self._events.wanted("peer"):
-            return
         by = _text(through) if through is not None else None
         for peer in map(_text, peers):
             said = f"{self.dht_port} found potential peer {peer}"
@@ -341,7 +344,8 @@ class Node(Service):
 
     def looked_up(self, name: str, answered: int) -> None:
         """A lookup is over."""
-        self._say(f"lookup {name} found {answered} nodes")
+        if self._trace is not None:
+            self._say(f"lookup {name} found {answered} nodes")
 
 
 def _make_room(port: IListeningPort) -> None:

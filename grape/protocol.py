@@ -122,9 +122,9 @@ class DHTProtocol(KRPCProtocol):
         """Find the peers announced under ``key``."""
         if self.is_busy:
             return fail(Overloaded())
-        return _deferred(lambda done: self.find_peers(key, lambda peers, through: None, done))
+        return _deferred(lambda done: self.find_peers(key, None, done))
 
-    def find_peers(self, key: bytes, on_peers: OnPeers, done: Callable[[PeersFound], object]) -> Cancellable:
+    def find_peers(self, key: bytes, on_peers: OnPeers | None, done: Callable[[PeersFound], object]) -> Cancellable:
         """The same for a callback. ``on_peers(peers, through)`` sees each node's answer as it comes.
 
         Raises Overloaded.
@@ -139,7 +139,8 @@ class DHTProtocol(KRPCProtocol):
             if peers:
                 for peer in peers:
                     found[peer] = found.get(peer, 0) + 1
-                on_peers(peers, candidate.address)
+                if on_peers is not None:
+                    on_peers(peers, candidate.address)
             return False
 
         def ended(result: Found) -> None:

@@ -32,7 +32,10 @@ Peers = Mapping[Address, int]
 
 
 class Observer(Protocol):
-    """Who hears of services."""
+    """Who hears of services; ``is_watching`` says whether anybody wants to know the peers that lookups see."""
+
+    @property
+    def is_watching(self) -> bool: ...
 
     def peer_stored(self, key: bytes, peer: Address) -> None: ...
 
@@ -109,9 +112,9 @@ class Services:
 
         def start(done: Callable[[Peers], None]) -> Cancellable:
             observer = self._observer
-            own = self._own(key)
-            if own:
-                observer.peers_seen(own, name, None)
+            if not observer.is_watching:
+                return protocol.find_peers(key, None, lambda found: done(self._merge(found, key, name)))
+            observer.peers_seen(self._own(key), name, None)
             return protocol.find_peers(
                 key,
                 lambda peers, through: observer.peers_seen(peers, name, through),

@@ -137,7 +137,7 @@ class Traversal(_Ending[Found]):
         )
         nodes = values.get(b"nodes")
         if isinstance(nodes, bytes) and nodes:
-            found, addresses = decode_nodes(nodes[:MAX_NODES_BYTES])
+            found, addresses = decode_nodes(nodes[:MAX_NODES_BYTES], self._lookup.own_id)
             if not addresses <= self._lookup.seen:
                 for found_id, address in found:
                     self._network.consider(self._lookup, found_id, address, pending.address)
@@ -166,6 +166,8 @@ class Traversal(_Ending[Found]):
         while True:
             chosen = self._lookup.ask()
             is_settled = True
+            if chosen:
+                self._watch(MAX_SOFT_SECONDS)
             for candidate in chosen:
                 self._candidates[candidate.address] = candidate
                 if not self._network.send(candidate, self._frame, self):
@@ -175,8 +177,6 @@ class Traversal(_Ending[Found]):
                 break
         if self._lookup.finished:
             self._end(self._lookup.found())
-        else:
-            self._watch(MAX_SOFT_SECONDS)
 
     def _deadline(self) -> None:
         self._end(self._lookup.found())

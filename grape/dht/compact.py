@@ -61,18 +61,19 @@ def decode_peers(values: object) -> Iterator[Address]:
                 yield peer
 
 
-@lru_cache(maxsize=1_024)
-def decode_nodes(nodes: bytes) -> tuple[tuple[tuple[bytes, Address], ...], frozenset[Address]]:
+@lru_cache(maxsize=2_048)
+def decode_nodes(nodes: bytes, own_id: bytes = b"") -> tuple[tuple[tuple[bytes, Address], ...], frozenset[Address]]:
     """The ``(node id, (host, port))`` of a ``nodes`` string, and their addresses.
 
-    A broken tail and port 0 are passed over.
+    A broken tail, port 0 and the node ``own_id`` are passed over.
     Kept for when it comes again: in a small network all answers hold the same nodes.
     """
     found = []
     for start in range(0, len(nodes) - NODE_BYTES + 1, NODE_BYTES):
+        node_id = nodes[start : start + ID_BYTES]
         address = decode_peer(nodes[start + ID_BYTES : start + NODE_BYTES])
-        if address[1]:
-            found.append((nodes[start : start + ID_BYTES], address))
+        if address[1] and node_id != own_id:
+            found.append((node_id, address))
     return tuple(found), frozenset(address for _, address in found)
 
 

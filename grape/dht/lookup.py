@@ -92,7 +92,7 @@ class Lookup:
     ) -> None:
         self.key = key
         self._position = position(key)
-        self._own_id = own_id
+        self.own_id = own_id
         self._k = k
         self._alpha = alpha
         self._max_queries = max_queries
@@ -124,7 +124,7 @@ class Lookup:
 
     def add(self, node_id: bytes, address: Address, round_trip: float = 0.0, *, doubtful: bool = False) -> None:
         """Take a node into account, once for each address. Ours, and what lies too far, is passed over."""
-        if address in self.seen or node_id == self._own_id:
+        if address in self.seen or node_id == self.own_id:
             return
         candidate = Candidate(node_id, address, position(node_id) ^ self._position, round_trip, doubtful)
         if self._holders is None:
