@@ -209,7 +209,12 @@ class DHTProtocol(KRPCProtocol):
 
     def _keep(self, key: bytes, found: Found) -> Found:
         if found.complete and found.closest:
-            listed = [holder for holder in found.closest if self._is_listed(holder)]
+            at = self.table.at
+            listed = [
+                holder
+                for holder in found.closest
+                if (contact := at(holder.address)) is not None and contact.id == holder.node_id
+            ]
             self._closest[key] = _Kept(found, self._reactor.seconds(), listed, self.table.version)
             self._closest.move_to_end(key)
             if len(self._closest) > self._max_tables:

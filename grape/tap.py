@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import shlex
@@ -21,6 +22,8 @@ from grape.config import API_PORT, DHT_PORT, Config, ConfigError
 from grape.reactor import Reactor, Steppable, use_monotonic_clock
 from grape.service import CannotListenTCP, Grape
 
+# Containers made, less those gone, before the collector looks: some megabytes of them.
+GC_THRESHOLD = 20_000
 EXIT_CANNOT_LISTEN = 69
 
 log = Logger(namespace="grape")
@@ -175,6 +178,7 @@ class Daemon(MultiService):
     def startService(self) -> None:
         """Run. A socket that cannot be opened ends the process with one line and status 69."""
         self._or_exit(super().startService)
+        spare_the_collector()
         log.info("{line}", line=self.first_line())
 
     def first_line(self) -> str:
@@ -215,6 +219,14 @@ class Daemon(MultiService):
                 Path(name).unlink()
         except OSError:
             pass
+
+
+def spare_the_collector() -> None:
+    """Have the collector of cycles look at what comes now alone, and more rarely: a grape makes hardly any, and all
+    that it stores would be looked through again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_THRESHOLD, 50, 100)
 
 
 def makeService(options: Options) -> Daemon:
