@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import NoReturn, Protocol, TypeAlias, cast
 
 import attrs
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -104,29 +104,45 @@ class Api:
             self.overloads += 1
             return succeed(OVERLOADED)
         data = envelope.get("data", MISSING) if isinstance(envelope, dict) else MISSING
-        try:
-            answer = route(data)
-        except GrapeError as error:
-            return succeed(_text(error.status, error.code))
         self.under_way += 1
-        return answer.addCallbacks(self._over, self._failed)
+        try:
+            return route(data)
+        except GrapeError as error:
+            self.under_way -= 1
+            return succeed(_text(error.status, error.code))
 
-    def _over(self, answer: Answer) -> Answer:
+    # What ends a call under way
+
+    def _json(self, result: str | int) -> Answer:
         self.under_way -= 1
-        return answer
+        return Answer(200, _dump(result))
+
+    def _peers(self, peers: list[str]) -> Answer:
+        self.under_way -= 1
+        return Answer(200, _dump(peers) if len(peers) != 1 else b'["%b"]' % peers[0].encode())
+
+    def _item(self, got: Got | None, salt: bytes) -> Answer:
+        self.under_way -= 1
+        try:
+            return _item(got, salt)
+        except GrapeError as error:
+            return _text(error.status, error.code)
 
     def _failed(self, failure: Failure) -> Answer:
         self.under_way -= 1
         error = failure.value
         if isinstance(error, GrapeError):
             return _text(error.status, error.code)
-        log.failure("a call failed", failure)
+        if failure.check(CancelledError) is None:
+            log.failure("a call failed", failure)
         return FAULT
+
+    # The calls
 
     def _lookup(self, data: Json | Missing) -> Deferred[Answer]:
         if not isinstance(data, str):
             raise GrapeError("ERR_GRAPE_LOOKUP")
-        return self._calls.lookup(data).addCallback(_json)
+        return self._calls.lookup(data).addCallbacks(self._peers, self._failed)
 
     def _announce(self, data: Json | Missing) -> Deferred[Answer]:
         if not isinstance(data, list):
@@ -139,21 +155,21 @@ class Api:
             octets = _octets(name)
             if octets is None:
                 raise GrapeError("ERR_GRAPE_ANNOUNCE", 400)
-            return self._calls.announce(octets, port).addCallback(_json)
-        return self._calls.announce(name, port).addCallback(_json)
+            return self._calls.announce(octets, port).addCallbacks(self._json, self._failed)
+        return self._calls.announce(name, port).addCallbacks(self._json, self._failed)
 
     def _put(self, data: Json | Missing) -> Deferred[Answer]:
         refused = GrapeError("ERR_GRAPE_PUT", 400)
         if data is None or isinstance(data, Missing):
             raise refused
         if isinstance(data, str):
-            return self._calls.put(data).addCallback(_json)
+            return self._calls.put(data).addCallbacks(self._json, self._failed)
         options = data if isinstance(data, dict) else {}
         key = _buffer(options.get("k"), "hex", refused)
         if key is None:
             if "v" not in options:
                 raise GrapeError("opts.v not given")
-            return self._calls.put(_value(options["v"], refused)).addCallback(_json)
+            return self._calls.put(_value(options["v"], refused)).addCallbacks(self._json, self._failed)
         signature = _buffer(options.get("sig"), "hex", refused)
         salt = _buffer(options.get("salt"), "utf-8", refused)
         if "v" not in options:
@@ -166,7 +182,7 @@ class Api:
             salt=salt or b"",
             cas=_number_of(options, "cas"),
         )
-        return put.addCallback(_json)
+        return put.addCallbacks(self._json, self._failed)
 
     def _get(self, data: Json | Missing) -> Deferred[Answer]:
         refused = GrapeError("ERR_GRAPE_GET", 400)
@@ -180,7 +196,7 @@ class Api:
         if not isinstance(hash, str):
             raise GrapeError("ERR_GRAPE_GENERIC")
         got = self._calls.get(hash, salt, cache=cache if isinstance(cache, bool) else None)
-        return got.addCallback(_item, salt)
+        return got.addCallbacks(self._item, self._failed, (salt,))
 
 
 def parse(body: bytes) -> Json:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from itertools import islice
 from typing import TypeVar
 
 import attrs
@@ -16,7 +15,6 @@ from twisted.internet.defer import Deferred, fail
 from grape.config import MAX_TABLES
 from grape.dht import items as bep44
 from grape.dht import krpc
-from grape.dht.addresses import scope
 from grape.dht.compact import Address, decode_peers
 from grape.dht.errors import Overloaded
 from grape.dht.items import Item
@@ -116,7 +114,7 @@ class DHTProtocol(KRPCProtocol):
 
     def find_node(self, target: bytes) -> Deferred[Found]:
         """Find the nodes closest to ``target``."""
-        return _deferred(lambda done: self._traverse(target, b"find_node", {b"target": target}, _go_on, done))
+        return _deferred(lambda done: self._traverse(target, b"find_node", b"target", _go_on, done))
 
     def get_peers(self, key: bytes) -> Deferred[PeersFound]:
         """Find the peers announced under ``key``."""
@@ -134,8 +132,7 @@ class DHTProtocol(KRPCProtocol):
         found: dict[Address, int] = {}
 
         def on_response(candidate: Candidate, values: Arguments) -> bool:
-            told = islice(decode_peers(values.get(b"values")), MAX_VALUES_PER_RESPONSE)
-            peers = [peer for peer in dict.fromkeys(told) if scope(peer[0]) != "nowhere"]
+            peers = decode_peers(values.get(b"values"), MAX_VALUES_PER_RESPONSE)
             if peers:
                 for peer in peers:
                     found[peer] = found.get(peer, 0) + 1
@@ -146,7 +143,7 @@ class DHTProtocol(KRPCProtocol):
         def ended(result: Found) -> None:
             done(PeersFound(found, self._keep(key, result)))
 
-        return self._traverse(key, b"get_peers", {b"info_hash": key}, on_response, ended)
+        return self._traverse(key, b"get_peers", b"info_hash", on_response, ended)
 
     def get(self, target: bytes, salt: bytes = b"", own: Item | None = None) -> Deferred[ItemFound]:
         """Find the item of a 20-byte ``target``: the first right immutable one, or the mutable one of highest seq.
@@ -177,7 +174,7 @@ class DHTProtocol(KRPCProtocol):
 
         def start(done: Callable[[ItemFound], object]) -> Traversal:
             return self._traverse(
-                target, b"get", {b"target": target}, on_response, lambda result: done(best(result))
+                target, b"get", b"target", on_response, lambda result: done(best(result))
             )  # fmt: skip
 
         return _deferred(start)
@@ -190,22 +187,22 @@ class DHTProtocol(KRPCProtocol):
         arguments: Arguments = {b"implied_port": int(port == 0), b"info_hash": key, b"port": port}
         if age:
             arguments[b"age"] = age
-        return self._store(key, b"get_peers", {b"info_hash": key}, b"announce_peer", arguments)
+        return self._store(key, b"get_peers", b"info_hash", b"announce_peer", arguments)
 
     def put(self, item: Item, cas: int | None = None) -> Deferred[WriteOutcome]:
         """Put an item on the nodes closest to its target; ``cas`` is the seq of the one that it may replace."""
         arguments = _put_arguments(item)
         if item.key is not None and cas is not None:
             arguments[b"cas"] = cas
-        return self._store(item.target, b"get", {b"target": item.target}, b"put", arguments)
+        return self._store(item.target, b"get", b"target", b"put", arguments)
 
     def _store(
-        self, key: bytes, find: bytes, find_arguments: Arguments, write: bytes, arguments: Arguments
+        self, key: bytes, find: bytes, field: bytes, write: bytes, arguments: Arguments
     ) -> Deferred[WriteOutcome]:
         """Write to the closest nodes: those of a fresh lookup, or kept ones whose tokens still hold."""
         if self.is_busy:
             return fail(Overloaded())
-        return _deferred(lambda done: _Storing(self, key, find, find_arguments, write, arguments, done).start())
+        return _deferred(lambda done: _Storing(self, key, find, field, write, arguments, done).start())
 
     def _keep(self, key: bytes, found: Found) -> Found:
         if found.complete and found.closest:
@@ -254,7 +251,7 @@ class DHTProtocol(KRPCProtocol):
         self,
         key: bytes,
         method: bytes,
-        arguments: Arguments,
+        field: bytes,
         on_response: Callable[[Candidate, Arguments], bool],
         done: Callable[[Found], object],
         seconds: float = LOOKUP_SECONDS,
@@ -267,8 +264,8 @@ class DHTProtocol(KRPCProtocol):
             one_per_network=self.table.rules.is_public,
             max_queries=self._max_queries,
         )
-        lookup.begin(self.table.closest(position(key)))
-        traversal = Traversal(lookup, self, method, arguments, on_response, seconds, done)
+        lookup.begin(self.table.nearest(lookup.position))
+        traversal = Traversal(lookup, self, method, field, on_response, seconds, done)
         traversal.start()
         return traversal
 
@@ -281,7 +278,7 @@ class _Storing:
         protocol: DHTProtocol,
         key: bytes,
         find: bytes,
-        find_arguments: Arguments,
+        field: bytes,
         write: bytes,
         arguments: Arguments,
         done: Callable[[WriteOutcome], object],
@@ -289,7 +286,7 @@ class _Storing:
         self._protocol = protocol
         self._key = key
         self._find = find
-        self._find_arguments = find_arguments
+        self._field = field
         self._write = write
         self._arguments = arguments
         self._done = done
@@ -312,7 +309,7 @@ class _Storing:
             self._send(self._protocol._keep(self._key, result), self._done)
 
         # It may be over at once, and the write begun.
-        traversal = self._protocol._traverse(self._key, self._find, self._find_arguments, _go_on, found, seconds)
+        traversal = self._protocol._traverse(self._key, self._find, self._field, _go_on, found, seconds)
         if not traversal.ended:
             self._under_way = traversal
 

@@ -31,6 +31,9 @@ class Network(Protocol):
     def frame(self, method: bytes, arguments: Arguments) -> Frame:
         """What to send: a query of this node's."""
 
+    def key_frame(self, method: bytes, field: bytes, key: bytes) -> Frame:
+        """The same for a query about a key."""
+
     def send(self, candidate: Candidate, frame: Frame, outcome: Outcome) -> bool:
         """Query a candidate; the outcome is told how it ends. False if it could not be sent at all."""
 
@@ -110,14 +113,14 @@ class Traversal(_Ending[Found]):
         lookup: Lookup,
         network: Network,
         method: bytes,
-        arguments: Arguments,
+        field: bytes,
         on_response: Callable[[Candidate, Arguments], bool],
         seconds: float,
         done: Callable[[Found], object],
     ) -> None:
         super().__init__(network, seconds, done)
         self._lookup = lookup
-        self._frame = network.frame(method, arguments)
+        self._frame = network.key_frame(method, field, lookup.key)
         self._on_response = on_response
         self._candidates: dict[Address, Candidate] = {}
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import IPv4Address
 
+from grape.dht.addresses import scope
 from grape.dht.errors import LocalProtocolError
 from grape.dht.nodeid import ID_BYTES
 
@@ -50,15 +51,26 @@ def is_ipv4(host: str) -> bool:
     return True
 
 
-def decode_peers(values: object) -> Iterator[Address]:
-    """The usable peers of a ``values`` list: entries that are not six bytes, and port 0, are passed over."""
-    if not isinstance(values, list):
-        return
-    for value in values:
-        if isinstance(value, bytes) and len(value) == PEER_BYTES:
-            peer = decode_peer(value)
-            if peer[1]:
-                yield peer
+@lru_cache(maxsize=65_536)
+def _decode_value(value: bytes) -> Address | None:
+    if len(value) != PEER_BYTES:
+        return None
+    peer = decode_peer(value)
+    return peer if peer[1] and scope(peer[0]) != "nowhere" else None
+
+
+def decode_peers(values: object, count: int) -> list[Address]:
+    """The usable peers among the first ``count`` of a ``values`` list, each once.
+
+    Passed over are entries that are not six bytes, port 0, and addresses at which nobody can be.
+    """
+    peers: list[Address] = []
+    if isinstance(values, list):
+        for value in values[:count]:
+            peer = _decode_value(value) if isinstance(value, bytes) else None
+            if peer is not None:
+                peers.append(peer)
+    return list(dict.fromkeys(peers)) if len(peers) > 1 else peers
 
 
 @lru_cache(maxsize=2_048)

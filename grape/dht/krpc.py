@@ -116,12 +116,22 @@ def encode_query(
 Frame = tuple[bytes, bytes]
 
 
+_TAIL = b"1:v4:%b1:y1:qe" % CLIENT_VERSION
+
+
 def encode_frame(method: bytes, arguments: dict[bytes, BValue], *, read_only: bool = False) -> Frame:
     """A query's datagram without its transaction id."""
-    head = b"d1:a%b1:q%d:%b%b1:t2:" % (
-        bencoding.encode(arguments), len(method), method, b"2:roi1e" if read_only else b""
+    flag = b"2:roi1e" if read_only else b""
+    return b"d1:a%b1:q%d:%b%b1:t2:" % (bencoding.encode(arguments), len(method), method, flag), _TAIL
+
+
+def encode_key_frame(method: bytes, own_id: bytes, field: bytes, key: bytes, *, read_only: bool = False) -> Frame:
+    """The same for a query about a key; ``field`` is what the method calls it, a name that sorts after ``id``."""
+    flag = b"2:roi1e" if read_only else b""
+    head = b"d1:ad2:id20:%b%d:%b%d:%be1:q%d:%b%b1:t2:" % (
+        own_id, len(field), field, len(key), key, len(method), method, flag
     )  # fmt: skip
-    return head, b"1:v4:%b1:y1:qe" % CLIENT_VERSION
+    return head, _TAIL
 
 
 def encode_response(transaction_id: BValue | None, values: dict[bytes, BValue], querier: bytes) -> bytes:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from bisect import insort
 from collections.abc import Sequence
 from enum import Enum
+from operator import attrgetter
 
 import attrs
 
@@ -91,7 +92,7 @@ class Lookup:
         max_queries: int = MAX_QUERIES,
     ) -> None:
         self.key = key
-        self._position = position(key)
+        self.position = position(key)
         self.own_id = own_id
         self._k = k
         self._alpha = alpha
@@ -111,22 +112,23 @@ class Lookup:
         self._is_due = True
 
     def begin(self, contacts: Sequence[Contact]) -> None:
-        """Take contacts into account, the nearest first. To be called before all else."""
+        """Take contacts into account. To be called before all else."""
         if self._holders is not None:
             for contact in contacts:
                 self.add(contact.id, contact.address, contact.round_trip, doubtful=contact.failures > 0)
             return
-        here = self._position
+        here = self.position
         self._candidates = [
             Candidate(c.id, c.address, c.position ^ here, c.round_trip, c.failures > 0) for c in contacts
         ]
+        self._candidates.sort(key=_distance)
         self.seen = {contact.address for contact in contacts}
 
     def add(self, node_id: bytes, address: Address, round_trip: float = 0.0, *, doubtful: bool = False) -> None:
         """Take a node into account, once for each address. Ours, and what lies too far, is passed over."""
         if address in self.seen or node_id == self.own_id:
             return
-        candidate = Candidate(node_id, address, position(node_id) ^ self._position, round_trip, doubtful)
+        candidate = Candidate(node_id, address, position(node_id) ^ self.position, round_trip, doubtful)
         if self._holders is None:
             self._list(candidate)
         else:
@@ -263,7 +265,7 @@ class Lookup:
             # It restarted under another id: it counts where it is now.
             self._candidates.remove(candidate)
             candidate.node_id = node_id
-            candidate.distance = position(node_id) ^ self._position
+            candidate.distance = position(node_id) ^ self.position
             insort(self._candidates, candidate)
             self._is_due = True
 
@@ -313,6 +315,9 @@ class Lookup:
     def _leave(self, candidate: Candidate) -> None:
         if candidate.state is PENDING:
             self._in_flight -= 1
+
+
+_distance = attrgetter("distance")
 
 
 def _network(candidate: Candidate) -> str:

@@ -99,6 +99,8 @@ class RoutingTable:
         self._seen_since = -math.inf
         # The compact form of the contacts closest to each part of the space, until any contact changes its state.
         self._compact: dict[int, bytes] = {}
+        # These contacts themselves, until one comes or goes.
+        self._near: dict[int, list[Contact]] = {}
         self._gone: deque[bytes] = deque(maxlen=MAX_GONE)
         # Addresses whose id changed, and until when no other change counts.
         self._renamed: OrderedDict[Address, float] = OrderedDict()
@@ -208,6 +210,19 @@ class RoutingTable:
             found += _nearest(buckets[index].contacts, place, sound=sound)
         return found[:count]
 
+    def nearest(self, place: int) -> list[Contact]:
+        """The K contacts closest to ``place``. Those of one 1,024th of the space may stand in any order."""
+        part = place >> PART_SHIFT
+        contacts = self._near.get(part)
+        if contacts is None:
+            contacts = self.closest(place, K + 1)
+            parts = [contact.position >> PART_SHIFT for contact in contacts]
+            is_kept = len(parts) <= K or parts[K - 1] != parts[K]
+            del contacts[K:]
+            if is_kept:
+                self._near[part] = contacts
+        return contacts
+
     def compact_closest(self, place: int, count: int = K) -> bytes:
         """The compact form of the ``count`` contacts closest to ``place`` that did not fail last, K at most.
 
@@ -306,6 +321,7 @@ class RoutingTable:
         self._changed()
 
     def _changed(self) -> None:
+        self._near.clear()
         self.version += 1
         self._compact.clear()
 
