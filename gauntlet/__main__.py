@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from gauntlet import abuse, browsers, clock, hostile, live, mutated, simulated
+from gauntlet import abuse, browsers, clock, hostile, live, mutated, simulated, survival
 from gauntlet.faults import FAULTS
 from gauntlet.row import Finding, Record, Row, Run
 from gauntlet.table import as_json, table
@@ -18,6 +18,7 @@ from gauntlet.table import as_json, table
 # In the order of the table.
 ROWS = (
     *live.ROWS,
+    *survival.ROWS,
     *clock.ROWS,
     *abuse.ROWS,
     *hostile.ROWS,

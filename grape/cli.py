@@ -16,13 +16,20 @@ from twisted.logger import (
     globalLogBeginner,
 )
 
+from grape import state_cli
 from grape.tap import Options, makeService
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a grape until a signal ends it. ``arguments`` are those of the command line, without its name."""
+    """Run a grape until a signal ends it, or do what ``state`` asks (see grape.state_cli).
+
+    ``arguments`` are those of the command line, without its name.
+    """
+    words = sys.argv[1:] if arguments is None else arguments
+    if words[:1] == ["state"]:
+        raise SystemExit(state_cli.main(words[1:]))
     options = Options()
-    options.parseOptions(arguments)
+    options.parseOptions(words)
     _log_to_stderr()
     service = makeService(options)
     from twisted.internet import reactor as global_reactor

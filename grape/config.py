@@ -15,6 +15,9 @@ DHT_PORT = 20_001
 API_PORT = 30_001
 MAX_PORT = 65_535
 PROFILES = ("private", "public")
+DURABILITIES = ("full", "normal")
+#: The state file that is none.
+NO_FILE = ":memory:"
 PEER_MAX_AGE_SECONDS = 240.0
 NODE_LIVENESS_SECONDS = 300.0
 MAX_PAYLOAD_BYTES = 8_192
@@ -178,14 +181,22 @@ class Config:
     profile: str = "private"
     #: BEP 43: ask, but do not serve.
     read_only: bool = False
+    #: File in which state outlives the process; None: the command chooses one, an embedded grape keeps nothing;
+    #: ":memory:": nothing is kept.
+    state: str | None = None
+    #: When a put counts as kept: "full", when it survives a power cut; "normal", when it survives the process.
+    durability: str = "full"
 
     def __attrs_post_init__(self) -> None:
         for name, (low, high, whole) in _RANGES.items():
             value = getattr(self, name)
             if value is not None or name not in _MAY_BE_NONE:
                 _check_number(name, value, low, high, whole=whole)
-        if self.profile not in PROFILES:
-            raise ConfigError("profile", f"takes {' or '.join(PROFILES)}, not {self.profile!r}")
+        for name, choices in (("profile", PROFILES), ("durability", DURABILITIES)):
+            if getattr(self, name) not in choices:
+                raise ConfigError(name, f"takes {' or '.join(choices)}, not {getattr(self, name)!r}")
+        if self.state is not None and (not isinstance(self.state, str) or not self.state or "\0" in self.state):
+            raise ConfigError("state", f"takes a file, not {self.state!r}")
         for name in _HOSTS:
             host = getattr(self, name)
             if host is not None and not (isinstance(host, str) and (":" in host or _is_host(host))):
@@ -211,6 +222,11 @@ class Config:
         """The address that services announced here are known to have: a real, specific one, or None."""
         host = self.dht_host
         return host if host and is_ipv4(host) and host != "0.0.0.0" else None
+
+    @property
+    def state_file(self) -> str | None:
+        """The state file, None if nothing is kept."""
+        return None if self.state == NO_FILE else self.state
 
     @property
     def cache_age(self) -> float:

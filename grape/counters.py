@@ -1,8 +1,12 @@
-"""What the DHT's socket counts."""
+"""What the DHT's socket counts, and who hears of what happens there."""
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import attrs
+
+from grape.dht.compact import Address
 
 
 @attrs.define(slots=True)
@@ -25,3 +29,13 @@ class Counters:
     not_sent: int = 0
     shaped: int = 0
     faults: int = 0
+
+
+class Listener(Protocol):
+    """Who hears of what happens on the socket."""
+
+    def contact_listed(self, address: Address) -> None: ...
+
+    def contact_dropped(self, address: Address) -> None: ...
+
+    def warned(self, reason: str, address: Address) -> None: ...

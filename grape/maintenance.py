@@ -55,10 +55,13 @@ class Maintenance:
         resolve: Resolve,
         random_bytes: RandomBytes,
         jitter: Callable[[], float],
+        remembered: Sequence[Address] = (),
     ) -> None:
         self._reactor = reactor
         self._protocol = protocol
-        self._bootstrap = bootstrap
+        # Contacts from before a restart count as entries until somebody has answered.
+        self._bootstrap = [*bootstrap, *(address for address in remembered if address not in bootstrap)]
+        self._remembered = frozenset(remembered) - frozenset(bootstrap)
         self._liveness_seconds = liveness_seconds
         self._stores = stores
         self._resolve = resolve
@@ -148,7 +151,10 @@ class Maintenance:
     def _is_wanted(self, entry: Address) -> bool:
         if entry[0] in self._asked_names or self._reactor.seconds() < self._own_entries.get(entry, 0.0):
             return False
-        return self._protocol.table.at(self._resolved.get(entry, entry)) is None
+        table = self._protocol.table
+        if entry in self._remembered and len(table):
+            return False
+        return table.at(self._resolved.get(entry, entry)) is None
 
     def _ask_entry(self, entry: Address) -> Deferred[bool]:
         """Ask one entry for the nodes around us. Whether it answered."""

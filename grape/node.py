@@ -4,36 +4,38 @@ from __future__ import annotations
 
 import os
 import random
-import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import attrs
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
-from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from grape.config import Config
-from grape.dht.addresses import PrivateRules, PublicRules, scope
-from grape.dht.compact import Address, is_ipv4
-from grape.dht.nodeid import ID_BYTES, RandomBytes
+from grape.dht.addresses import PrivateRules, PublicRules
+from grape.dht.compact import Address
+from grape.dht.nodeid import RandomBytes
 from grape.dht.responder import Responder
 from grape.dht.routing import RoutingTable
-from grape.dht.secureid import secure_id
 from grape.dht.tokens import Tokens
 from grape.errors import not_running
 from grape.events import Callback, Events
+from grape.identity import fits, new_id
+from grape.journal import Journal, MemoryJournal
 from grape.maintenance import Maintenance
 from grape.protocol import DHTProtocol
 from grape.reactor import Reactor, resolver
+from grape.republish import OwnItems
 from grape.services import Services
+from grape.state import Rooms, state_in
 from grape.storage import Got, Storage
 from grape.store import MemoryItems, MemoryPeers
+from grape.udpsocket import bindable, make_room
 from grape.values import Value
 
 MAX_DATAGRAM_BYTES = 65_535
-RECEIVE_BUFFER_BYTES = 1_048_576
 
 Trace = Callable[[str], object]
 
@@ -53,6 +55,8 @@ class Stats:
     items: int
     queries_in_flight: int
     counters: dict[str, int]
+    #: Why puts are refused now: the state file cannot be written; None: all is well.
+    degraded: str | None = None
 
 
 class Node(Service):
@@ -81,7 +85,7 @@ class Node(Service):
     ) -> None:
         random_bytes: RandomBytes = os.urandom if dice is None else dice.randbytes
         self.config = config
-        self.node_id = _node_id(config, random_bytes)
+        self.node_id = new_id(config, random_bytes)
         self._reactor = reactor
         self._trace = trace
         self._random_bytes = random_bytes
@@ -97,14 +101,26 @@ class Node(Service):
         )
         self._items = MemoryItems(config.dht_max_values, config.max_item_bytes)
         tokens = Tokens(random_bytes, reactor.seconds())
-        self._responder = Responder(self._table, tokens, self._peers, self._items, self._dice.sample, self.peer_stored)
+        self._own_items = OwnItems(reactor, self._socket, self._dice.random)
+        self._services = Services(config, reactor, self._socket, self._peers, self._dice, self)
+        rooms = Rooms(self._table, tokens, self._items, self._own_items, self._peers, self._services.replicas)
+        self._state = state_in(config.state_file, config.durability, reactor, rooms)
+        self._journal: Journal = self._state if self._state is not None else MemoryJournal()
+        self._storage = Storage(config, lambda: self.node_id, self._socket, self._items, self._own_items, self._journal)
+        self._responder = Responder(
+            self._table,
+            tokens,
+            self._peers,
+            self._items,
+            self._dice.sample,
+            self.peer_stored,
+            lambda: self._journal.refusal,
+        )
         self._protocol: DHTProtocol | None = None
         self._port: IListeningPort | None = None
         self._maintenance: Maintenance | None = None
         self._ready = False
         self._awaiting_ready: list[Deferred[None]] = []
-        self._services = Services(config, reactor, self._socket, self._peers, self._dice, self)
-        self._storage = Storage(config, self.node_id, self._socket, self._items)
 
     # The service
 
@@ -124,15 +140,20 @@ class Node(Service):
         self._bind()
 
     def startService(self) -> None:
-        """Open the UDP socket, if it is not yet, and join the network. Raises twisted's CannotListenError."""
+        """Open the UDP socket and the state file, if they are not yet, and join the network.
+
+        Raises twisted's CannotListenError, and StateError.
+        """
         if self.running:
             self._say("skipping start, since Grape is already active")
             return
         self._say("starting")
         protocol = self._bind()
+        contacts = self._restore(protocol)
         super().startService()
         config = self.config
         self._services.replicas.start()
+        self._own_items.start()
         self._maintenance = Maintenance(
             self._reactor,
             protocol,
@@ -142,6 +163,7 @@ class Node(Service):
             resolver(self._reactor),
             self._random_bytes,
             self._dice.random,
+            contacts,
         )
         if config.dht_host.startswith("127.") and any(_is_elsewhere(host) for host, _ in config.dht_bootstrap):
             log.warn("the DHT listens on {host} only: bootstrap nodes on other machines cannot answer it "
@@ -155,6 +177,7 @@ class Node(Service):
         if self.running:
             super().stopService()
         self._services.replicas.stop()
+        self._own_items.stop()
         if self._maintenance is not None:
             self._maintenance.stop()
             self._maintenance = None
@@ -164,8 +187,8 @@ class Node(Service):
         awaiting, self._awaiting_ready = self._awaiting_ready, []
         for waiting in awaiting:
             waiting.errback(not_running())
-
-        return succeed(None) if port is None else maybeDeferred(port.stopListening).addCallback(lambda _: None)
+        closed = succeed(None) if port is None else maybeDeferred(port.stopListening)
+        return closed.addBoth(self._close_state)
 
     def when_ready(self) -> Deferred[None]:
         """Fires when joining the network has been tried. Fails with GrapeError if the node is stopped before."""
@@ -202,7 +225,10 @@ class Node(Service):
                 "evicted_items": self._items.evictions.items,
                 "unverified_puts": self._responder.verifier.refused,
                 "renewed": self._services.replicas.renewed,
+                "republished": self._own_items.republished,
+                **(attrs.asdict(self._state.counters) if self._state is not None else {}),
             },
+            degraded=self._state.problem if self._state is not None else None,
         )
 
     # Services
@@ -272,13 +298,34 @@ class Node(Service):
                 max_verifying=config.max_verifying,
                 max_strangers=config.max_strangers,
             )
-            host = _bindable(config.dht_host, config.dht_port)
+            host = bindable(config.dht_host, config.dht_port)
             self._port = self._reactor.listenUDP(
                 config.dht_port, protocol, interface=host, maxPacketSize=MAX_DATAGRAM_BYTES
             )
-            _make_room(self._port)
+            make_room(self._port)
+            protocol.journal = self._journal
             self._protocol = protocol
         return self._protocol
+
+    def _restore(self, protocol: DHTProtocol) -> Sequence[Address]:
+        """Go on from what the state file holds. The contacts from before."""
+        if self._state is None:
+            return ()
+        restored = self._state.open()
+        node_id = restored.node_id
+        if node_id is None or (node_id != self.node_id and not fits(self.config, node_id)):
+            self._state.keep_id(self.node_id)
+        elif node_id != self.node_id:
+            # Of this process's second start the id is known already.
+            self._table.adopt(node_id)
+            self.node_id = node_id
+            protocol.identify()
+        return restored.contacts
+
+    def _close_state(self, result: object) -> Deferred[None]:
+        if isinstance(result, Failure):
+            log.failure("the UDP socket could not be closed", result)
+        return self._state.close() if self._state is not None else succeed(None)
 
     def _socket(self) -> DHTProtocol:
         if self._protocol is None:
@@ -299,7 +346,7 @@ class Node(Service):
         if self._trace is not None:
             self._trace(text)
 
-    # What is heard from below: rpc.Listener, services.Observer
+    # What is heard from below: counters.Listener, services.Observer
 
     def contact_listed(self, address: Address) -> None:
         """A node answered us for the first time."""
@@ -308,7 +355,7 @@ class Node(Service):
         self._say(f"{self.dht_port} node")
         self._events.emit("node", _text(address))
         self._services.replicas.contacts_changed()
-        self._storage.share()
+        self._own_items.contact_listed()
 
     def contact_dropped(self, address: Address) -> None:
         """A node is dead for us."""
@@ -348,37 +395,9 @@ class Node(Service):
             self._say(f"lookup {name} found {answered} nodes")
 
 
-def _make_room(port: IListeningPort) -> None:
-    """Let the system keep more datagrams while we are busy; a burst of a ring's answers is larger than its default."""
-    opened: socket.socket | None = getattr(port, "socket", None)
-    if opened is not None:
-        try:
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
-        except OSError as error:
-            log.info("the receive buffer stays as it is: {error}", error=error)
-
-
-def _node_id(config: Config, random_bytes: RandomBytes) -> bytes:
-    """A random id; in public one that fits the address we listen on, if that is known (BEP 42)."""
-    host = config.announced_host
-    if config.profile == "public" and host is not None and scope(host) == "global":
-        return secure_id(host, random_bytes)
-    return random_bytes(ID_BYTES)
-
-
 def _text(address: Address) -> str:
     return f"{address[0]}:{address[1]}"
 
 
 def _is_elsewhere(host: str) -> bool:
     return host != "localhost" and not host.startswith("127.")
-
-
-def _bindable(host: str, port: int) -> str:
-    """The IPv4 address of a host to bind to. Raises CannotListenError."""
-    if not host or is_ipv4(host):
-        return host
-    try:
-        return socket.gethostbyname(host)
-    except (OSError, UnicodeError) as error:
-        raise CannotListenError(host, port, error) from error

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from grape.dht.errors import Overloaded
 from grape.dht.krpc import CAS_MISMATCH, SEQUENCE_TOO_LOW
 from grape.errors import GrapeError
 from grape.traversal import WriteOutcome
-
-log = Logger(namespace="grape")
 
 _REFUSALS = {
     CAS_MISMATCH: "301 CAS mismatch, re-read and try again",
@@ -41,8 +38,3 @@ def overloaded(failure: Failure) -> NoReturn:
 def overload() -> GrapeError:
     """The error of a call that was not begun because too many are under way."""
     return GrapeError("ERR_GRAPE_OVERLOADED", 503)
-
-
-def log_failure(failure: object) -> None:
-    """The end of a write that nobody waits for."""
-    log.warn("sharing what was kept while alone failed: {failure}", failure=failure)

@@ -13,6 +13,7 @@ import attrs
 from twisted.internet.defer import Deferred, fail
 
 from grape.config import MAX_TABLES
+from grape.counters import Listener
 from grape.dht import items as bep44
 from grape.dht import krpc
 from grape.dht.compact import Address, decode_peers
@@ -24,7 +25,7 @@ from grape.dht.responder import Responder
 from grape.dht.routing import K, RoutingTable
 from grape.dht.transactions import MAX_PENDING
 from grape.reactor import Clock
-from grape.rpc import MAX_STRANGERS, MAX_VERIFYING, KRPCProtocol, Listener
+from grape.rpc import MAX_STRANGERS, MAX_VERIFYING, KRPCProtocol
 from grape.sharing import Cancellable
 from grape.traversal import Arguments, Traversal, Write, WriteOutcome
 

@@ -67,6 +67,8 @@ class Replicas:
         self._timer: Timer | None = None
         self._stopped = False
         self.renewed = 0
+        #: Called with the key and the port when an announce was made or is over.
+        self.changed: Callable[[bytes, int], object] = lambda key, port: None
 
     def __len__(self) -> int:
         return len(self._made)
@@ -76,8 +78,23 @@ class Replicas:
         announce, now = (key, port), self._clock.seconds()
         self._made[announce] = _Made(now, holders, now + PAUSE_SECONDS if holders else now)
         self._made.move_to_end(announce)
+        self.changed(key, port)
         if len(self._made) > self._max_announces:
-            self._made.popitem(last=False)
+            self.changed(*self._made.popitem(last=False)[0])
+
+    def made_at(self, key: bytes, port: int) -> float | None:
+        """When an announce was made, if it is kept."""
+        made = self._made.get((key, port))
+        return made.at if made is not None else None
+
+    def announces(self) -> list[Announce]:
+        """All that are kept, the oldest first."""
+        return list(self._made)
+
+    def restore(self, key: bytes, port: int, at: float) -> None:
+        """Keep an announce from before a restart; it is made again when a contact comes."""
+        if not self._max_age or self._clock.seconds() - at < self._max_age:
+            self._made.setdefault((key, port), _Made(at, frozenset(), self._clock.seconds()))
 
     def contacts_changed(self) -> None:
         """A contact came or went: look, soon, whether something should be held by others than those that have it."""
@@ -133,6 +150,7 @@ class Replicas:
             made.holders -= self._gone
             if self._max_age and now - made.at >= self._max_age:
                 del self._made[announce]
+                self.changed(*announce)
             elif made.version == version:
                 # Who refused it then would refuse it now.
                 continue

@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Protocol
+from functools import partial
 
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import DatagramProtocol
 from twisted.logger import Logger
 
-from grape.counters import Counters
+from grape.counters import Counters, Listener
 from grape.dht import krpc
 from grape.dht.addresses import scope
 from grape.dht.compact import Address
@@ -31,10 +31,11 @@ from grape.dht.krpc import Frame, Query, Response
 from grape.dht.lookup import Candidate, Lookup
 from grape.dht.nodeid import ID_BYTES, RandomBytes
 from grape.dht.ratelimit import RateLimit
-from grape.dht.responder import Responder
+from grape.dht.responder import Responder, not_kept
 from grape.dht.roundtrip import RoundTrips
 from grape.dht.routing import KNOWN, Listed, RoutingTable
 from grape.dht.transactions import MAX_PENDING, NOBODY, Outcome, Pending, Transactions
+from grape.journal import Journal, MemoryJournal
 from grape.questions import Question, Verification
 from grape.reactor import Clock, Timer
 from grape.traversal import Arguments
@@ -53,16 +54,6 @@ VERIFICATIONS_AT_ONCE = 512.0
 PING_BYTES = len(krpc.encode_query(bytes(2), b"ping", {b"id": bytes(ID_BYTES)}))
 
 log = Logger(namespace="grape")
-
-
-class Listener(Protocol):
-    """Who hears of what happens on the socket."""
-
-    def contact_listed(self, address: Address) -> None: ...
-
-    def contact_dropped(self, address: Address) -> None: ...
-
-    def warned(self, reason: str, address: Address) -> None: ...
 
 
 class KRPCProtocol(DatagramProtocol):
@@ -99,6 +90,8 @@ class KRPCProtocol(DatagramProtocol):
         self._timer_at = 0.0
         self._send_to: Callable[[bytes, Address], object] | None = None
         self._ping = self.frame(b"ping", {})
+        #: Whether a put may be answered yet.
+        self.journal: Journal = MemoryJournal()
         self._max_verifying = max_verifying
         self._max_strangers = max_strangers
         self._verifying: set[Address] = set()
@@ -155,6 +148,10 @@ class KRPCProtocol(DatagramProtocol):
         assert self.transport is not None
         opened = getattr(self.transport, "socket", None)
         self._send_to = self.transport.write if opened is None else opened.sendto
+
+    def identify(self) -> None:
+        """The table has another id now."""
+        self._ping = self.frame(b"ping", {})
 
     def stopProtocol(self) -> None:
         """The socket is closed: everything in flight ends now."""
@@ -236,7 +233,10 @@ class KRPCProtocol(DatagramProtocol):
             self._refuse(error, address)
         else:
             if answer is not None and self._may_send(len(answer), address, now):
-                self._write(answer, address)
+                if query.method == b"put":
+                    self.journal.when_kept(partial(self._put_kept, query, answer, address))
+                else:
+                    self._write(answer, address)
         node_id = query.arguments.get(b"id")
         if not query.read_only and isinstance(node_id, bytes) and len(node_id) == ID_BYTES:
             contact = self.table.at(address)
@@ -314,6 +314,12 @@ class KRPCProtocol(DatagramProtocol):
             self._verifying.discard(address)
 
     # Out
+
+    def _put_kept(self, query: Query, answer: bytes, address: Address, problem: str | None) -> None:
+        if problem is None:
+            self._write(answer, address)
+        else:
+            self._refuse(not_kept(problem, query.transaction_id), address)
 
     def _refuse(self, error: RemoteProtocolError, address: Address) -> None:
         answer = krpc.encode_error(error.transaction_id, error.code, error.message)

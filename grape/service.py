@@ -143,7 +143,8 @@ class Grape(MultiService):
     """A grape, by Grenache's own keywords; times are in milliseconds as there.
 
     A Twisted service: ``startService()`` opens the sockets (CannotListenError if one is taken) and joins the network,
-    ``stopService()`` gives a Deferred; it can be started again. Calls and events are those of ``grape.node.Node``.
+    ``stopService()`` gives a Deferred; it can be started again. ``state`` names a file to go on from; without one
+    nothing outlives the service. Calls and events are those of ``grape.node.Node``.
     Without ``api_port`` there is no HTTP; port 0 lets the system choose. The limits of ``grape.config.Config`` are
     keywords, too (``max_keys``, ``max_calls``...). Wrong values raise ConfigError, which names the keyword.
     """
@@ -170,6 +171,8 @@ class Grape(MultiService):
         allow_host: str | Iterable[str] = (),
         profile: str = "private",
         read_only: bool = False,
+        state: str | None = None,
+        durability: str = "full",
         reactor: Reactor | None = None,
         dice: random.Random | None = None,
         **limits: Unpack[Limits],
@@ -195,6 +198,8 @@ class Grape(MultiService):
                 allow_host=allow_host,
                 profile=profile,
                 read_only=read_only,
+                state=state,
+                durability=durability,
                 **limits,
             )
         self._compose(config, reactor, dice)
@@ -232,14 +237,19 @@ class Grape(MultiService):
         return self.http.port
 
     def startService(self) -> None:
-        """Open the sockets and join the network. Raises CannotListenError, with nothing left open."""
+        """Open the sockets and the state file, and join the network.
+
+        Raises CannotListenError and StateError, with nothing left open.
+        """
         try:
             for service in self:
                 service.privilegedStartService()
+            super().startService()
         except BaseException:
-            self.node.stopService().addErrback(lambda _: None)
+            self.running = False
+            for service in self:
+                maybeDeferred(service.stopService).addErrback(lambda _: None)
             raise
-        super().startService()
 
     def when_ready(self) -> Deferred[None]:
         """See Node.when_ready."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 
 import attrs
-from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.defer import Deferred, succeed
+from twisted.python.failure import Failure
 
 from grape.config import Config
 from grape.dht import items as bep44
@@ -14,14 +14,17 @@ from grape.dht.errors import RemoteProtocolError
 from grape.dht.items import Item
 from grape.dht.nodeid import ID_BYTES
 from grape.errors import GrapeError
-from grape.outcome import accepted, log_failure, overloaded
+from grape.journal import Journal
+from grape.outcome import accepted, overloaded
 from grape.protocol import DHTProtocol, ItemFound
+from grape.republish import OwnItems
 from grape.store import MemoryItems
 from grape.traversal import WriteOutcome
 from grape.values import Value, to_bencode
 
 MAX_STRING_BYTES = 999
-SHARED_AT_ONCE = 16
+# The answer to a put while the state file cannot be written.
+NOT_KEPT = "ERR_GRAPE_STATE: the item cannot be kept"
 TOO_BIG = "v must be less than 1000 bytes in put()"
 
 
@@ -41,14 +44,21 @@ class Got:
 class Storage:
     """The item calls of a node. ``socket()`` gives its protocol, or raises GrapeError while it does not run."""
 
-    def __init__(self, config: Config, node_id: bytes, socket: Callable[[], DHTProtocol], items: MemoryItems) -> None:
+    def __init__(
+        self,
+        config: Config,
+        node_id: Callable[[], bytes],
+        socket: Callable[[], DHTProtocol],
+        items: MemoryItems,
+        own: OwnItems,
+        journal: Journal,
+    ) -> None:
         self._config = config
         self._node_id = node_id
         self._socket = socket
         self._items = items
-        # What was put while alone; no more than is kept at all.
-        self._unshared: OrderedDict[bytes, Item] = OrderedDict()
-        self._sharing = False
+        self._own = own
+        self._journal = journal
 
     def put(
         self,
@@ -64,26 +74,39 @@ class Storage:
         if key is not None:
             item = _signed(item, key, signature, seq, salt, cas)
         protocol = self._socket()
+        problem = self._journal.refusal
+        if problem is not None:
+            raise GrapeError(NOT_KEPT, 503)
         if item.key is None:
             self._items.put(item)
         elif not bep44.is_signed(item):
             # Every node would refuse it; the reference waits for all of them to keep silent.
             raise GrapeError("All queries failed")
+        before = self._own.add(item)
+        kept = self._kept()
 
         def outcome(written: WriteOutcome) -> str:
             if written.asked == 0 and not self._config.dht_bootstrap:
                 self._keep(item, cas)
             else:
                 accepted(written)
+                self._own.taken(item)
             return item.target.hex()
 
-        return protocol.put(item, cas).addCallbacks(outcome, overloaded)
+        def failed(failure: Failure) -> Failure:
+            kept.addErrback(lambda _: None)
+            self._own.take_back(item, before)
+            return failure
+
+        written = protocol.put(item, cas).addCallbacks(outcome, overloaded)
+        # Others may have it already; here it is acknowledged when it is on the disk.
+        return written.addCallbacks(lambda hash: kept.addCallback(lambda _: hash), failed)
 
     def get(self, hash: str, salt: bytes, cache: bool | None) -> Deferred[Got | None]:
         """See Node.get."""
         target = _target(hash)
         own = self._items.get(target)
-        local = Got(own, self._node_id, None, local=True) if own is not None else None
+        local = Got(own, self._node_id(), None, local=True) if own is not None else None
         is_mutable = own is not None and own.key is not None
         if local is not None and (cache or (cache is None and not is_mutable)):
             return succeed(local)
@@ -101,26 +124,20 @@ class Storage:
         salt = own.salt if own is not None and is_mutable else salt
         return self._socket().get(target, salt, own).addCallbacks(found, overloaded)
 
-    def share(self) -> None:
-        """Put what was put while alone on the nodes that were met, a few items at a time."""
-        batch = [item for _, item in zip(range(SHARED_AT_ONCE), self._unshared.values(), strict=False)]
-        if self._sharing or not batch:
-            return
-        self._sharing = True
-        puts = [self._socket().put(item).addCallback(self._shared, item).addErrback(log_failure) for item in batch]
-        DeferredList(puts).addCallback(self._go_on)
+    def _kept(self) -> Deferred[None]:
+        """Fires when what was stored is kept. Fails with GrapeError."""
+        kept: Deferred[None] = Deferred(lambda _: None)
 
-    def _shared(self, written: WriteOutcome, item: Item) -> bool:
-        # A refusal is an answer: a newer item is there.
-        taken = bool(written.accepted or written.refusals)
-        if taken and self._unshared.get(item.target) is item:
-            del self._unshared[item.target]
-        return taken
+        def tell(problem: str | None) -> None:
+            if kept.called:
+                return
+            if problem is None:
+                kept.callback(None)
+            else:
+                kept.errback(GrapeError(NOT_KEPT, 503))
 
-    def _go_on(self, results: list[tuple[bool, bool | None]]) -> None:
-        self._sharing = False
-        if any(taken for _, taken in results):
-            self.share()
+        self._journal.when_kept(tell)
+        return kept
 
     def _keep(self, item: Item, cas: int | None) -> None:
         own = self._items.get(item.target)
@@ -130,9 +147,7 @@ class Storage:
             except RemoteProtocolError as error:
                 raise GrapeError(str(error), error.code) from error
         self._items.put(item)
-        self._unshared[item.target] = item
-        if len(self._unshared) > self._config.dht_max_values:
-            self._unshared.popitem(last=False)
+        self._own.alone(item)
 
 
 def _target(hash: str) -> bytes:

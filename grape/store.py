@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import Counter, OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import attrs
 
@@ -79,20 +79,22 @@ class _Key:
             if not share:
                 del self.announcers[announcer]
 
-    def shrink(self, announcer: Address, per_announcer: int, in_all: int) -> int:
-        """Drop the oldest of an announcer that has too many, or of the largest one. How many went."""
+    def shrink(self, announcer: Address, per_announcer: int, in_all: int) -> Address | None:
+        """Drop the oldest of an announcer that has too many, or of the largest one. Which one went."""
         share = self.announcers.get(announcer, OrderedDict())
+        gone: Address | None = None
         if len(share) > per_announcer:
-            self.remove(next(iter(share)))
-            return 1
+            gone = next(iter(share))
+            self.remove(gone)
+            return gone
         if len(self.peers) > in_all:
             hosts = Counter(known[2][0] for known in self.peers.values())
             host = hosts.most_common(1)[0][0]
             # Of the host that fills most its largest announcer, of equals the one that came last.
             largest = max((len(peers), n, by) for n, (by, peers) in enumerate(self.announcers.items()) if by[0] == host)
-            self.remove(next(iter(self.announcers[largest[2]])))
-            return 1
-        return 0
+            gone = next(iter(self.announcers[largest[2]]))
+            self.remove(gone)
+        return gone
 
 
 @attrs.define(slots=True)
@@ -120,6 +122,8 @@ class MemoryPeers:
         max_bytes: int = MAX_STORE_BYTES,
     ) -> None:
         self.evictions = Evictions()
+        #: Called with the key and the peer when one came, was renewed or went.
+        self.changed: Callable[[bytes, Address], object] | None = None
         self._max_age = max_age
         self._max_keys = max_keys
         self._max_peers = max_peers_per_key
@@ -156,12 +160,30 @@ class MemoryPeers:
             self._brought[entry.first_host].move_to_end(key)
         if not age or peer not in entry.peers or entry.peers[peer][0] < now - age:
             entry.add(peer, announcer, now - age)
-        self.evictions.peers += entry.shrink(announcer, self._max_share, self._max_peers)
+            if self.changed is not None:
+                self.changed(key, peer)
+        gone = entry.shrink(announcer, self._max_share, self._max_peers)
+        if gone is not None:
+            self.evictions.peers += 1
+            if self.changed is not None:
+                self.changed(key, gone)
         self._bytes += entry.bytes
         while len(self._keys) > self._max_keys or (self._bytes > self._max_bytes and len(self._keys) > 1):
             largest: OrderedDict[bytes, None] = max(self._brought.values(), key=len)
             self._bytes -= self._drop(next(iter(largest))).bytes
             self.evictions.keys += 1
+
+    def known(self, key: bytes, peer: Address) -> tuple[float, Address] | None:
+        """When a peer was announced, and by whom."""
+        entry = self._keys.get(key)
+        known = entry.peers.get(peer) if entry is not None else None
+        return (known[0], known[2]) if known is not None else None
+
+    def all(self) -> Iterator[tuple[bytes, Address]]:
+        """Every key with each of its peers."""
+        for key, entry in list(self._keys.items()):
+            for peer in list(entry.peers):
+                yield key, peer
 
     def peers(self, key: bytes, now: float) -> list[Address]:
         """The live peers of ``key``, the longest unheard first."""
@@ -216,11 +238,16 @@ class MemoryPeers:
                 self._bytes += entry.bytes
                 return entry
             entry.remove(peer)
+            if self.changed is not None:
+                self.changed(key, peer)
         self._drop(key)
         return None
 
     def _drop(self, key: bytes) -> _Key:
         entry = self._keys.pop(key)
+        if self.changed is not None:
+            for peer in entry.peers:
+                self.changed(key, peer)
         brought = self._brought[entry.first_host]
         del brought[key]
         if not brought:
@@ -237,6 +264,8 @@ class MemoryItems:
 
     def __init__(self, max_items: int = MAX_ITEMS, max_bytes: int = MAX_ITEM_BYTES) -> None:
         self.evictions = Evictions()
+        #: Called with the target when an item came or went.
+        self.changed: Callable[[bytes], object] | None = None
         self._max_items = max_items
         self._max_bytes = max_bytes
         self._bytes = 0
@@ -261,6 +290,13 @@ class MemoryItems:
         share.move_to_end(target)
         return share[target]
 
+    def peek(self, target: bytes) -> tuple[Item, str] | None:
+        """The item under ``target`` and whose share it is in, without counting as use."""
+        host = self._hosts.get(target)
+        if host is None:
+            return None
+        return (self._own if host == OWN else self._shares[host])[target], host
+
     def put(self, item: Item, host: str = OWN) -> None:
         """Keep ``item``, in place of what its target held. Whether it may is the caller's to check.
 
@@ -268,12 +304,16 @@ class MemoryItems:
         again: else one could draw it into a flood of his own. What this grape puts itself becomes its own.
         """
         target = item.target
+        is_known = False
         if target in self._hosts:
             host = OWN if host == OWN else self._hosts[target]
+            is_known = self.peek(target) == (item, host)
             self._remove(target)
         self._hosts[target] = host
         self._share(host)[target] = item
         self._bytes += _item_bytes(item)
+        if not is_known and self.changed is not None:
+            self.changed(target)
         while len(self._hosts) > self._max_items or self._bytes > self._max_bytes:
             self._evict()
 
@@ -289,8 +329,11 @@ class MemoryItems:
         # A busy client of this grape does not keep it from serving others.
         is_own = 2 * len(self._own) > len(self._hosts)
         largest = self._own if is_own else max(self._shares.values(), key=len)
-        self._remove(next(iter(largest)))
+        target = next(iter(largest))
+        self._remove(target)
         self.evictions.items += 1
+        if self.changed is not None:
+            self.changed(target)
 
     def _remove(self, target: bytes) -> None:
         host = self._hosts.pop(target)

@@ -9,8 +9,9 @@ import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import NoReturn, cast
 
+import attrs
 from twisted.application.service import MultiService
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
@@ -19,12 +20,16 @@ from twisted.python.usage import UsageError
 
 from grape import __version__
 from grape.config import API_PORT, DHT_PORT, Config, ConfigError
+from grape.filelock import StateError, StateInUse
 from grape.reactor import Reactor, Steppable, use_monotonic_clock
 from grape.service import CannotListenTCP, Grape
 
 # Containers made, less those gone, before the collector looks: some megabytes of them.
 GC_THRESHOLD = 20_000
+# As in sysexits.h: something that is needed is not to be had; a file cannot be read or written.
 EXIT_CANNOT_LISTEN = 69
+EXIT_IN_USE = 69
+EXIT_STATE = 74
 
 log = Logger(namespace="grape")
 
@@ -58,6 +63,8 @@ _FLAGS: tuple[tuple[str, str, tuple[str, ...], Callable[[str], object], str], ..
     ("check_max_payload_size", "check_maxPayloadSize", (), _whole, "bytes of an HTTP body [8192]"),
     ("allow_origin", "allow-origin", (), str, "web origins that may call, https://app.example,... [none]"),
     ("allow_host", "allow-host", (), str, "names this machine is called by over loopback [localhost]"),
+    ("state", "state", (), str, "file in which state outlives the process; :memory: keeps none [grape-PORT.sqlite]"),
+    ("durability", "durability", (), str, "full: puts survive a power cut; normal: a killed process [full]"),
     ("profile", "profile", (), str, "private: a ring of one's own; public: the open internet [private]"),
     ("max_keys", "max-keys", (), _whole, "names that peers are kept under [10000]"),
     ("max_peers_per_key", "max-peers-per-key", (), _whole, "peers of one name [2000]"),
@@ -197,19 +204,23 @@ class Daemon(MultiService):
         try:
             start()
         except CannotListenError as error:
-            if "nodaemon" in self._twistd and not self._twistd["nodaemon"]:
-                # The process is a child of the one on the terminal, to which Twisted brings errors, but no exits.
-                raise
             reason = getattr(error.socketError, "strerror", None) or error.socketError
             host = "all addresses" if error.interface in ("", "::") else error.interface
             kind = "TCP" if isinstance(error, CannotListenTCP) else "UDP"
-            line = f"grape: cannot listen on {kind} port {error.port} of {host}: {reason}\n"
-            # twistd has put its log in the place of stderr: the line belongs in both.
-            for stream in dict.fromkeys((sys.stderr, sys.__stderr__)):
-                if stream is not None:
-                    stream.write(line)
-            self._remove_pid_file()
-            raise SystemExit(EXIT_CANNOT_LISTEN) from error
+            self._exit(error, f"cannot listen on {kind} port {error.port} of {host}: {reason}", EXIT_CANNOT_LISTEN)
+        except StateError as error:
+            self._exit(error, f"--state {error}", EXIT_IN_USE if isinstance(error, StateInUse) else EXIT_STATE)
+
+    def _exit(self, error: Exception, problem: str, status: int) -> NoReturn:
+        if "nodaemon" in self._twistd and not self._twistd["nodaemon"]:
+            # The process is a child of the one on the terminal, to which Twisted brings errors, but no exits.
+            raise error
+        # twistd has put its log in the place of stderr: the line belongs in both.
+        for stream in dict.fromkeys((sys.stderr, sys.__stderr__)):
+            if stream is not None:
+                stream.write(f"grape: {problem}\n")
+        self._remove_pid_file()
+        raise SystemExit(status) from error
 
     def _remove_pid_file(self) -> None:
         """twistd writes one before it starts us, and removes it only after it ran."""
@@ -234,4 +245,14 @@ def makeService(options: Options) -> Daemon:
     from twisted.internet import reactor
 
     use_monotonic_clock(cast("Steppable", reactor))
-    return Daemon(options.config, cast("Reactor", reactor), options.parent)
+    return Daemon(_with_state(options.config), cast("Reactor", reactor), options.parent)
+
+
+def _with_state(config: Config) -> Config:
+    """A process of our own keeps its state, unless it is told not to, or has no port by which to be known again."""
+    if config.state is not None or config.dht_port == 0:
+        return config
+    name = f"grape-{config.dht_port}.sqlite"
+    # From systemd: a list, of one as a rule. Otherwise the working directory: twistd's --rundir.
+    folder = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    return attrs.evolve(config, state=os.path.join(folder, name))

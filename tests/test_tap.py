@@ -6,6 +6,7 @@ import subprocess
 import sys
 from typing import Any
 
+import attrs
 import pytest
 from twisted.application.service import IService
 from twisted.internet import reactor as global_reactor
@@ -209,7 +210,7 @@ def test_the_service_is_a_grape_of_these_options(monkeypatch: pytest.MonkeyPatch
     assert IService.providedBy(service)
     assert list(service) == [service.grape]
     assert isinstance(service.grape, Grape)
-    assert service.grape.config == options.config
+    assert service.grape.config == attrs.evolve(options.config, state="grape-21001.sqlite")
     assert list(service.grape) == [service.grape.node, service.grape.http]
     assert not service.running
 

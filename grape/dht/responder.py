@@ -11,7 +11,7 @@ from grape.dht.bencoding import BValue
 from grape.dht.compact import NODE_BYTES, Address, encode_peer, encode_value
 from grape.dht.errors import RemoteProtocolError
 from grape.dht.items import Item
-from grape.dht.krpc import INVALID_SIGNATURE, METHOD_UNKNOWN, PROTOCOL_ERROR, Query
+from grape.dht.krpc import INVALID_SIGNATURE, METHOD_UNKNOWN, PROTOCOL_ERROR, SERVER_ERROR, Query
 from grape.dht.nodeid import position
 from grape.dht.routing import RoutingTable
 from grape.dht.tokens import Tokens
@@ -57,7 +57,8 @@ class Items(Protocol):
 class Responder:
     """Answers queries from the table, the stores and the tokens it is given.
 
-    ``sample(population, count)`` draws at random; ``on_announce(key, peer)`` hears of every peer stored.
+    ``sample(population, count)`` draws at random; ``on_announce(key, peer)`` hears of every peer stored;
+    ``refusal()`` says why no item can be taken now, None if it can.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Responder:
         items: Items,
         sample: Sample,
         on_announce: Callable[[bytes, Address], object],
+        refusal: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._table = table
         self._tokens = tokens
@@ -76,6 +78,7 @@ class Responder:
         self._sample = sample
         self._on_announce = on_announce
         self.verifier = Verifier()
+        self._refusal = refusal
         self._methods: dict[bytes, Callable[[Query, Address, float], bytes]] = {
             b"ping": self._ping,
             b"find_node": self._find_node,
@@ -160,6 +163,9 @@ class Responder:
         if b"v" not in arguments:
             raise RemoteProtocolError(PROTOCOL_ERROR, "`put` missing required `a.v` field")
         self._check_token(query, address, now)
+        problem = self._refusal()
+        if problem is not None:
+            raise not_kept(problem)
         if not query.canonical:
             # BEP 44: what is stored under its hash must be well-formed.
             raise RemoteProtocolError(PROTOCOL_ERROR, "not in canonical bencoding")
@@ -191,6 +197,11 @@ class Responder:
         """The member ``nodes``: the contacts closest to ``key``, as many as fit into ``room`` bytes, 20 at most."""
         nodes = self._table.compact_closest(position(key), room // NODE_BYTES)
         return b"5:nodes%d:%b" % (len(nodes), nodes)
+
+
+def not_kept(problem: str, transaction_id: BValue | None = None) -> RemoteProtocolError:
+    """The answer to a put that could not be kept."""
+    return RemoteProtocolError(SERVER_ERROR, f"the item cannot be kept: {problem}", transaction_id)
 
 
 def _budget(query: Query) -> int:

@@ -111,6 +111,12 @@ class RoutingTable:
     def __iter__(self) -> Iterator[Contact]:
         return iter(list(self._by_address.values()))
 
+    def adopt(self, own_id: bytes) -> None:
+        """Take another id, the one from before a restart. Only while no contact is listed."""
+        assert not self._by_address
+        self.own_id = own_id
+        self._own = position(own_id)
+
     def at(self, address: Address) -> Contact | None:
         """The contact listed at ``address``."""
         return self._by_address.get(address)

@@ -5,12 +5,23 @@ from __future__ import annotations
 from hashlib import blake2s
 from hmac import compare_digest
 
+import attrs
+
 from grape.dht.nodeid import RandomBytes
 
 TOKEN_BYTES = 8
 TOKEN_ROTATION_SECONDS = 300.0
 SECRET_BYTES = 32
 CACHED_ADDRESSES = 4_096
+
+
+@attrs.frozen
+class Secrets:
+    """What tokens are made of: the current secret, the one before, and when they were changed."""
+
+    current: bytes
+    previous: bytes
+    rotated_at: float
 
 
 class Tokens:
@@ -41,6 +52,18 @@ class Tokens:
     def accepts(self, token: bytes, host: str, now: float) -> bool:
         """Whether ``token`` was issued to ``host`` under the current or the previous secret."""
         return compare_digest(token, self.issue(host, now)) or compare_digest(token, _token(self._previous, host))
+
+    def secrets(self, now: float) -> Secrets:
+        """The secrets at ``now``, to be kept."""
+        if now - self._rotated_at >= TOKEN_ROTATION_SECONDS:
+            self._rotate(now)
+        return Secrets(self._current, self._previous, self._rotated_at)
+
+    def restore(self, secrets: Secrets, now: float) -> None:
+        """Go on with secrets that were kept: what was issued under them counts as long as it would have."""
+        self._current, self._previous = secrets.current, secrets.previous
+        self._rotated_at = min(secrets.rotated_at, now)
+        self._issued.clear()
 
     def _rotate(self, now: float) -> None:
         periods = int((now - self._rotated_at) / TOKEN_ROTATION_SECONDS)

@@ -1,0 +1,238 @@
+"""State on disk: one SQLite file for one process. It is checked when it is opened, and never deleted.
+
+A file that is damaged, or no state file at all, is moved aside, and what can still be read of it is taken over: every
+row carries a checksum. This room knows no Twisted, and not what the rows mean.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+
+from grape.filelock import FileLock, StateError
+from grape.statetables import (
+    APPLICATION_ID,
+    SCHEMA_ROW,
+    TABLES,
+    Change,
+    Contents,
+    Newer,
+    Row,
+    Rows,
+    apply,
+    is_damage,
+    read_all,
+)
+
+FIRST_BYTES = b"SQLite format 3\0"
+BUSY_SECONDS = 5.0
+MAX_LOG_BYTES = 16 * 1024 * 1024
+
+Connect = Callable[[str], sqlite3.Connection]
+
+
+def connect(path: str) -> sqlite3.Connection:
+    """An open file. Raises sqlite3.Error."""
+    # From the start to the end one thread at a time uses it: first the one that opens it, then the writer's.
+    return sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+
+
+def schema() -> list[str]:
+    """The scripts that make the tables, each upon the one before."""
+    folder = files("grape") / "schema"
+    return [(folder / name).read_text() for name in sorted(path.name for path in folder.iterdir()) if name[0] == "0"]
+
+
+def examine(path: str, newest: int, connect: Connect = connect) -> Contents:
+    """Read a whole file. Raises StateError if the system does not let us, or if its schema is newer."""
+    try:
+        with open(path, "rb") as file:
+            first = file.read(len(FIRST_BYTES))
+    except OSError as error:
+        raise StateError(path, error.strerror or str(error)) from error
+    if first != FIRST_BYTES:
+        return Contents({}, damage="it is no SQLite file" if first else "it is empty")
+    try:
+        db = connect(path)
+        try:
+            return read_all(db, newest)
+        finally:
+            db.close()
+    except Newer as newer:
+        raise StateError(
+            path, f"a newer grape wrote it (schema {newer.version}; this one knows {newest}): it is left as it is"
+        ) from newer
+    except sqlite3.Error as error:
+        if is_damage(error):
+            return Contents({}, damage=str(error))
+        raise StateError(path, str(error)) from error
+
+
+class StateFile:
+    """An open state file, held by this process alone.
+
+    ``contents`` is what it held when it was opened. ``moved_to`` is where a bad one went, ``damage`` what was wrong
+    with it. ``stamp()``, if set, gives the rows that every commit writes along.
+    """
+
+    def __init__(
+        self, path: str, *, durability: str = "full", scripts: Sequence[str] | None = None, connect: Connect = connect
+    ) -> None:
+        self.path = os.path.realpath(path)
+        self.damage: str | None = None
+        self.moved_to: str | None = None
+        self.backup: str | None = None
+        self.stamp: Callable[[], Iterable[Change]] = lambda: ()
+        self._synchronous = "FULL" if durability == "full" else "NORMAL"
+        self._scripts = schema() if scripts is None else scripts
+        self._connect = connect
+        self._db: sqlite3.Connection | None = None
+        self._lock = FileLock(self.path)
+        self._lock.take()
+        try:
+            self.contents = self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def commit(self, changes: Iterable[Change]) -> None:
+        """Write changes, all or none, and have them on the disk. Raises StateError; it may be tried again."""
+        latest: dict[str, dict[Row, Row | None]] = {}
+        for change in (*changes, *self.stamp()):
+            latest.setdefault(change.table, {})[change.key] = change.row
+        try:
+            if self._db is None:
+                self._db = self._connected()
+            self._db.execute("BEGIN IMMEDIATE")
+            for table, rows in latest.items():
+                apply(self._db, table, rows)
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            # The next commit begins with a new connection: nothing of this one is left over.
+            self._disconnect()
+            raise StateError(self.path, str(error)) from error
+
+    def is_in_place(self) -> bool:
+        """Whether the file that is open still is the one at this path."""
+        try:
+            return os.stat(self.path).st_ino == self._inode
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        """Close the file, and let others have it."""
+        self._disconnect()
+        self._lock.release()
+
+    # Opening
+
+    def _open(self) -> Contents:
+        try:
+            if not os.path.lexists(self.path):
+                self._create({})
+            os.close(os.open(self.path, os.O_RDWR))
+            os.chmod(self.path, 0o600)
+            contents = examine(self.path, len(self._scripts), self._connect)
+            if contents.damage is not None:
+                self.damage = contents.damage
+                self.moved_to = self._move_aside()
+                self._create(contents.rows)
+            elif contents.version < len(self._scripts):
+                self._upgrade(contents.version)
+                contents = examine(self.path, len(self._scripts), self._connect)
+            self._inode = os.stat(self.path).st_ino
+            self._db = self._connected()
+            return contents
+        except OSError as error:
+            raise StateError(self.path, error.strerror or str(error)) from error
+        except sqlite3.Error as error:
+            raise StateError(self.path, str(error)) from error
+
+    def _create(self, rows: Rows) -> None:
+        """Make a new file. It has its name only when it is whole: no kill leaves half of one."""
+        new = f"{self.path}.new"
+        for leftover in (new, f"{new}-journal"):
+            Path(leftover).unlink(missing_ok=True)
+        os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        db = self._connect(new)
+        try:
+            db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            self._run_scripts(db, 0)
+            for table, kept in rows.items():
+                keys = TABLES[table][1]
+                apply(db, table, {row[:keys]: row[keys:] for row in kept if row[0] != SCHEMA_ROW})
+            db.execute("COMMIT")
+        finally:
+            db.close()
+        os.rename(new, self.path)
+        _sync_folder(self.path)
+
+    def _run_scripts(self, db: sqlite3.Connection, version: int) -> None:
+        """Begin a transaction, and bring the tables from a version to the newest one in it."""
+        db.executescript("BEGIN IMMEDIATE;" + "".join(self._scripts[version:]))
+        db.execute(f"PRAGMA user_version = {len(self._scripts)}")
+        apply(db, "meta", {(SCHEMA_ROW,): (len(self._scripts),)})
+
+    def _move_aside(self) -> str:
+        to = _free_name(f"{self.path}.damaged-{_date()}")
+        # What SQLite has beside it belongs to it.
+        for suffix in ("-wal", "-shm", "-journal", ""):
+            if os.path.lexists(self.path + suffix):
+                os.rename(self.path + suffix, to + suffix)
+        return to
+
+    def _upgrade(self, version: int) -> None:
+        self.backup = _free_name(f"{self.path}.v{version}-backup-{_date()}")
+        os.close(os.open(self.backup, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        db, copy = self._connect(self.path), self._connect(self.backup)
+        try:
+            db.backup(copy)
+            self._run_scripts(db, version)
+            # The checksums are over the columns, and these are others now.
+            for table, (columns, keys) in TABLES.items():
+                rows = db.execute(f"SELECT {', '.join(columns)} FROM {table}").fetchall()
+                apply(db, table, {row[:keys]: row[keys:] for row in rows})
+            db.execute("COMMIT")
+        finally:
+            db.close()
+            copy.close()
+
+    def _connected(self) -> sqlite3.Connection:
+        db = self._connect(self.path)
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute(f"PRAGMA synchronous = {self._synchronous}")
+        db.execute(f"PRAGMA journal_size_limit = {MAX_LOG_BYTES}")
+        return db
+
+    def _disconnect(self) -> None:
+        db, self._db = self._db, None
+        if db is not None:
+            # What it may have to say the commit before has said.
+            with suppress(sqlite3.Error):
+                db.close()
+
+
+def _date() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H%M%S")
+
+
+def _free_name(name: str) -> str:
+    number, free = 1, name
+    while os.path.lexists(free):
+        number += 1
+        free = f"{name}-{number}"
+    return free
+
+
+def _sync_folder(path: str) -> None:
+    """Have a new name on the disk, too."""
+    folder = os.open(os.path.dirname(path), os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

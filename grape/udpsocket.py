@@ -1,0 +1,35 @@
+"""A node's UDP socket: what it is bound to, and how much the system keeps for it."""
+
+from __future__ import annotations
+
+import socket
+
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort
+from twisted.logger import Logger
+
+from grape.dht.compact import is_ipv4
+
+RECEIVE_BUFFER_BYTES = 1_048_576
+
+log = Logger(namespace="grape")
+
+
+def make_room(port: IListeningPort) -> None:
+    """Let the system keep more datagrams while we are busy; a burst of a ring's answers is larger than its default."""
+    opened: socket.socket | None = getattr(port, "socket", None)
+    if opened is not None:
+        try:
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+        except OSError as error:
+            log.info("the receive buffer stays as it is: {error}", error=error)
+
+
+def bindable(host: str, port: int) -> str:
+    """The IPv4 address of a host to bind to. Raises CannotListenError."""
+    if not host or is_ipv4(host):
+        return host
+    try:
+        return socket.gethostbyname(host)
+    except (OSError, UnicodeError) as error:
+        raise CannotListenError(host, port, error) from error
