@@ -10,5 +10,6 @@ FAULTS: tuple[tuple[str, str], ...] = (
     ("ops 0.5, F3.5: the table takes anybody's word", "poisoning"),
     ("F3.2: one dead grape of three makes every lookup take 2.5 s", "three, six, again"),
     ("F3.3: every mutable put is refused (unused flags: tests/test_tap.py)", "clients"),
+    ("E 12: a restart forgets the id, the contacts, every item and every service", "kills, reborn"),
     ("F3.4, F3.7: values or nodes, never both: stale replicas, partial announces", "harsh, loss, partition, expiry"),
 )

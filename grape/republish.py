@@ -97,6 +97,9 @@ class OwnItems:
         else:
             self._own[target] = before
             self.changed(target)
+            if before.published is not None:
+                # Its turn may have passed meanwhile.
+                self._set(before, max(before.due, self._clock.seconds()))
 
     def alone(self, item: Item) -> None:
         """Nobody was there to take it: it waits for whom is met."""

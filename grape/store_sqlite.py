@@ -164,8 +164,9 @@ class StateFile:
             db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             self._run_scripts(db, 0)
             for table, kept in rows.items():
-                keys = TABLES[table][1]
-                apply(db, table, {row[:keys]: row[keys:] for row in kept if row[0] != SCHEMA_ROW})
+                columns, keys = TABLES[table]
+                whole = [row for row in kept if len(row) == len(columns) and (table, row[0]) != ("meta", SCHEMA_ROW)]
+                apply(db, table, {row[:keys]: row[keys:] for row in whole})
             db.execute("COMMIT")
         finally:
             db.close()

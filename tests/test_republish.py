@@ -6,6 +6,7 @@ from collections import Counter
 from itertools import pairwise
 from typing import Any
 
+import attrs
 import pytest
 
 from grape import Grape
@@ -84,6 +85,22 @@ def test_who_is_told_of_a_newer_one_puts_no_more(network: MemoryNetwork) -> None
     traffic = Traffic(network)
     network.clock.advance(HOUR * (1 + JITTER))
     assert put_times(traffic) == []
+
+
+def test_a_put_that_fails_does_not_end_the_turns_of_the_one_before(network: MemoryNetwork) -> None:
+    grapes = make_grapes(network, 2)
+    key = Key()
+    network.result(key.put(grapes[0], "old", 1))
+    own = own_items(grapes[0])
+    newer = attrs.evolve(next(there.item for there in map(own.get, own.targets()) if there is not None), seq=2)
+    before = own.add(newer)
+    own.stop()
+    network.clock.advance(2 * HOUR)
+    own.take_back(newer, before)
+    own.start()
+    traffic = Traffic(network)
+    network.clock.advance(5)
+    assert len(put_times(traffic)) == 1
 
 
 def test_ten_thousand_own_items_after_a_restart_are_no_storm(network: MemoryNetwork) -> None:

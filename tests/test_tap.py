@@ -38,6 +38,9 @@ FLAGS: list[tuple[str, list[str], str, object]] = [
     ("dht_node_liveness", ["--dnl", "--dht_nodeLiveness"], "60000", 60.0),
     ("check_max_payload_size", ["--check_maxPayloadSize"], "100", 100),
     ("timeslot", ["--timeslot"], "30000", 30.0),
+    ("state", ["--state"], "/var/lib/grape.sqlite", "/var/lib/grape.sqlite"),
+    ("state", ["--state"], ":memory:", ":memory:"),
+    ("durability", ["--durability"], "normal", "normal"),
     ("max_keys", ["--max-keys"], "5", 5),
     ("max_peers_per_key", ["--max-peers-per-key"], "6", 6),
     ("max_store_bytes", ["--max-store-bytes"], "7000000", 7_000_000),
@@ -139,6 +142,8 @@ def test_read_only_is_a_flag() -> None:
         (["--dpa", "-5"], "grape: --dht_peer_maxAge takes 0 s or more"),
         (["--dpa", "inf"], "grape: --dht_peer_maxAge takes milliseconds, not 'inf'"),
         (["--dpa", "nan"], "grape: --dht_peer_maxAge takes milliseconds, not 'nan'"),
+        (["--durability", "some"], "grape: --durability takes full or normal, not 'some'"),
+        (["--state", ""], "grape: --state takes a file, not ''"),
         (["--dnl", "0"], "grape: --dnl takes 0.1 s or more"),
         (["--timeslot", "0"], "grape: --timeslot takes 0.001 to 1000000000 s"),
         (["--check_maxPayloadSize", "10kb"], "grape: --check_maxPayloadSize takes a whole number, not '10kb'"),
@@ -213,6 +218,32 @@ def test_the_service_is_a_grape_of_these_options(monkeypatch: pytest.MonkeyPatch
     assert service.grape.config == attrs.evolve(options.config, state="grape-21001.sqlite")
     assert list(service.grape) == [service.grape.node, service.grape.http]
     assert not service.running
+
+
+@pytest.mark.parametrize(
+    ("flags", "folder", "file"),
+    [
+        ([], None, "grape-20001.sqlite"),
+        (["--dp", "20007"], None, "grape-20007.sqlite"),
+        (["--dp", "20007"], "/var/lib/grape", "/var/lib/grape/grape-20007.sqlite"),
+        ([], "/var/lib/grape:/elsewhere", "/var/lib/grape/grape-20001.sqlite"),
+        (["--state", "a.sqlite"], "/var/lib/grape", "a.sqlite"),
+        (["--state", ":memory:"], "/var/lib/grape", None),
+        (["--dp", "0"], "/var/lib/grape", None),
+        (["--dp", "0", "--state", "a.sqlite"], None, "a.sqlite"),
+    ],
+)
+def test_where_state_is_kept(
+    monkeypatch: pytest.MonkeyPatch, flags: list[str], folder: str | None, file: str | None
+) -> None:
+    reactor: Any = global_reactor
+    monkeypatch.setattr(reactor, "seconds", reactor.seconds)
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    if folder is not None:
+        monkeypatch.setenv("STATE_DIRECTORY", folder)
+    options = Options()
+    options.parseOptions(flags)
+    assert makeService(options).grape.config.state_file == file
 
 
 def test_a_taken_port_ends_the_process_with_one_line(capsys: pytest.CaptureFixture[str]) -> None:
