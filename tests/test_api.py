@@ -10,7 +10,7 @@ import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.logger import LogEvent
 
 from grape import Grape
@@ -308,3 +308,7 @@ def test_a_fault_is_logged_and_shows_nothing_of_itself(logged_failures: list[Log
     assert call("/lookup", "a", FakeCalls(error=RuntimeError("secret"))) == FAULT
     assert len(logged_failures) == 1
     logged_failures.clear()
+
+
+def test_a_call_that_is_given_up_is_no_fault() -> None:
+    assert call("/put", "a", FakeCalls(error=CancelledError())) == FAULT
