@@ -32,7 +32,7 @@ from grape.services import Services
 from grape.state import Rooms, state_in
 from grape.storage import Got, Storage
 from grape.store import MemoryItems, MemoryPeers
-from grape.udpsocket import bindable, make_room
+from grape.udpsocket import bindable, is_elsewhere, make_room
 from grape.values import Value
 
 MAX_DATAGRAM_BYTES = 65_535
@@ -165,7 +165,7 @@ class Node(Service):
             self._dice.random,
             contacts,
         )
-        if config.dht_host.startswith("127.") and any(_is_elsewhere(host) for host, _ in config.dht_bootstrap):
+        if config.dht_host.startswith("127.") and any(is_elsewhere(host) for host, _ in config.dht_bootstrap):
             log.warn("the DHT listens on {host} only: bootstrap nodes on other machines cannot answer it "
                      "(--dht-bind names another address)", host=config.dht_host)  # fmt: skip
         self._say(f"{self.dht_port} listening")
@@ -397,7 +397,3 @@ class Node(Service):
 
 def _text(address: Address) -> str:
     return f"{address[0]}:{address[1]}"
-
-
-def _is_elsewhere(host: str) -> bool:
-    return host != "localhost" and not host.startswith("127.")

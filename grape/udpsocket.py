@@ -33,3 +33,8 @@ def bindable(host: str, port: int) -> str:
         return socket.gethostbyname(host)
     except (OSError, UnicodeError) as error:
         raise CannotListenError(host, port, error) from error
+
+
+def is_elsewhere(host: str) -> bool:
+    """Whether a host is surely not this machine by its loopback name or address."""
+    return host != "localhost" and not host.startswith("127.")
