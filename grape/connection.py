@@ -304,7 +304,8 @@ class Connection(protocol.Protocol):
         answered.addCallback(self._answered, request)
 
     def _call(self, request: Request) -> None:
-        answered = request.work = self.factory.calls.call(request.path, b"".join(request.body))
+        body = request.body[0] if len(request.body) == 1 else b"".join(request.body)
+        answered = request.work = self.factory.calls.call(request.path, body)
         answered.addCallbacks(self._answered, _cancelled, (request,))
 
     def _answered(self, answer: Answer, request: Request) -> None:
@@ -318,13 +319,14 @@ class Connection(protocol.Protocol):
         if not queue or queue[0].answer is None:
             return
         was_full = len(queue) >= MAX_PIPELINED
-        answers = []
-        request = queue[0]
+        request = queue.popleft()
+        self._running -= 1
+        answers = request.answer or b""
         while queue and queue[0].answer is not None:
             request = queue.popleft()
             self._running -= 1
-            answers.append(request.answer or b"")
-        write(self.transport, b"".join(answers))
+            answers += request.answer or b""
+        write(self.transport, answers)
         if request.refused:
             # The client may still be sending: closing at once could cost it the answer.
             self.deadline = self.factory.clock.seconds() + LINGER_SECONDS

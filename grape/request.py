@@ -29,6 +29,11 @@ class Request:
         self.answer: bytes | None = None
 
     @property
+    def is_plain(self) -> bool:
+        """Whether its answer has no headers but those of every answer, and a body."""
+        return self.keep_alive and not self.cors and self.method == b"POST"
+
+    @property
     def is_readable(self) -> bool:
         """Whether twisted.web's router can read the path: it trips over what is not UTF-8."""
         if b"%" not in self.path:

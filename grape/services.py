@@ -6,7 +6,7 @@ import random
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, FirstError, fail, gatherResults
 from twisted.python.failure import Failure
@@ -26,6 +26,8 @@ from grape.values import text_to_bytes
 
 MAX_PEERS = 100
 
+
+T = TypeVar("T")
 
 # Peers, each with how many nodes told of it.
 Peers = Mapping[Address, int]
@@ -62,7 +64,9 @@ class Services:
         self._peers = peers
         self._dice = dice
         self._observer = observer
-        self._lookups: Shared[bytes, Peers] = Shared()
+        self._lookups: Shared[bytes, Peers, list[str]] = Shared(self._pick)
+        # Those of a time slot, of which a lookup puts two together.
+        self._slots: Shared[bytes, Peers, Peers] = Shared(lambda peers: peers)
         # What lookups found and when, for the time when no other node can be reached.
         self._found: OrderedDict[bytes, tuple[Peers, float]] = OrderedDict()
         self.replicas = Replicas(clock, config.dht_peer_max_age, socket, config.max_announces)
@@ -72,8 +76,9 @@ class Services:
         if not isinstance(name, str) or not name:
             raise GrapeError("ERR_GRAPE_LOOKUP")
         if self._config.timeslot is None:
-            return self._look_up(name).addCallback(self._pick)
-        slots = gatherResults([self._look_up(self._in_slot(name, ago)) for ago in (0, 1)], consumeErrors=True)
+            return self._look_up(name, self._lookups)
+        names = [self._in_slot(name, ago) for ago in (0, 1)]
+        slots = gatherResults([self._look_up(slot, self._slots) for slot in names], consumeErrors=True)
         return slots.addCallbacks(lambda found: self._pick(_sum(found[0], found[1])), _first_error)
 
     def announce(self, name: str | bytes, port: int) -> Deferred[int]:
@@ -106,8 +111,11 @@ class Services:
 
         return protocol.announce_peer(key, port).addCallbacks(outcome, overloaded)
 
-    def _look_up(self, name: str) -> Deferred[Peers]:
+    def _look_up(self, name: str, lookups: Shared[bytes, Peers, T]) -> Deferred[T]:
         key = text_to_bytes(name)
+        joined = lookups.join(key)
+        if joined is not None:
+            return joined
         protocol = self._socket()
 
         def start(done: Callable[[Peers], None]) -> Cancellable:
@@ -122,7 +130,7 @@ class Services:
             )
 
         try:
-            return self._lookups.run(key, start)
+            return lookups.start(key, start)
         except Overloaded:
             return fail(overload())
 

@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 
 K = TypeVar("K")
 T = TypeVar("T")
+V = TypeVar("V")
 
 
 class Cancellable(Protocol):
@@ -17,56 +18,67 @@ class Cancellable(Protocol):
     def cancel(self) -> None: ...
 
 
-class _UnderWay(Generic[T]):
+class _UnderWay(Generic[K, T, V]):
     """Work, and who waits for it."""
 
-    __slots__ = ("callers", "work")
+    __slots__ = ("_all", "_key", "callers", "work")
 
-    def __init__(self) -> None:
-        self.callers: list[Deferred[T]] = []
+    def __init__(self, key: K, all_work: dict[K, _UnderWay[K, T, V]]) -> None:
+        self._key = key
+        self._all = all_work
+        self.callers: list[Deferred[V]] = []
         self.work: Cancellable | None = None
 
+    def join(self) -> Deferred[V]:
+        caller: Deferred[V] = Deferred(self._cancelled)
+        self.callers.append(caller)
+        return caller
 
-class Shared(Generic[K, T]):
-    """Work by key: who asks for what is under way already waits for the same result."""
+    def leave(self) -> None:
+        """No longer be there for callers to come."""
+        if self._all.get(self._key) is self:
+            del self._all[self._key]
 
-    def __init__(self) -> None:
-        self._under_way: dict[K, _UnderWay[T]] = {}
+    def _cancelled(self, caller: Deferred[V]) -> None:
+        self.callers.remove(caller)
+        if not self.callers and self._all.get(self._key) is self:
+            self.leave()
+            if self.work is not None:
+                self.work.cancel()
+
+
+class Shared(Generic[K, T, V]):
+    """Work by key: who asks for what is under way already waits for the same result, each with a view of his own."""
+
+    def __init__(self, view: Callable[[T], V]) -> None:
+        self._view = view
+        self._under_way: dict[K, _UnderWay[K, T, V]] = {}
 
     def __len__(self) -> int:
         return len(self._under_way)
 
-    def run(self, key: K, start: Callable[[Callable[[T], None]], Cancellable]) -> Deferred[T]:
-        """The result that ``start(done)`` tells ``done``, or that of the equal work under way.
+    def join(self, key: K) -> Deferred[V] | None:
+        """The result of the work under way, None if there is none.
 
-        Each caller's Deferred can be cancelled; when the last one is, so is the work. What ``start`` raises is raised.
+        Each caller's Deferred can be cancelled; when the last one is, so is the work.
         """
         shared = self._under_way.get(key)
-        is_new = shared is None
-        if shared is None:
-            shared = self._under_way[key] = _UnderWay()
-        callers = shared.callers
+        return None if shared is None else shared.join()
 
-        def cancel(caller: Deferred[T]) -> None:
-            callers.remove(caller)
-            if not callers and self._under_way.get(key) is shared:
-                del self._under_way[key]
-                if shared.work is not None:
-                    shared.work.cancel()
+    def start(self, key: K, start: Callable[[Callable[[T], None]], Cancellable]) -> Deferred[V]:
+        """The result that ``start(done)`` tells ``done``. What ``start`` raises is raised."""
+        shared = self._under_way[key] = _UnderWay(key, self._under_way)
+        caller = shared.join()
 
-        caller: Deferred[T] = Deferred(cancel)
-        callers.append(caller)
-        if is_new:
-            try:
-                shared.work = start(lambda result: self._finish(key, shared, result))
-            except BaseException:
-                del self._under_way[key]
-                callers.clear()
-                raise
+        def done(result: T) -> None:
+            shared.leave()
+            while shared.callers:
+                shared.callers.pop(0).callback(self._view(result))
+
+        try:
+            shared.work = start(done)
+        except BaseException:
+            shared.leave()
+            shared.callers.clear()
+            raise
         return caller
-
-    def _finish(self, key: K, shared: _UnderWay[T], result: T) -> None:
-        if self._under_way.get(key) is shared:
-            del self._under_way[key]
-        while shared.callers:
-            shared.callers.pop(0).callback(result)

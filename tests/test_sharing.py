@@ -28,11 +28,18 @@ class Work:
         return work
 
 
+def run(
+    shared: Shared[str, int, int], key: str, start: Callable[[Callable[[int], None]], Deferred[int]]
+) -> Deferred[int]:
+    joined = shared.join(key)
+    return shared.start(key, start) if joined is None else joined
+
+
 def test_equal_keys_share_the_work_and_its_result() -> None:
-    shared: Shared[str, int] = Shared()
+    shared: Shared[str, int, int] = Shared(int)
     work = Work()
-    results = [outcome(shared.run("key", work.start)) for _ in range(3)]
-    other = outcome(shared.run("other", work.start))
+    results = [outcome(run(shared, "key", work.start)) for _ in range(3)]
+    other = outcome(run(shared, "other", work.start))
     assert len(work.under_way) == 2
     work.under_way[0].callback(7)
     assert results == [[7]] * 3
@@ -41,42 +48,42 @@ def test_equal_keys_share_the_work_and_its_result() -> None:
 
 
 def test_after_its_end_the_work_starts_anew() -> None:
-    shared: Shared[str, int] = Shared()
+    shared: Shared[str, int, int] = Shared(int)
     work = Work()
     for number in range(3):
-        result = outcome(shared.run("key", work.start))
+        result = outcome(run(shared, "key", work.start))
         work.under_way[number].callback(number)
         assert result == [number]
     assert len(shared) == 0
 
 
 def test_work_that_is_done_at_once_is_not_kept() -> None:
-    shared: Shared[str, int] = Shared()
+    shared: Shared[str, int, int] = Shared(int)
 
     def start(done: Callable[[int], None]) -> Deferred[int]:
         done(5)
         return Deferred()
 
-    assert [outcome(shared.run("key", start)) for _ in range(2)] == [[5], [5]]
+    assert [outcome(run(shared, "key", start)) for _ in range(2)] == [[5], [5]]
     assert len(shared) == 0
 
 
 def test_work_that_raises_at_its_start_is_forgotten() -> None:
-    shared: Shared[str, int] = Shared()
+    shared: Shared[str, int, int] = Shared(int)
 
     def start(done: Callable[[int], None]) -> Deferred[int]:
         raise KeyError("lost")
 
     for _ in range(2):
         with pytest.raises(KeyError):
-            shared.run("key", start)
+            run(shared, "key", start)
     assert len(shared) == 0
 
 
 def test_one_caller_can_cancel_without_the_others() -> None:
-    shared: Shared[str, int] = Shared()
+    shared: Shared[str, int, int] = Shared(int)
     work = Work()
-    callers = [shared.run("key", work.start) for _ in range(3)]
+    callers = [run(shared, "key", work.start) for _ in range(3)]
     results = [outcome(caller) for caller in callers]
     callers[1].cancel()
     assert isinstance(results[1][0], CancelledError)
@@ -86,37 +93,37 @@ def test_one_caller_can_cancel_without_the_others() -> None:
 
 
 def test_the_last_caller_cancels_the_work_too() -> None:
-    shared: Shared[str, int] = Shared()
+    shared: Shared[str, int, int] = Shared(int)
     work = Work()
-    callers = [shared.run("key", work.start) for _ in range(2)]
+    callers = [run(shared, "key", work.start) for _ in range(2)]
     results = [outcome(caller) for caller in callers]
     for caller in callers:
         caller.cancel()
     assert work.under_way[0].called
     assert [type(result[0]) for result in results] == [CancelledError] * 2
     assert len(shared) == 0
-    outcome(shared.run("key", work.start))
+    outcome(run(shared, "key", work.start))
     assert len(work.under_way) == 2
 
 
 def test_a_caller_may_cancel_another_when_it_hears_the_result() -> None:
-    shared: Shared[str, int] = Shared()
+    shared: Shared[str, int, int] = Shared(int)
     work = Work()
-    first = shared.run("key", work.start)
-    second = shared.run("key", work.start)
+    first = run(shared, "key", work.start)
+    second = run(shared, "key", work.start)
     results = outcome(second)
     first.addCallback(lambda _: second.cancel())
-    third = outcome(shared.run("key", work.start))
+    third = outcome(run(shared, "key", work.start))
     work.under_way[0].callback(1)
     assert isinstance(results[0], CancelledError)
     assert third == [1]
 
 
 def test_a_caller_may_ask_again_when_it_hears_the_result() -> None:
-    shared: Shared[str, int] = Shared()
+    shared: Shared[str, int, int] = Shared(int)
     work = Work()
     again: list[list[int]] = []
-    shared.run("key", work.start).addCallback(lambda _: again.append(outcome(shared.run("key", work.start))))
+    run(shared, "key", work.start).addCallback(lambda _: again.append(outcome(run(shared, "key", work.start))))
     work.under_way[0].callback(1)
     assert again == [[]]
     work.under_way[1].callback(2)

@@ -1,0 +1,88 @@
+"""The lookup machine in public: one of each /24 network counts, and none is hidden for good."""
+
+from __future__ import annotations
+
+import pytest
+
+from grape.dht.compact import Address
+from grape.dht.lookup import Lookup
+from grape.dht.routing import K
+from tests.dht.test_lookup import KEY, OWN, answer, fars
+
+
+def neighbour(far: int, host: int, network: str = "203.0.113") -> tuple[bytes, Address]:
+    return far.to_bytes(20, "big"), (f"{network}.{host}", 20_001)
+
+
+def public_lookup(*nodes: tuple[bytes, Address], k: int = K) -> Lookup:
+    lookup = Lookup(KEY, OWN, k, one_per_network=True)
+    for node_id, address in nodes:
+        lookup.add(node_id, address)
+    return lookup
+
+
+def test_of_a_network_only_the_nearest_is_asked() -> None:
+    lookup = public_lookup(neighbour(5, 1), neighbour(3, 2), neighbour(4, 3), neighbour(9, 1, "203.0.112"))
+    assert fars(lookup.ask()) == [3, 9]
+    assert lookup.ask() == []
+
+
+@pytest.mark.parametrize("end", ["failed", "slow"])
+def test_whoever_does_not_answer_gives_its_networks_place_to_the_next(end: str) -> None:
+    lookup = public_lookup(neighbour(5, 1), neighbour(1, 2), neighbour(3, 3), neighbour(2, 4))
+    for far in (1, 2, 3, 5):
+        (asked,) = lookup.ask()
+        assert asked.distance == far
+        getattr(lookup, end)(asked)
+    assert lookup.ask() == []
+
+
+def test_invented_neighbours_do_not_hide_an_honest_node_for_good() -> None:
+    honest = neighbour(100, 1)
+    lookup = public_lookup(honest, *(neighbour(1 + n, 2 + n) for n in range(50)))
+    invented = 0
+    while asked := lookup.ask():
+        lookup.failed(asked[0])
+        invented += 1
+    assert invented == 5
+    lookup.add(*honest)
+    answer(lookup, lookup.ask())
+    assert fars(lookup.found().closest) == [100]
+
+
+def test_the_first_of_a_network_that_answers_counts_and_no_other() -> None:
+    lookup = public_lookup(neighbour(1, 1), neighbour(2, 2), neighbour(3, 3))
+    (first,) = lookup.ask()
+    lookup.slow(first)
+    (second,) = lookup.ask()
+    answer(lookup, [first])
+    answer(lookup, [second])
+    assert lookup.ask() == []
+    assert lookup.finished
+    assert fars(lookup.found().closest) == [1]
+    assert lookup.answered == 2
+
+
+def test_a_late_answer_takes_its_networks_place_back_from_one_that_was_not_asked_yet() -> None:
+    lookup = public_lookup(neighbour(1, 1), neighbour(2, 2))
+    (first,) = lookup.ask()
+    lookup.slow(first)
+    answer(lookup, [first])
+    assert lookup.ask() == []
+    assert fars(lookup.found().closest) == [1]
+
+
+def test_a_doubtful_one_does_not_hold_its_networks_place() -> None:
+    lookup = Lookup(KEY, OWN, one_per_network=True)
+    lookup.add(*neighbour(1, 1), doubtful=True)
+    lookup.add(*neighbour(2, 2))
+    assert fars(lookup.ask()) == [2]
+
+
+def test_in_public_too_a_candidate_that_had_to_make_room_can_be_named_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("grape.dht.lookup.MAX_CANDIDATES", 3)
+    nodes = [neighbour(far, 1, f"198.51.{far}") for far in (10, 11, 12, 9)]
+    lookup = public_lookup(*nodes, neighbour(13, 2, "198.51.12"))
+    monkeypatch.setattr("grape.dht.lookup.MAX_CANDIDATES", 4)
+    lookup.add(*nodes[2])
+    assert fars(lookup.ask()) == [9, 10, 11, 12]
