@@ -135,7 +135,7 @@ class KRPCProtocol(DatagramProtocol):
         """Take in one datagram. No exception leaves this method: each would be a traceback for whoever sends it."""
         self.counters.datagrams_in += 1
         try:
-            self._received(datagram, (addr[0], addr[1]))
+            self._received(datagram, addr)
         except Exception:
             self.counters.faults += 1
             log.failure("a datagram of {size} bytes could not be handled", size=len(datagram))

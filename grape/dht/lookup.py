@@ -110,6 +110,7 @@ class Lookup:
         self._survey = 0
         self._awaited = 1
         self._is_due = True
+        self._has_doubtful = False
 
     def begin(self, contacts: Sequence[Contact]) -> None:
         """Take contacts into account. To be called before all else."""
@@ -122,6 +123,7 @@ class Lookup:
             Candidate(c.id, c.address, c.position ^ here, c.round_trip, c.failures > 0) for c in contacts
         ]
         self._candidates.sort(key=_distance)
+        self._has_doubtful = any(map(_doubtful, self._candidates))
         self.seen = {contact.address for contact in contacts}
 
     def add(self, node_id: bytes, address: Address, round_trip: float = 0.0, *, doubtful: bool = False) -> None:
@@ -129,6 +131,7 @@ class Lookup:
         if address in self.seen or node_id == self.own_id:
             return
         candidate = Candidate(node_id, address, position(node_id) ^ self.position, round_trip, doubtful)
+        self._has_doubtful = self._has_doubtful or doubtful
         if self._holders is None:
             self._list(candidate)
         else:
@@ -190,12 +193,10 @@ class Lookup:
                 self.seen.discard(following.address)
                 self._compete(following, self._holders)
 
-    def _counts(self, candidate: Candidate) -> bool:
+    def _counts(self, candidate: Candidate, holders: dict[str, Candidate]) -> bool:
         """Whether a candidate that answered is the first of its network to do so."""
-        if self._holders is None:
-            return True
         network = _network(candidate)
-        holder = self._holders.get(network)
+        holder = holders.get(network)
         if holder is not None and holder is not candidate:
             if holder.state is HEARD:
                 return False
@@ -203,17 +204,18 @@ class Lookup:
                 self._candidates.remove(holder)
                 self._is_due = True
                 self._wait(holder, network)
-        self._holders[network] = candidate
+        holders[network] = candidate
         return True
 
     def ask(self) -> list[Candidate]:
         """The candidates to query now; each counts as pending from here on."""
-        if self._stopped or not (self._is_due or (self._in_flight == 0 and self._answered < self._k)):
+        is_last_chance = self._has_doubtful and not self._in_flight and self._answered < self._k
+        if self._stopped or not (self._is_due or is_last_chance):
             return []
         may_ask = self._max_queries - self._asked
         room = min(self._alpha - self._in_flight, may_ask)
         chosen = self._look_over(room, may_ask > 0)
-        if not chosen and not self._in_flight and room > 0 and self._answered < self._k:
+        if not chosen and is_last_chance and room > 0:
             doubtful = (c for c in self._candidates if c.doubtful and c.state is UNASKED)
             chosen = [c for c, _ in zip(doubtful, range(room), strict=False)]
         for candidate in chosen:
@@ -249,7 +251,8 @@ class Lookup:
 
     def heard(self, candidate: Candidate, node_id: bytes, token: bytes | None) -> None:
         """``candidate`` answered, under the id ``node_id``; ``token`` is what it gave for a write."""
-        self._leave(candidate)
+        if candidate.state is PENDING:
+            self._in_flight -= 1
         candidate.state = HEARD
         if candidate.awaited == self._survey:
             self._awaited -= 1
@@ -258,7 +261,7 @@ class Lookup:
             self._is_due = True
         candidate.token = token
         self._answered += 1
-        if not self._counts(candidate):
+        if self._holders is not None and not self._counts(candidate, self._holders):
             self._candidates.remove(candidate)
             self._is_due = True
         elif node_id != candidate.node_id:
@@ -318,6 +321,7 @@ class Lookup:
 
 
 _distance = attrgetter("distance")
+_doubtful = attrgetter("doubtful")
 
 
 def _network(candidate: Candidate) -> str:
