@@ -166,6 +166,9 @@ class KRPCProtocol(DatagramProtocol):
     def frame(self, method: bytes, arguments: Arguments) -> Frame:
         return krpc.encode_frame(method, {**arguments, b"id": self.table.own_id}, read_only=self._read_only)
 
+    def write_frame(self, method: bytes, arguments: Arguments) -> Frame:
+        return krpc.encode_write(method, {**arguments, b"id": self.table.own_id}, read_only=self._read_only)
+
     def key_frame(self, method: bytes, field: bytes, key: bytes) -> Frame:
         return krpc.encode_key_frame(method, self.table.own_id, field, key, read_only=self._read_only)
 

@@ -60,7 +60,14 @@ class _Key:
 
     def add(self, peer: Address, announcer: Address, at: float) -> None:
         known = self.peers.get(peer)
-        if known is not None and known[2] != announcer:
+        if known is not None and known[2] == announcer:
+            self.serial += 1
+            del self.by_age[bisect_left(self.by_age, (known[0], known[1], peer))]
+            insort(self.by_age, (at, self.serial, peer))
+            self.peers[peer] = (at, self.serial, announcer)
+            self.announcers[announcer].move_to_end(peer)
+            return
+        if known is not None:
             # Two announce it: it counts for the one with fewer, so that nobody can draw it into a flood of his own.
             announcer = min(known[2], announcer, key=lambda by: len(self.announcers.get(by, ())))
         self.remove(peer)

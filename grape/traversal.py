@@ -10,7 +10,7 @@ import attrs
 from grape.dht.bencoding import BValue
 from grape.dht.compact import NODE_BYTES, Address, decode_nodes
 from grape.dht.errors import QueryFailed, RemoteError
-from grape.dht.krpc import Frame, Response
+from grape.dht.krpc import Frame, Response, with_token
 from grape.dht.lookup import HEARD, MAX_NODES_PER_RESPONSE, PENDING, SLOW, Candidate, Found, Lookup
 from grape.dht.roundtrip import MAX_SOFT_SECONDS
 from grape.dht.transactions import Outcome, Pending
@@ -28,11 +28,11 @@ Arguments = dict[bytes, BValue]
 class Network(Protocol):
     """What a traversal needs of the socket it runs on."""
 
-    def frame(self, method: bytes, arguments: Arguments) -> Frame:
-        """What to send: a query of this node's."""
-
     def key_frame(self, method: bytes, field: bytes, key: bytes) -> Frame:
-        """The same for a query about a key."""
+        """What to send: a query of this node's about a key."""
+
+    def write_frame(self, method: bytes, arguments: Arguments) -> Frame:
+        """The same for a query that takes a token, without it."""
 
     def send(self, candidate: Candidate, frame: Frame, outcome: Outcome) -> bool:
         """Query a candidate; the outcome is told how it ends. False if it could not be sent at all."""
@@ -198,8 +198,7 @@ class Write(_Ending[WriteOutcome]):
         done: Callable[[WriteOutcome], object],
     ) -> None:
         super().__init__(network, seconds, done)
-        self._method = method
-        self._arguments = arguments
+        self._write = network.write_frame(method, arguments)
         self._holders = {holder.address: holder for holder in holders}
         self._waiting = set(self._holders)
         self._slow: set[Address] = set()
@@ -207,7 +206,7 @@ class Write(_Ending[WriteOutcome]):
         self._refusals: dict[Address, RemoteError] = {}
 
     def start(self) -> None:
-        """Send ``method`` to every holder; the arguments lack only the token."""
+        """Send the query to every holder."""
         for address, holder in self._holders.items():
             if not self._send(holder):
                 self._waiting.discard(address)
@@ -237,8 +236,7 @@ class Write(_Ending[WriteOutcome]):
 
     def _send(self, holder: Candidate) -> bool:
         assert holder.token is not None
-        frame = self._network.frame(self._method, {**self._arguments, b"token": holder.token})
-        return self._network.send(holder, frame, self)
+        return self._network.send(holder, with_token(self._write, holder.token), self)
 
     def _over(self, address: Address) -> None:
         self._waiting.discard(address)

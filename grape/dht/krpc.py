@@ -134,6 +134,19 @@ def encode_key_frame(method: bytes, own_id: bytes, field: bytes, key: bytes, *, 
     return head, _TAIL
 
 
+def encode_write(method: bytes, arguments: dict[bytes, BValue], *, read_only: bool = False) -> Frame:
+    """What stands before and after the token in a query that many get, each with a token of its own."""
+    before = bencoding.encode({name: value for name, value in arguments.items() if name < b"token"})
+    after = bencoding.encode({name: value for name, value in arguments.items() if name > b"token"})
+    flag = b"2:roi1e" if read_only else b""
+    return b"d1:a%b5:token" % before[:-1], b"%b1:q%d:%b%b1:t2:" % (after[1:], len(method), method, flag)
+
+
+def with_token(write: Frame, token: bytes) -> Frame:
+    """The query of ``encode_write`` for the node that gave ``token``."""
+    return b"%b%d:%b%b" % (write[0], len(token), token, write[1]), _TAIL
+
+
 def encode_response(transaction_id: BValue | None, values: dict[bytes, BValue], querier: bytes) -> bytes:
     """The datagram of a response. ``querier`` is the compact address the query came from (BEP 42's ``ip``)."""
     message: dict[bytes, BValue] = {b"ip": querier, b"r": values, b"v": CLIENT_VERSION, b"y": b"r"}

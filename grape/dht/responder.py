@@ -187,11 +187,10 @@ class Responder:
 
     def _check_token(self, query: Query, address: Address, now: float) -> None:
         token = query.arguments.get(b"token")
-        method = query.method.decode()
         if not isinstance(token, bytes):
-            raise RemoteProtocolError(PROTOCOL_ERROR, f"`{method}` missing required `a.token` field")
+            raise RemoteProtocolError(PROTOCOL_ERROR, f"`{query.method.decode()}` missing required `a.token` field")
         if not self._tokens.accepts(token, address[0], now):
-            raise RemoteProtocolError(PROTOCOL_ERROR, f"cannot `{method}` with bad token")
+            raise RemoteProtocolError(PROTOCOL_ERROR, f"cannot `{query.method.decode()}` with bad token")
 
     def _nodes(self, key: bytes, room: int) -> bytes:
         """The member ``nodes``: the contacts closest to ``key``, as many as fit into ``room`` bytes, 20 at most."""

@@ -199,3 +199,36 @@ def test_what_is_sent_carries_version_and_in_responses_the_querier() -> None:
 def test_no_transaction_id_stays_none() -> None:
     assert b"1:t" not in krpc.encode_response(None, {}, b"abcdef")
     assert b"1:t" not in krpc.encode_error(None, 203, "no")
+
+
+# Datagrams from parts are those that were put together at once
+
+
+@given(st.binary(max_size=20), arguments, st.booleans())
+def test_a_frame_is_a_query_without_its_transaction_id(
+    method: bytes, named: dict[bytes, BValue], read_only: bool
+) -> None:
+    before, after = krpc.encode_frame(method, named, read_only=read_only)
+    assert before + b"aa" + after == krpc.encode_query(b"aa", method, named, read_only=read_only)
+
+
+@given(st.sampled_from([b"info_hash", b"target"]), st.binary(max_size=30), st.booleans())
+def test_a_key_frame_is_a_query_about_a_key(field: bytes, key: bytes, read_only: bool) -> None:
+    before, after = krpc.encode_key_frame(b"get", b"n" * 20, field, key, read_only=read_only)
+    whole = krpc.encode_query(b"aa", b"get", {b"id": b"n" * 20, field: key}, read_only=read_only)
+    assert before + b"aa" + after == whole
+
+
+@given(arguments, st.binary(max_size=64), st.booleans())
+def test_a_write_is_a_query_with_each_nodes_token(named: dict[bytes, BValue], token: bytes, read_only: bool) -> None:
+    named.pop(b"token", None)
+    before, after = krpc.with_token(krpc.encode_write(b"put", named, read_only=read_only), token)
+    whole = krpc.encode_query(b"aa", b"put", {**named, b"token": token}, read_only=read_only)
+    assert before + b"aa" + after == whole
+
+
+@given(st.none() | values, st.binary(max_size=30))
+def test_an_answer_from_parts_is_a_response(t: BValue | None, nodes: bytes) -> None:
+    members = b"5:nodes%d:%b" % (len(nodes), nodes)
+    whole = krpc.encode_response(t, {b"id": b"n" * 20, b"nodes": nodes}, b"abcdef")
+    assert krpc.encode_answer(t, b"n" * 20, members, b"abcdef") == whole
