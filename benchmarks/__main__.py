@@ -16,7 +16,7 @@ from typing import NoReturn
 
 import attrs
 
-from benchmarks import chart, http, idle, krpc, many, start
+from benchmarks import chart, http, idle, krpc, many, start, state
 from benchmarks.figures import (
     OURS,
     BenchmarkError,
@@ -37,7 +37,7 @@ from benchmarks.tools import reason_missing, versions
 from gauntlet.client import ClientError
 
 # In the order of the table.
-GROUPS = (http.GROUP, krpc.GROUP, many.GROUP, idle.GROUP, start.GROUP)
+GROUPS = (http.GROUP, krpc.GROUP, many.GROUP, idle.GROUP, state.LOOKUPS, state.QUERIES, start.GROUP)
 NAMES = [figure.name for group in GROUPS for figure in group.figures]
 ROUNDS = 5
 SECONDS = 3.0

@@ -11,6 +11,8 @@ import attrs
 OURS = "grape"
 REFERENCE = "grenache-grape"
 LIBTORRENT = "libtorrent"
+# Ours, with --state :memory:
+IN_MEMORY = "in memory"
 
 
 class BenchmarkError(Exception):

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import attrs
 
-from benchmarks.figures import LIBTORRENT, OURS, REFERENCE, BenchmarkError
+from benchmarks.figures import IN_MEMORY, LIBTORRENT, OURS, REFERENCE, BenchmarkError
 from benchmarks.tools import ROOT, node_packages
 from gauntlet.client import Client, ClientError
 from gauntlet.processes import HOST, free_port
@@ -130,6 +130,8 @@ class Ports:
 
 def command_of(side: str, ports: Ports, others: Sequence[Ports] = (), *flags: str) -> list[str]:
     """How a side's grape is started."""
+    if side == IN_MEMORY:
+        return [*command_of(OURS, ports, others, *flags), "--state", ":memory:"]
     if side == OURS:
         program = [sys.executable, "-m", "grape"]
     elif side == REFERENCE:

@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from shutil import which
 
-from benchmarks.figures import LIBTORRENT, REFERENCE, BenchmarkError
+from benchmarks.figures import IN_MEMORY, LIBTORRENT, REFERENCE, BenchmarkError
 
 ROOT = Path(__file__).resolve().parent.parent
 NODE = ROOT / "benchmarks" / "node"
@@ -32,6 +32,8 @@ def reason_missing(tool: str) -> str | None:
             return None if which("wrk") else "wrk is missing; Debian: apt install wrk"
         case "cc":
             return None if _compiler() else "a C compiler is missing; Debian: apt install gcc libc6-dev"
+        case _ if tool == IN_MEMORY:
+            return None
         case _ if tool == LIBTORRENT:
             found = importlib.util.find_spec("libtorrent")
             return None if found else "libtorrent's Python binding is missing: pip install libtorrent"
