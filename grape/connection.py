@@ -12,16 +12,17 @@ from typing import Any, Protocol
 
 import httptools
 from twisted.internet import protocol
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import CancelledError, succeed
 from twisted.internet.interfaces import IPushProducer
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from grape.access import Access
-from grape.api import PAYLOAD_TOO_BIG, TEXT_TYPE, Answer
+from grape.api import FAULT, PAYLOAD_TOO_BIG, TEXT_TYPE, Answer
 from grape.heads import END, MAX_KNOWN_BYTES, KnownHeads
 from grape.reactor import Clock
-from grape.request import Request
+from grape.request import Answerer, Request, Site
 from grape.straight import write
 
 MAX_HEAD_BYTES = 16_384
@@ -33,23 +34,12 @@ IDLE_SECONDS = 30.0
 LINGER_SECONDS = 2.0
 
 CALL_PATHS = frozenset((b"/lookup", b"/announce", b"/put", b"/get"))
+log = Logger(namespace="grape")
 
 BAD_REQUEST = Answer(400, b"", TEXT_TYPE)
 EXPECTATION_FAILED = Answer(417, b"", TEXT_TYPE)
 HEAD_TOO_BIG = Answer(431, b"", TEXT_TYPE)
 PREFLIGHT = Answer(204, b"", TEXT_TYPE)
-
-
-class Answerer(Protocol):
-    """What answers a request for a path: grape.api.Api."""
-
-    def call(self, path: bytes, body: bytes) -> Deferred[Answer]: ...
-
-
-class Site(Protocol):
-    """Where the other requests go: a twisted.web Site."""
-
-    def buildProtocol(self, addr: Any) -> Any: ...
 
 
 class Factory(Protocol):
@@ -92,12 +82,14 @@ class Connection(protocol.Protocol):
         # Once it is set nothing more is read; what comes in is thrown away.
         self._deaf = False
         self._unread = False
+        self._is_starting = False
         self._upgrade_refused = False
         self._upgrades = 0
         self._inner: Any = None
         self._local_host: str = self.transport.getHost().host
         self.peer_host: str = self.transport.getPeer().host
-        self.deadline = self.factory.clock.seconds() + HEAD_SECONDS
+        self.opened_at = self.factory.clock.seconds()
+        self.deadline = self.opened_at + HEAD_SECONDS
         self.transport.setTcpNoDelay(True)
         self.transport.registerProducer(self, True)
         self.factory.opened(self)
@@ -170,8 +162,8 @@ class Connection(protocol.Protocol):
             self.deadline = math.inf
             self.factory.used(self)
             self._queue.append(request)
-            if self._running == len(self._queue) - 1 and not self._unread and self._running < MAX_PIPELINED:
-                self._running += 1
+            if len(self._queue) == 1 and not self._unread:
+                self._running = 1
                 self._call(request)
             else:
                 request.headers = dict(head.headers)
@@ -197,8 +189,8 @@ class Connection(protocol.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         assert self._request is not None
         headers, key = self._request.headers, name.lower()
-        if not self._in_head:
-            return  # A trailer.
+        if not self._in_head:  # A trailer.
+            return
         self._field_bytes += len(name) + len(value)
         if key in headers:
             # Two Hosts are one malformed one; other repeated headers are lists, or mean nothing to us.
@@ -267,25 +259,36 @@ class Connection(protocol.Protocol):
     def _run(self) -> None:
         """Start the calls in line, unless the client leaves its answers unread. A request for anything else waits until
         it is the first."""
-        if self._unread:
+        if self._is_starting:  # What is answered at once comes back here: whoever started it goes on.
             return
-        for request in list(self._queue)[self._running : MAX_PIPELINED]:
-            if not request.refused:
-                refusal = self.factory.access.refusal(request.method, request.headers, self._local_host)
-                is_readable = request.is_readable
-                if refusal is None and is_readable and (self._inner is not None or request.path not in CALL_PATHS):
-                    if request is self._queue[0]:
-                        self._hand_over()
-                    return
-                if self._inner is not None and self._inner.requests:
-                    # The answer would overtake one that is not there yet; nobody honest comes here.
-                    self._deaf = True
-                    self.transport.loseConnection()
-                    return
-                self._running += 1
-                self._start(request, refusal)
-            else:
-                self._running += 1
+        self._is_starting = True
+        try:
+            while not self._unread and self._running < min(len(self._queue), MAX_PIPELINED):
+                if not self._start_next():
+                    break
+        finally:
+            self._is_starting = False
+
+    def _start_next(self) -> bool:
+        """Start the first request in line that is not started yet. Whether the next one may be looked at."""
+        request = self._queue[self._running]
+        if request.refused:
+            self._running += 1
+            return True
+        refusal = self.factory.access.refusal(request.method, request.headers, self._local_host)
+        is_call = self._inner is None and request.path in CALL_PATHS
+        if refusal is None and request.is_readable and not is_call:
+            if not self._running:
+                self._hand_over()
+            return False
+        if self._inner is not None and self._inner.requests:
+            # The answer would overtake one that is not there yet; nobody honest comes here.
+            self._deaf = True
+            self.transport.loseConnection()
+            return False
+        self._running += 1
+        self._start(request, refusal)
+        return True
 
     def _start(self, request: Request, refusal: Answer | None) -> None:
         access = self.factory.access
@@ -297,7 +300,7 @@ class Connection(protocol.Protocol):
             answered = succeed(refusal)
         else:
             request.cors = access.cors(request.headers)
-            if request.path in CALL_PATHS and request.data:
+            if request.path in CALL_PATHS and request.data and request.keep_alive:
                 self.factory.heads.learn(request.data, self._local_host, request.path, request.headers)
             self._call(request)
             return
@@ -306,7 +309,12 @@ class Connection(protocol.Protocol):
     def _call(self, request: Request) -> None:
         body = request.body[0] if len(request.body) == 1 else b"".join(request.body)
         answered = request.work = self.factory.calls.call(request.path, body)
-        answered.addCallbacks(self._answered, _cancelled, (request,))
+        answered.addCallbacks(self._answered, self._failed, (request,), errbackArgs=(request,))
+
+    def _failed(self, failure: Failure, request: Request) -> None:
+        if failure.check(CancelledError) is None:  # Else the client that asked is gone.
+            log.failure("a call failed", failure)
+            self._answered(FAULT, request)
 
     def _answered(self, answer: Answer, request: Request) -> None:
         request.work = None
@@ -348,8 +356,7 @@ class Connection(protocol.Protocol):
             return
         self._deaf = True
         if self._inner is not None and self._inner.requests:
-            # The answer would overtake one that is not there yet.
-            self.transport.loseConnection()
+            self.transport.loseConnection()  # The answer would overtake one that is not there yet.
             return
         request = self._request or Request()
         request.refused = True
@@ -391,7 +398,3 @@ class Connection(protocol.Protocol):
         for request in queue:
             self._inner.dataReceived(request.head() + b"".join(request.body))
         self._deaf = deaf
-
-
-def _cancelled(failure: Failure) -> None:
-    """The client that asked is gone."""

@@ -16,13 +16,15 @@ from twisted.internet.protocol import ServerFactory
 
 from grape.access import Access, is_loopback
 from grape.api import JSON_TYPE, Answer
-from grape.connection import Answerer, Connection, Site
+from grape.connection import Connection
 from grape.heads import KnownHeads
 from grape.reactor import Clock, Timer
-from grape.request import Request
+from grape.request import Answerer, Request, Site
 
 CLOSING_SECONDS = 1.5
 SWEEP_SECONDS = 1.0
+# A client that came this long ago may not have been read yet.
+NEW_SECONDS = 0.1
 
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 
@@ -146,13 +148,15 @@ class DoorFactory(ServerFactory):
             )  # fmt: skip
 
     def _evict(self, newcomer: Connection, host: str | None) -> None:
-        """Make room, on one host or (None) in all: the oldest that brought no request goes, then, of the host that has
-        most connections, the idle one that asked nothing for longest."""
-        new = (c for c in self._new if c is not newcomer and host in (None, c.peer_host))
-        gone = next(new, None)
+        """Make room, on one host or (None) in all: the oldest that brought no request goes, then, of the
+        host that has most connections, the idle one that asked nothing for longest, then the oldest new one."""
+        others = [c for c in self._connections if c is not newcomer and host in (None, c.peer_host)]
+        new = [c for c in others if c in self._new]
+        gone = next((c for c in new if self.clock.seconds() - c.opened_at >= NEW_SECONDS), None)
         if gone is None:
-            idle = [c for c in self._connections if c.is_idle and c is not newcomer and host in (None, c.peer_host)]
-            gone = max(idle, key=lambda c: self._per_host[c.peer_host], default=newcomer)
+            idle = [c for c in others if c.is_idle and c not in self._new]
+            last = new[0] if new else newcomer
+            gone = max(idle, key=lambda c: self._per_host[c.peer_host], default=last)
         if gone is newcomer:
             self.refused += 1
         else:

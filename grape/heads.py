@@ -50,7 +50,10 @@ class KnownHeads:
         return self._heads.get((head, local_host))
 
     def learn(self, data: bytes, local_host: str, path: bytes, headers: Mapping[bytes, bytes]) -> None:
-        """Take note of a call that was let through and whose bytes, head and body, are ``data``, if it is plain."""
+        """Take note of a call that was let through and leaves its connection open, if it is plain.
+
+        ``data`` are its bytes, head and body.
+        """
         length = headers.get(b"content-length", b"")
         head_bytes = data.find(END) + len(END)
         if (
@@ -58,7 +61,6 @@ class KnownHeads:
             or not len(END) <= head_bytes <= MAX_KNOWN_BYTES
             or len(data) != head_bytes + int(length)
             or not _SPECIAL.isdisjoint(headers)
-            or headers.get(b"connection", b"keep-alive").lower() != b"keep-alive"
             or not data.startswith(b"POST %b HTTP/1.1\r\n" % path)
         ):
             return

@@ -240,8 +240,7 @@ class Node(Service):
         """
         try:
             return self._services.lookup(name)
-        except Exception:
-            # maybeDeferred would cost more than this call does here.
+        except Exception:  # maybeDeferred would cost more than the call.
             return fail()
 
     def announce(self, name: str | bytes, port: int) -> Deferred[int]:
@@ -299,9 +298,8 @@ class Node(Service):
                 max_strangers=config.max_strangers,
             )
             host = bindable(config.dht_host, config.dht_port)
-            self._port = self._reactor.listenUDP(
-                config.dht_port, protocol, interface=host, maxPacketSize=MAX_DATAGRAM_BYTES
-            )
+            port = config.dht_port
+            self._port = self._reactor.listenUDP(port, protocol, interface=host, maxPacketSize=MAX_DATAGRAM_BYTES)
             make_room(self._port)
             protocol.journal = self._journal
             self._protocol = protocol
@@ -343,8 +341,11 @@ class Node(Service):
             waiting.callback(None)
 
     def _say(self, text: str) -> None:
-        if self._trace is not None:
-            self._trace(text)
+        try:
+            if self._trace is not None:
+                self._trace(text)
+        except Exception:
+            log.failure("the trace raised")
 
     # What is heard from below: counters.Listener, services.Observer
 

@@ -132,6 +132,7 @@ class Replicas:
             self._check()
         except Exception:
             log.failure("own announces could not be looked through")
+            self._look_soon()
 
     def _check(self) -> None:
         now, version = self._clock.seconds(), self._socket().table.version

@@ -1,12 +1,25 @@
-"""An HTTP request on its way through the door."""
+"""An HTTP request on its way through the door, and who may answer it."""
 
 from __future__ import annotations
 
+from typing import Any, Protocol
 from urllib.parse import unquote_to_bytes
 
 from twisted.internet.defer import Deferred
 
 from grape.api import Answer
+
+
+class Answerer(Protocol):
+    """What answers a request for a path: grape.api.Api."""
+
+    def call(self, path: bytes, body: bytes) -> Deferred[Answer]: ...
+
+
+class Site(Protocol):
+    """Where the other requests go: a twisted.web Site."""
+
+    def buildProtocol(self, addr: Any) -> Any: ...
 
 
 class Request:

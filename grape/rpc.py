@@ -11,14 +11,14 @@ from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.protocol import DatagramProtocol
 from twisted.logger import Logger
 
 from grape.counters import Counters, Listener
 from grape.dht import krpc
 from grape.dht.addresses import scope
-from grape.dht.compact import Address
+from grape.dht.compact import Address, is_ipv4
 from grape.dht.errors import (
     AnsweredByOurselves,
     LocalProtocolError,
@@ -33,12 +33,13 @@ from grape.dht.nodeid import ID_BYTES, RandomBytes
 from grape.dht.ratelimit import RateLimit
 from grape.dht.responder import Responder, not_kept
 from grape.dht.roundtrip import RoundTrips
-from grape.dht.routing import KNOWN, Listed, RoutingTable
+from grape.dht.routing import Listed, RoutingTable
 from grape.dht.transactions import MAX_PENDING, NOBODY, Outcome, Pending, Transactions
 from grape.journal import Journal, MemoryJournal
 from grape.questions import Question, Verification
 from grape.reactor import Clock, Timer
 from grape.traversal import Arguments
+from grape.udpsocket import SendTo, send, sender
 
 MAX_VERIFYING = 512
 # A query for the longest key, with room to spare.
@@ -88,7 +89,7 @@ class KRPCProtocol(DatagramProtocol):
         self._round_trips = RoundTrips()
         self._timer: Timer | None = None
         self._timer_at = 0.0
-        self._send_to: Callable[[bytes, Address], object] | None = None
+        self._send_to: SendTo | None = None
         self._ping = self.frame(b"ping", {})
         #: Whether a put may be answered yet.
         self.journal: Journal = MemoryJournal()
@@ -127,6 +128,8 @@ class KRPCProtocol(DatagramProtocol):
     def query(self, address: Address, method: bytes, arguments: Arguments) -> Deferred[Response]:
         """One query of any method to one ``(host, port)``. Fails with QueryFailed, within 2 s."""
         question = Question()
+        if not is_ipv4(address[0]):  # A name would be looked up at once, with all else waiting.
+            return fail(QueryFailed(f"not an IPv4 address: {address[0]!r}"))
         if not self._ask(address, 0.0, self.frame(method, arguments), question):
             question.result.errback(QueryFailed("the query could not be sent"))
         return question.result
@@ -144,10 +147,9 @@ class KRPCProtocol(DatagramProtocol):
         """An ICMP error came back for some datagram: a hint at most, the query's time-out decides."""
 
     def startProtocol(self) -> None:
-        """The socket is open. Twisted's ``write`` looks at each address anew, which costs as much as sending does."""
+        """The socket is open."""
         assert self.transport is not None
-        opened = getattr(self.transport, "socket", None)
-        self._send_to = self.transport.write if opened is None else opened.sendto
+        self._send_to = sender(self.transport)
 
     def identify(self) -> None:
         """The table has another id now."""
@@ -159,7 +161,7 @@ class KRPCProtocol(DatagramProtocol):
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         for pending in self._transactions.abandon():
-            pending.outcome.failed(pending, QueryFailed("the node is stopping"))
+            self._safely(pending.outcome.failed, pending, QueryFailed("the node is stopping"))
 
     # What a traversal needs: traversal.Network
 
@@ -264,10 +266,8 @@ class KRPCProtocol(DatagramProtocol):
             # Who is pinged because he asked could teach us patience.
             self._round_trips.measured(round_trip)
         listed = self.table.heard(node_id, pending.address, now, round_trip)
-        if listed is KNOWN:
-            pass
-        elif listed is Listed.NEW:
-            self._listener.contact_listed(pending.address)
+        if listed is Listed.NEW:
+            self._safely(self._listener.contact_listed, pending.address)
         elif listed is Listed.REPLACEMENT:
             rival = self.table.questionable_rival(node_id, now)
             if rival is not None:
@@ -333,9 +333,8 @@ class KRPCProtocol(DatagramProtocol):
         if self._send_to is None:
             return False
         try:
-            self._send_to(datagram, address)
-        except OSError:
-            # Too big, no route, or an ICMP error left over from an earlier send: UDP may lose it anyway.
+            send(self._send_to, datagram, address)
+        except OSError:  # Too big, or no route: UDP may lose it anyway.
             self.counters.send_errors += 1
             return False
         self.counters.datagrams_out += 1
@@ -386,7 +385,7 @@ class KRPCProtocol(DatagramProtocol):
             self._safely(pending.outcome.slow, pending)
         for pending in failed:
             if self.table.failed(pending.address, pending.sent_at, now) is not None:
-                self._listener.contact_dropped(pending.address)
+                self._safely(self._listener.contact_dropped, pending.address)
             reason = QueryTimeout(f"{pending.address[0]}:{pending.address[1]}")
             self._safely(pending.outcome.failed, pending, reason)
         self._set_timer()

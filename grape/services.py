@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, FirstError, fail, gatherResults
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from grape.config import MAX_PORT, Config
@@ -25,6 +26,8 @@ from grape.traversal import WriteOutcome
 from grape.values import text_to_bytes
 
 MAX_PEERS = 100
+
+log = Logger(namespace="grape")
 
 
 T = TypeVar("T")
@@ -121,18 +124,25 @@ class Services:
         def start(done: Callable[[Peers], None]) -> Cancellable:
             observer = self._observer
             if not observer.is_watching:
-                return protocol.find_peers(key, None, lambda found: done(self._merge(found, key, name)))
+                return protocol.find_peers(key, None, lambda found: done(self._merged(found, key, name)))
             observer.peers_seen(self._own(key), name, None)
             return protocol.find_peers(
                 key,
                 lambda peers, through: observer.peers_seen(peers, name, through),
-                lambda found: done(self._merge(found, key, name)),
+                lambda found: done(self._merged(found, key, name)),
             )
 
         try:
             return lookups.start(key, start)
         except Overloaded:
             return fail(overload())
+
+    def _merged(self, result: PeersFound, key: bytes, name: str) -> Peers:
+        try:
+            return self._merge(result, key, name)
+        except Exception:
+            log.failure("what a lookup found could not be put together")
+            return result.peers
 
     def _merge(self, result: PeersFound, key: bytes, name: str) -> Peers:
         self._observer.looked_up(name, result.lookup.answered)

@@ -73,7 +73,13 @@ class Shared(Generic[K, T, V]):
         def done(result: T) -> None:
             shared.leave()
             while shared.callers:
-                shared.callers.pop(0).callback(self._view(result))
+                caller = shared.callers.pop(0)
+                try:
+                    view = self._view(result)
+                except Exception:
+                    caller.errback()
+                else:
+                    caller.callback(view)
 
         try:
             shared.work = start(done)

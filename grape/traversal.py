@@ -140,13 +140,16 @@ class Traversal(_Ending[Found]):
         )
         nodes = values.get(b"nodes")
         if isinstance(nodes, bytes) and nodes:
-            found, addresses = decode_nodes(nodes[:MAX_NODES_BYTES], self._lookup.own_id)
-            if not addresses <= self._lookup.seen:
-                for found_id, address in found:
+            found = decode_nodes(nodes[:MAX_NODES_BYTES], self._lookup.own_id)
+            if not found <= self._lookup.told:
+                self._lookup.told |= found
+                for found_id, address in sorted(found):
                     self._network.consider(self._lookup, found_id, address, pending.address)
-        if self._on_response(candidate, values):
-            self._lookup.stop()
-        self._advance()
+        try:
+            if self._on_response(candidate, values):
+                self._lookup.stop()
+        finally:
+            self._advance()
 
     def slow(self, pending: Pending) -> None:
         candidate = self._candidates[pending.address]

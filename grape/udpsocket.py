@@ -3,16 +3,39 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.interfaces import IListeningPort, IUDPTransport
 from twisted.logger import Logger
 
-from grape.dht.compact import is_ipv4
+from grape.dht.compact import Address, is_ipv4
 
 RECEIVE_BUFFER_BYTES = 1_048_576
 
 log = Logger(namespace="grape")
+
+
+SendTo = Callable[[bytes, Address], object]
+
+
+def sender(transport: IUDPTransport) -> SendTo:
+    """What sends datagrams: the socket's own ``sendto``. Twisted's ``write`` looks at each address anew, which costs
+    as much as sending does."""
+    opened: socket.socket | None = getattr(transport, "socket", None)
+    return transport.write if opened is None else opened.sendto
+
+
+def send(send_to: SendTo, datagram: bytes, address: Address) -> None:
+    """Send a datagram. Raises OSError if it is too big or there is no way; one for which there is no room just now is
+    lost, as any may be."""
+    try:
+        send_to(datagram, address)
+    except ConnectionRefusedError:
+        # Left over from an earlier one: it says nothing about this one, which was not sent.
+        send_to(datagram, address)
+    except BlockingIOError:
+        pass
 
 
 def make_room(port: IListeningPort) -> None:

@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.testing import StringTransport
+from twisted.logger import LogEvent
 from twisted.web.resource import Resource
 
 from grape.access import Access
 from grape.api import Answer
 from grape.connection import BODY_SECONDS, HEAD_SECONDS, IDLE_SECONDS, MAX_PIPELINED, Connection
-from grape.door import DoorFactory
+from grape.door import NEW_SECONDS, DoorFactory
 from grape.site import GrapeSite
 from grape.testing import HeapClock
 
@@ -255,11 +256,20 @@ def test_over_the_limit_those_that_brought_no_request_go_first_the_oldest_of_the
     crowd.clock.advance(1)
     silent = [crowd.connect() for _ in range(5)]
     send(silent[0], request()[:40])
-    newcomers = [crowd.connect() for _ in range(8)]
+    newcomers = []
+    for _ in range(8):
+        crowd.clock.advance(NEW_SECONDS)
+        newcomers.append(crowd.connect())
     assert left(honest) == list(range(MAX_CONNECTIONS - 5))
     assert left(silent) == []
     assert left(newcomers) == [3, 4, 5, 6, 7]
     assert (crowd.factory.evicted, crowd.factory.refused, len(crowd.factory)) == (8, 0, MAX_CONNECTIONS)
+
+
+def test_clients_that_come_together_do_not_push_each_other_out(crowd: Doorway) -> None:
+    idle = [crowd.served() for _ in range(MAX_CONNECTIONS)]
+    newcomers = [crowd.connect() for _ in range(5)]
+    assert (left(newcomers), len(left(idle))) == ([0, 1, 2, 3, 4], MAX_CONNECTIONS - 5)
 
 
 def test_of_the_others_the_longest_unused_one_of_the_busiest_host_goes(crowd: Doorway) -> None:
@@ -329,3 +339,31 @@ def test_closing_waits_for_answers_and_then_for_nobody(doorway: Doorway) -> None
     assert (busy.ended, idle.ended) == ("", "closed")
     doorway.answer(0, b"[]")
     assert (busy.ended, closed) == ("closed", [None])
+
+
+def test_pipelined_calls_that_are_answered_at_once_are_made_once_each(doorway: Doorway) -> None:
+    made: list[bytes] = []
+    waiting: Deferred[Answer] = Deferred()
+
+    def call(path: bytes, body: bytes) -> Deferred[Answer]:
+        made.append(body)
+        return waiting if body == b"0" else succeed(Answer(200, body))
+
+    doorway.calls.call = call  # type: ignore[method-assign]
+    client = doorway.connect()
+    send(client, b"".join(request(b"%d" % n) for n in range(600)))
+    waiting.callback(Answer(200, b"0"))
+    send(client, request(b"last"))
+    expected = [b"%d" % n for n in range(600)] + [b"last"]
+    assert made == expected
+    assert [part.split(b"\r\n\r\n")[1] for part in client.value().split(b"HTTP/1.1 200 OK")[1:]] == expected
+    assert client.protocol.is_idle
+
+
+def test_a_call_that_fails_after_all_is_answered(doorway: Doorway, logged_failures: list[LogEvent]) -> None:
+    client = doorway.connect()
+    send(client, request())
+    doorway.calls.answers[0].errback(KeyError("lost"))
+    assert client.value().startswith(b"HTTP/1.1 500")
+    assert len(logged_failures) == 1
+    logged_failures.clear()

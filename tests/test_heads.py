@@ -57,6 +57,7 @@ REQUESTS = st.one_of(
         [
             request(headers=b"Connection: keep-alive\r\n"),
             request(headers=b"Connection: close\r\n"),
+            request(headers=b"Proxy-Connection: close\r\n"),
             request(headers=b"Origin: http://evil.example\r\n"),
             request(headers=b"Sec-Fetch-Site: cross-site\r\n"),
             request(headers=b"Expect: 100-continue\r\n"),

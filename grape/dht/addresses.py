@@ -51,7 +51,7 @@ class PublicRules:
         return host not in in_table and all(other.rpartition(".")[0] != network for other in in_bucket)
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=8_192)
 def scope(host: str) -> str:
     """How far an address reaches: "nowhere" (0/8, multicast, reserved), "loopback", "private" or "global"."""
     address = IPv4Address(host)

@@ -15,8 +15,12 @@ Address = tuple[str, int]
 PEER_BYTES = 6
 NODE_BYTES = ID_BYTES + PEER_BYTES
 
+# How many are kept in each form, and how many strings of nodes: some megabytes in all, whatever others send.
+CACHED = 8_192
+CACHED_NODES = 512
 
-@lru_cache(maxsize=65_536)
+
+@lru_cache(maxsize=CACHED)
 def encode_peer(address: Address) -> bytes:
     """Six bytes for an IPv4 ``(host, port)``. Raises LocalProtocolError for anything else."""
     host, port = address
@@ -29,13 +33,13 @@ def encode_peer(address: Address) -> bytes:
         raise LocalProtocolError(f"not an IPv4 address and port: {host}:{port}") from error
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=CACHED)
 def encode_value(address: Address) -> bytes:
     """An entry of a ``values`` list: the six bytes, bencoded."""
     return b"6:" + encode_peer(address)
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=CACHED)
 def decode_peer(compact: bytes) -> Address:
     """The ``(host, port)`` of six bytes. Port 0 is passed on: what it means is for the caller to say."""
     a, b, c, d, high, low = compact
@@ -51,10 +55,8 @@ def is_ipv4(host: str) -> bool:
     return True
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=CACHED)
 def _decode_value(value: bytes) -> Address | None:
-    if len(value) != PEER_BYTES:
-        return None
     peer = decode_peer(value)
     return peer if peer[1] and scope(peer[0]) != "nowhere" else None
 
@@ -67,15 +69,16 @@ def decode_peers(values: object, count: int) -> list[Address]:
     peers: list[Address] = []
     if isinstance(values, list):
         for value in values[:count]:
-            peer = _decode_value(value) if isinstance(value, bytes) else None
+            # What is kept must be small: others choose it.
+            peer = _decode_value(value) if isinstance(value, bytes) and len(value) == PEER_BYTES else None
             if peer is not None:
                 peers.append(peer)
     return list(dict.fromkeys(peers)) if len(peers) > 1 else peers
 
 
-@lru_cache(maxsize=2_048)
-def decode_nodes(nodes: bytes, own_id: bytes = b"") -> tuple[tuple[tuple[bytes, Address], ...], frozenset[Address]]:
-    """The ``(node id, (host, port))`` of a ``nodes`` string, and their addresses.
+@lru_cache(maxsize=CACHED_NODES)
+def decode_nodes(nodes: bytes, own_id: bytes = b"") -> frozenset[tuple[bytes, Address]]:
+    """The ``(node id, (host, port))`` of a ``nodes`` string.
 
     A broken tail, port 0 and the node ``own_id`` are passed over.
     Kept for when it comes again: in a small network all answers hold the same nodes.
@@ -86,7 +89,7 @@ def decode_nodes(nodes: bytes, own_id: bytes = b"") -> tuple[tuple[tuple[bytes, 
         address = decode_peer(nodes[start + ID_BYTES : start + NODE_BYTES])
         if address[1] and node_id != own_id:
             found.append((node_id, address))
-    return tuple(found), frozenset(address for _, address in found)
+    return frozenset(found)
 
 
 def encode_nodes(nodes: Iterable[tuple[bytes, Address]]) -> bytes:

@@ -98,7 +98,9 @@ class Lookup:
         self._alpha = alpha
         self._max_queries = max_queries
         self._candidates: list[Candidate] = []
-        self.seen: set[Address] = set()
+        self._seen: dict[Address, Candidate] = {}
+        # What others told so far, ids with addresses, and what we began with.
+        self.told: set[tuple[bytes, Address]] = set()
         # In public nobody may surround a key from one /24 network: one of each counts, the next best few wait.
         self._holders: dict[str, Candidate] | None = {} if one_per_network else None
         self._waiting: dict[str, list[Candidate]] = {}
@@ -124,11 +126,17 @@ class Lookup:
         ]
         self._candidates.sort(key=_distance)
         self._has_doubtful = any(map(_doubtful, self._candidates))
-        self.seen = {contact.address for contact in contacts}
+        self._seen = {candidate.address: candidate for candidate in self._candidates}
+        self.told = {contact.pair for contact in contacts}
 
     def add(self, node_id: bytes, address: Address, round_trip: float = 0.0, *, doubtful: bool = False) -> None:
         """Take a node into account, once for each address. Ours, and what lies too far, is passed over."""
-        if address in self.seen or node_id == self.own_id:
+        if node_id == self.own_id:
+            return
+        known = self._seen.get(address)
+        if known is not None:
+            if node_id != known.node_id and known.state is UNASKED:
+                self._bring_nearer(known, node_id)
             return
         candidate = Candidate(node_id, address, position(node_id) ^ self.position, round_trip, doubtful)
         self._has_doubtful = self._has_doubtful or doubtful
@@ -136,6 +144,22 @@ class Lookup:
             self._list(candidate)
         else:
             self._compete(candidate, self._holders)
+
+    def _bring_nearer(self, candidate: Candidate, node_id: bytes) -> None:
+        """Another node tells another id for an address: the nearer one counts, or a far one could hide a node."""
+        distance = position(node_id) ^ self.position
+        if distance >= candidate.distance:
+            return
+        is_waiting = self._holders is not None and self._holders.get(_network(candidate)) is not candidate
+        candidates = self._waiting[_network(candidate)] if is_waiting else self._candidates
+        candidates.remove(candidate)
+        candidate.node_id, candidate.distance = node_id, distance
+        if is_waiting and self._holders is not None:
+            del self._seen[candidate.address]
+            self._compete(candidate, self._holders)
+        else:
+            insort(self._candidates, candidate)
+            self._is_due = True
 
     def _list(self, candidate: Candidate) -> bool:
         """List a candidate if there is room: a nearer one takes the place of the farthest that was not asked yet."""
@@ -146,12 +170,13 @@ class Lookup:
                 return False
             candidates.remove(rival)
             # Whoever hears of it again may add it again.
-            self.seen.discard(rival.address)
+            self._seen.pop(rival.address, None)
             if self._holders is not None:
                 network = _network(rival)
                 del self._holders[network]
-                self.seen.difference_update(c.address for c in self._waiting.pop(network, ()))
-        self.seen.add(candidate.address)
+                for waiting in self._waiting.pop(network, ()):
+                    self._seen.pop(waiting.address, None)
+        self._seen[candidate.address] = candidate
         insort(candidates, candidate)
         self._is_due = True
         return True
@@ -165,7 +190,7 @@ class Lookup:
                 holders[network] = candidate
         elif holder.state is UNASKED and candidate.is_better_than(holder):
             self._candidates.remove(holder)
-            self.seen.add(candidate.address)
+            self._seen[candidate.address] = candidate
             insort(self._candidates, candidate)
             self._is_due = True
             holders[network] = candidate
@@ -175,10 +200,10 @@ class Lookup:
 
     def _wait(self, candidate: Candidate, network: str) -> None:
         waiting = self._waiting.setdefault(network, [])
-        self.seen.add(candidate.address)
+        self._seen[candidate.address] = candidate
         insort(waiting, candidate)
         if len(waiting) > WAITING_PER_NETWORK:
-            self.seen.discard(waiting.pop().address)
+            self._seen.pop(waiting.pop().address, None)
 
     def _next_of_network(self, candidate: Candidate) -> None:
         """A candidate that does not answer (in time) frees its network's place for the next one."""
@@ -190,7 +215,7 @@ class Lookup:
             waiting = self._waiting.get(network)
             if waiting:
                 following = waiting.pop(0)
-                self.seen.discard(following.address)
+                self._seen.pop(following.address, None)
                 self._compete(following, self._holders)
 
     def _counts(self, candidate: Candidate, holders: dict[str, Candidate]) -> bool:

@@ -28,6 +28,7 @@ PART_SHIFT = ID_BITS - 10
 MAX_GONE = 1_024
 # A node that restarts has a new id at once; one that goes on like that only makes work.
 RENAME_SECONDS = 60.0
+RENAMES = 3
 MAX_RENAMED = 4_096
 
 
@@ -46,11 +47,23 @@ KNOWN = Listed.KNOWN
 class Contact:
     """A node that answered us: its id, ``(host, port)`` address and what is known of its health."""
 
-    __slots__ = ("address", "compact", "failed_at", "failures", "heard_at", "id", "position", "round_trip", "seen_at")
+    __slots__ = (
+        "address",
+        "compact",
+        "failed_at",
+        "failures",
+        "heard_at",
+        "id",
+        "pair",
+        "position",
+        "round_trip",
+        "seen_at",
+    )
 
     def __init__(self, node_id: bytes, address: Address, heard_at: float = 0.0) -> None:
         self.id = node_id
         self.address = address
+        self.pair = (node_id, address)
         self.position = position(node_id)
         self.compact = node_id + encode_peer(address)
         # When it answered us last, and when it showed any sign of life: BEP 5 counts its queries, too.
@@ -102,8 +115,8 @@ class RoutingTable:
         # These contacts themselves, until one comes or goes.
         self._near: dict[int, list[Contact]] = {}
         self._gone: deque[bytes] = deque(maxlen=MAX_GONE)
-        # Addresses whose id changed, and until when no other change counts.
-        self._renamed: OrderedDict[Address, float] = OrderedDict()
+        # Addresses whose id changed: until when the changes are counted, and how many there were.
+        self._renamed: OrderedDict[Address, tuple[float, int]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._by_address)
@@ -133,8 +146,10 @@ class RoutingTable:
         return due
 
     def heard(self, node_id: bytes, address: Address, now: float, round_trip: float = 0.0) -> Listed:
-        """Take note that the node ``node_id`` answered from ``address``. Refused: our own id, and the second new id
-        at one address within a minute."""
+        """Take note that the node ``node_id`` answered from ``address``.
+
+        Refused are our own id, and a new id at an address that had RENAMES of them within a minute.
+        """
         contact = self._by_address.get(address)
         if contact is not None and contact.id == node_id:
             contact.heard_at = contact.seen_at = now
@@ -148,10 +163,11 @@ class RoutingTable:
             return Listed.REFUSED
         self._dropped.pop(address, None)
         if contact is not None:
-            if now < self._renamed.get(address, now):
+            until, renames = self._renamed.get(address, (now, 0))
+            if now < until and renames >= RENAMES:
                 return Listed.REFUSED
             # It restarted there under a new id: the old entry can never answer again.
-            self._renamed[address] = now + RENAME_SECONDS
+            self._renamed[address] = (until, renames + 1) if now < until else (now + RENAME_SECONDS, 1)
             self._renamed.move_to_end(address)
             if len(self._renamed) > MAX_RENAMED:
                 self._renamed.popitem(last=False)

@@ -371,3 +371,11 @@ def test_a_candidate_that_had_to_make_room_can_be_named_again(monkeypatch: pytes
     monkeypatch.setattr("grape.dht.lookup.MAX_CANDIDATES", 11)
     lookup.add(*node(109))
     assert fars(lookup.ask()) == [1, *range(100, 110)]
+
+
+def test_a_far_id_for_an_address_does_not_hide_the_nearer_one_that_another_tells() -> None:
+    lookup = lookup_of(range(10, 40))
+    lookup.add(node(99)[0], node(1)[1])
+    lookup.add(*node(1))
+    lookup.add(node(99)[0], node(1)[1])
+    assert fars(lookup.ask())[0] == 1

@@ -86,3 +86,9 @@ def test_in_public_too_a_candidate_that_had_to_make_room_can_be_named_again(monk
     monkeypatch.setattr("grape.dht.lookup.MAX_CANDIDATES", 4)
     lookup.add(*nodes[2])
     assert fars(lookup.ask()) == [9, 10, 11, 12]
+
+
+def test_a_far_id_hides_nobody_who_waits_either() -> None:
+    lookup = public_lookup(neighbour(5, 1), neighbour(9, 2))
+    lookup.add(neighbour(1, 2)[0], neighbour(9, 2)[1])
+    assert fars(lookup.ask()) == [1]

@@ -15,6 +15,7 @@ from grape.dht.routing import (
     GOOD_SECONDS,
     MAX_DROPPED,
     RELEARN_SECONDS,
+    RENAMES,
     REPLACEMENTS_PER_BUCKET,
     K,
     Listed,
@@ -170,15 +171,16 @@ def test_a_new_id_at_the_same_address_takes_the_place_of_the_old_one(table: Rout
     assert [contact.id for contact in table.closest(position(far(1)[0]))] == [near(1)[0]]
 
 
-def test_an_id_that_changes_again_within_a_minute_is_refused(table: RoutingTable) -> None:
+def test_an_id_that_changes_again_and_again_within_a_minute_is_refused(table: RoutingTable) -> None:
     address = ("10.0.0.1", 1)
     table.heard(far(1)[0], address, 0.0)
-    assert table.heard(far(2)[0], address, 1.0) is Listed.NEW
+    for n in range(RENAMES):
+        assert table.heard(far(2 + n)[0], address, 1.0 + n) is Listed.NEW
     version = table.version
     for n in range(100):
-        assert table.heard(far(3 + n)[0], address, 1.0 + n / 2) is Listed.REFUSED
+        assert table.heard(far(10 + n)[0], address, 5.0 + n / 2) is Listed.REFUSED
     assert table.version == version
-    assert table.heard(far(2)[0], address, 60.0) is Listed.KNOWN
+    assert table.heard(far(1 + RENAMES)[0], address, 60.0) is Listed.KNOWN
     assert table.heard(far(3)[0], address, 61.0) is Listed.NEW
 
 
