@@ -121,6 +121,13 @@ class HeapClock:
     def advance(self, seconds: float) -> None:
         """Let time pass, with all that is due in it."""
         end = self._now + seconds
-        while (at := self.next_at()) is not None and at <= end:
-            self.step()
+        while self._heap and self._heap[0][0] <= end:
+            at, _, call = heappop(self._heap)
+            function = call.call
+            if function is None or call.at != at:
+                continue
+            if at > self._now:
+                self._now = at
+            call.call, call.called = None, True
+            function(*call.arguments, **call.keywords)
         self._now = end

@@ -206,9 +206,9 @@ class Maintenance:
         if self._is_shrunken() and any(map(self._is_wanted, self._bootstrap)):
             self._ask_entries()
         else:
-            # Nothing to do now; contacts may go again.
+            # Nothing to do now; the check of liveness sees when contacts have gone.
             self._delay = MAX_RETRY_SECONDS
-            self._schedule_retry()
+            self._retry = None
 
     def _is_shrunken(self) -> bool:
         """Whether the table holds few contacts, or many fewer than it did lately."""
@@ -229,6 +229,8 @@ class Maintenance:
             addresses += table.lost(PROBES_PER_CHECK, now)
         for address in dict.fromkeys(addresses):
             self._protocol.probe(address)
+        if self._retry is None and self._bootstrap:
+            self._retry_now()
         self._explore()
 
     def _explore(self) -> None:

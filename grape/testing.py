@@ -229,12 +229,11 @@ class MemoryNetwork:
 
     def _arrive(self, source: Address, destination: Address, datagram: bytes) -> None:
         port = self.ports.get(destination)
-        hosts = (source[0], destination[0])
         if (
             port is None
-            or (self._sides and self._sides.get(hosts[0], 0) != self._sides.get(hosts[1], 0))
-            or hosts in self._blocked
-            or (hosts[1] in self._behind_nat and source not in port.known)
+            or (self._sides and self._sides.get(source[0], 0) != self._sides.get(destination[0], 0))
+            or (self._blocked and (source[0], destination[0]) in self._blocked)
+            or (self._behind_nat and destination[0] in self._behind_nat and source not in port.known)
         ):
             return
         self._trace.update(_MOMENT.pack(self.clock.seconds(), source[1], destination[1]))
