@@ -249,7 +249,7 @@ class KRPCProtocol(DatagramProtocol):
                 contact.seen_at = now
                 if contact.failures:
                     self._verify(address, node_id)
-            elif self._is_stranger(address, node_id, now):
+            elif (contact or self.table.has_use_for(node_id, now)) and self._is_stranger(address, node_id, now):
                 self._verify(address, node_id)
 
     def _response_received(self, response: Response, pending: Pending, now: float) -> None:

@@ -24,8 +24,9 @@ from grape.filelock import StateError, StateInUse
 from grape.reactor import Reactor, Steppable, use_monotonic_clock
 from grape.service import CannotListenTCP, Grape
 
-# Containers made, less those gone, before the collector looks: some megabytes of them.
-GC_THRESHOLD = 20_000
+# Containers made, less those gone, before the collector looks: three times Python's own number. With more, what
+# hostile requests leave behind in cycles is felt.
+GC_THRESHOLD = 2_000
 # As in sysexits.h: something that is needed is not to be had; a file cannot be read or written.
 EXIT_CANNOT_LISTEN = 69
 EXIT_IN_USE = 69
@@ -237,7 +238,7 @@ def spare_the_collector() -> None:
     that it stores would be looked through again and again."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(GC_THRESHOLD, 50, 100)
+    gc.set_threshold(GC_THRESHOLD, 10, 10)
 
 
 def makeService(options: Options) -> Daemon:

@@ -285,6 +285,16 @@ class RoutingTable:
         """How many contacts each bucket holds, the far side first."""
         return [len(bucket.contacts) for bucket in self._buckets]
 
+    def has_use_for(self, node_id: bytes, now: float) -> bool:
+        """Whether a node would be listed, or kept as a replacement that is needed, if it turned out to live."""
+        bucket = self._bucket(position(node_id))
+        return (
+            len(bucket.contacts) < self._k
+            or bucket is self._buckets[-1]
+            or len(bucket.replacements) < REPLACEMENTS_PER_BUCKET
+            or not all(contact.is_good(now) for contact in bucket.contacts.values())
+        )
+
     def questionable_rival(self, node_id: bytes, now: float) -> Contact | None:
         """The contact whose place ``node_id`` could take if it does not answer a ping: the longest silent one."""
         contacts = self._bucket(position(node_id)).contacts.values()
