@@ -224,12 +224,13 @@ class Maintenance:
         table = self._protocol.table
         doubtful, silent = table.unwell(now - self._liveness_seconds)
         addresses = [contact.address for contact in [*doubtful, *silent[:PINGS_PER_CHECK]]]
-        if self._is_shrunken():
+        is_shrunken = self._is_shrunken()
+        if is_shrunken:
             # Perhaps the network was cut, and is whole again.
             addresses += table.lost(PROBES_PER_CHECK, now)
         for address in dict.fromkeys(addresses):
             self._protocol.probe(address)
-        if self._retry is None and self._bootstrap:
+        if is_shrunken and self._retry is None and self._bootstrap:
             self._retry_now()
         self._explore()
 

@@ -236,8 +236,8 @@ class MemoryNetwork:
             or (self._behind_nat and destination[0] in self._behind_nat and source not in port.known)
         ):
             return
-        self._trace.update(_MOMENT.pack(self.clock.seconds(), source[1], destination[1]))
-        self._trace.update(f"{source[0]} {destination[0]} ".encode() + datagram)
+        moment = _MOMENT.pack(self.clock.seconds(), source[1], destination[1])
+        self._trace.update(moment + source[0].encode() + b" " + destination[0].encode() + b" " + datagram)
         port.received(datagram, source)
 
 
