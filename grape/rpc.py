@@ -39,7 +39,7 @@ from grape.journal import Journal, MemoryJournal
 from grape.questions import Question, Verification
 from grape.reactor import Clock, Timer
 from grape.traversal import Arguments
-from grape.udpsocket import SendTo, send, sender
+from grape.udpsocket import SendTo, sender, sent_anyway
 
 MAX_VERIFYING = 512
 # A query for the longest key, with room to spare.
@@ -333,10 +333,11 @@ class KRPCProtocol(DatagramProtocol):
         if self._send_to is None:
             return False
         try:
-            send(self._send_to, datagram, address)
-        except OSError:  # Too big, or no route: UDP may lose it anyway.
-            self.counters.send_errors += 1
-            return False
+            self._send_to(datagram, address)
+        except OSError as error:
+            if not sent_anyway(self._send_to, datagram, address, error):
+                self.counters.send_errors += 1
+                return False
         self.counters.datagrams_out += 1
         return True
 

@@ -26,16 +26,17 @@ def sender(transport: IUDPTransport) -> SendTo:
     return transport.write if opened is None else opened.sendto
 
 
-def send(send_to: SendTo, datagram: bytes, address: Address) -> None:
-    """Send a datagram. Raises OSError if it is too big or there is no way; one for which there is no room just now is
-    lost, as any may be."""
-    try:
-        send_to(datagram, address)
-    except ConnectionRefusedError:
+def sent_anyway(send_to: SendTo, datagram: bytes, address: Address, error: OSError) -> bool:
+    """Whether an error of ``send_to`` does not count. Too big a datagram does, and one to where there is no way."""
+    if isinstance(error, ConnectionRefusedError):
         # Left over from an earlier one: it says nothing about this one, which was not sent.
-        send_to(datagram, address)
-    except BlockingIOError:
-        pass
+        try:
+            send_to(datagram, address)
+        except OSError:
+            return False
+        return True
+    # There is no room just now: it is lost, as any datagram may be.
+    return isinstance(error, BlockingIOError)
 
 
 def make_room(port: IListeningPort) -> None:
