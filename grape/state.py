@@ -186,6 +186,8 @@ class State:
 
     def own_item_changed(self, target: bytes) -> None:
         self._own_items[target] = None
+        # Whether the row of its own stands for the held one, too, is decided anew.
+        self._items[target] = None
 
     def peer_changed(self, key: bytes, peer: Address) -> None:
         self._peers[key, peer] = None
@@ -276,8 +278,8 @@ class State:
         for target in items:
             there = self._rooms.items.peek(target)
             own = self._rooms.own_items.get(target)
-            if there is not None and own is not None and own.item is there[0]:
-                # It is written once, as its own.
+            if there is not None and own is not None and own.item == there[0] and own.item.key is None:
+                # It is written once, as its own. A mutable one is not always served for being one's own.
                 continue
             changes.append(kept.item_change(target, KeptItem(*there, at) if there is not None else None))
         for target in own_items:

@@ -200,6 +200,31 @@ def test_own_items_and_announces_are_there(stores: Stores) -> None:
     assert stores.replicas.announces() == [(b"name", 1_337)]
 
 
+def test_an_item_that_is_no_longer_an_own_one_is_still_held(stores: Stores) -> None:
+    item = immutable(1)
+    stores.items.put(item)
+    stores.own_items.add(item)
+    stores.keep()
+    stores.items.put(immutable(1), HOST)
+    stores.own_items.take_back(item, None)
+    stores.keep()
+    stores.restart()
+    assert stores.items.get(item.target) == item
+    assert stores.own_items.get(item.target) is None
+
+
+def test_a_mutable_item_put_while_alone_is_served_after_others_took_it(stores: Stores) -> None:
+    item = mutable(5)
+    stores.own_items.add(item)
+    stores.items.put(item)
+    stores.own_items.alone(item)
+    stores.keep()
+    stores.own_items.taken(item)
+    stores.keep()
+    stores.restart()
+    assert stores.items.get(item.target) == item
+
+
 def test_an_own_announce_that_is_too_old_is_gone_after_a_restart() -> None:
     stores = FileStores()
     stores.replicas.announced(b"name", 1)
