@@ -330,6 +330,9 @@ class State:
         if found.secrets is not None:
             rooms.tokens.restore(attrs.evolve(found.secrets, rotated_at=found.secrets.rotated_at - offset), now)
         for own in found.own_items:
+            if own.item.target in self._own_items or rooms.own_items.get(own.item.target) is not None:
+                # A grape that was only stopped knows better.
+                continue
             published = own.published - offset if own.published is not None else None
             rooms.own_items.restore(Own(own.item, own.at - offset, published))
             if own.item.key is None or published is None:
@@ -343,12 +346,18 @@ class State:
         for announce in found.own_announces:
             rooms.replicas.restore(announce.key, announce.port, announce.at - offset)
         self._contacts = {contact.address: contact for contact in found.contacts}
-        # What is too old, or has no room any more, goes from the file, too.
-        self._items = {kept.item.target: None for kept in found.items if rooms.items.peek(kept.item.target) is None}
-        self._peers = {(p.key, p.peer): None for p in found.peers if rooms.peers.known(p.key, p.peer) is None}
-        self._announces = {
-            (a.key, a.port): None for a in found.own_announces if rooms.replicas.made_at(a.key, a.port) is None
-        }
+        # What is too old, or has no room any more, goes from the file, too. What a bad disk did not take goes in.
+        items = {one.item.target: one.item for one in found.items}
+        peers = {(peer.key, peer.peer) for peer in found.peers}
+        for target in {*items, *rooms.items}:
+            there = rooms.items.peek(target)
+            if there is None or there[0] != items.get(target):
+                self._items[target] = None
+        for key, address in peers.symmetric_difference(rooms.peers.all()):
+            self.peer_changed(key, address)
+        for announce in found.own_announces:
+            if rooms.replicas.made_at(announce.key, announce.port) is None:
+                self._announces[announce.key, announce.port] = None
 
 
 def state_in(path: str | None, durability: str, clock: Clock, rooms: Rooms) -> State | None:
