@@ -208,9 +208,6 @@ class State:
             return
         try:
             is_due = self.problem is not None or now - self._beat_at >= HEARTBEAT_SECONDS
-            if is_due and self._file is not None and not self._file.is_in_place():
-                self._not_written([], StateError(self._file.path, "it was moved or removed; a restart makes a new one"))
-                return
             changes = [*self._urgent(), *self._others(now)]
             if changes or is_due:
                 self._beat_at = now

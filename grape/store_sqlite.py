@@ -37,9 +37,10 @@ Connect = Callable[[str], sqlite3.Connection]
 
 
 def connect(path: str) -> sqlite3.Connection:
-    """An open file. Raises sqlite3.Error."""
+    """An open file, which is there: none is made. Raises sqlite3.Error."""
     # From the start to the end one thread at a time uses it: first the one that opens it, then the writer's.
-    return sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    there = f"{Path(path).absolute().as_uri()}?mode=rw"
+    return sqlite3.connect(there, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, uri=True)
 
 
 def schema() -> list[str]:
@@ -92,6 +93,7 @@ class StateFile:
         self._scripts = schema() if scripts is None else scripts
         self._connect = connect
         self._db: sqlite3.Connection | None = None
+        self._is_moved = False
         self._lock = FileLock(self.path)
         self._lock.take()
         try:
@@ -105,6 +107,8 @@ class StateFile:
         latest: dict[str, dict[Row, Row | None]] = {}
         for change in (*changes, *self.stamp()):
             latest.setdefault(change.table, {})[change.key] = change.row
+        if not self.is_in_place():
+            raise StateError(self.path, "it was moved or removed; a restart makes a new one")
         try:
             if self._db is None:
                 self._db = self._connected()
@@ -118,11 +122,12 @@ class StateFile:
             raise StateError(self.path, str(error)) from error
 
     def is_in_place(self) -> bool:
-        """Whether the file that is open still is the one at this path."""
+        """Whether the file that is open still is the one at this path. Once it was not, it never is again."""
         try:
-            return os.stat(self.path).st_ino == self._inode
+            self._is_moved = self._is_moved or os.stat(self.path).st_ino != self._inode
         except OSError:
-            return False
+            self._is_moved = True
+        return not self._is_moved
 
     def close(self) -> None:
         """Close the file, and let others have it."""

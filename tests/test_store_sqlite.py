@@ -153,6 +153,22 @@ def test_a_file_knows_when_it_is_no_longer_at_its_place(path: str) -> None:
     file.close()
 
 
+def test_nothing_is_committed_to_a_file_that_was_moved_and_none_is_made(path: str) -> None:
+    file = StateFile(path)
+    os.rename(path, f"{path}.elsewhere")
+    with pytest.raises(StateError, match="it was moved or removed; a restart makes a new one"):
+        file.commit([contact(1)])
+    # What comes back may have been written by others: it stays away until a restart.
+    os.rename(f"{path}.elsewhere", path)
+    with pytest.raises(StateError, match="it was moved or removed; a restart makes a new one"):
+        file.commit([contact(1)])
+    file.close()
+    assert held(path)["contact"] == []
+    with pytest.raises(sqlite3.OperationalError):
+        store_sqlite.connect(f"{path}.none")
+    assert not os.path.exists(f"{path}.none")
+
+
 def test_the_scripts_make_the_tables_that_are_written(path: str) -> None:
     StateFile(path).close()
     db = sqlite3.connect(path)
