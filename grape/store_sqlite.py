@@ -139,14 +139,19 @@ class StateFile:
     def _open(self) -> Contents:
         try:
             if not os.path.lexists(self.path):
-                self._create({})
+                # A salvage may have been cut short after the bad file went.
+                if not self._is_made():
+                    self._make({})
+                self._put_in_place()
             os.close(os.open(self.path, os.O_RDWR))
             os.chmod(self.path, 0o600)
             contents = examine(self.path, len(self._scripts), self._connect)
             if contents.damage is not None:
                 self.damage = contents.damage
+                # While there is no other copy of what could be saved, the bad file stays where it is.
+                self._make(contents.rows)
                 self.moved_to = self._move_aside()
-                self._create(contents.rows)
+                self._put_in_place()
             elif contents.version < len(self._scripts):
                 self._upgrade(contents.version)
                 contents = examine(self.path, len(self._scripts), self._connect)
@@ -158,8 +163,19 @@ class StateFile:
         except sqlite3.Error as error:
             raise StateError(self.path, str(error)) from error
 
-    def _create(self, rows: Rows) -> None:
-        """Make a new file. It has its name only when it is whole: no kill leaves half of one."""
+    def _is_made(self) -> bool:
+        """Whether a new file is whole, and has only not got its name yet."""
+        new = f"{self.path}.new"
+        if not os.path.isfile(new) or os.path.lexists(f"{new}-journal"):
+            return False
+        contents = examine(new, len(self._scripts), self._connect)
+        return contents.damage is None and contents.version == len(self._scripts)
+
+    def _make(self, rows: Rows) -> None:
+        """Make a new file, and have it on the disk. It has its name only when it is whole: no kill leaves half of one.
+
+        Raises OSError and sqlite3.Error.
+        """
         new = f"{self.path}.new"
         for leftover in (new, f"{new}-journal"):
             Path(leftover).unlink(missing_ok=True)
@@ -175,7 +191,10 @@ class StateFile:
             db.execute("COMMIT")
         finally:
             db.close()
-        os.rename(new, self.path)
+        _sync_folder(new)
+
+    def _put_in_place(self) -> None:
+        os.rename(f"{self.path}.new", self.path)
         _sync_folder(self.path)
 
     def _run_scripts(self, db: sqlite3.Connection, version: int) -> None:

@@ -249,3 +249,27 @@ def test_a_log_that_was_left_behind_goes_with_the_file_it_belongs_to(path: str) 
     assert Path(f"{file.moved_to}-wal").read_bytes() == log
     assert file.contents.rows == {}
     file.close()
+
+
+@pytest.mark.parametrize("step", ["_make", "_put_in_place"])
+def test_a_salvage_that_is_cut_short_goes_on_at_the_next_start(
+    path: str, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = StateFile(path)
+    file.commit([contact(n) for n in range(2_000)])
+    file.close()
+    octets = bytearray(Path(path).read_bytes())
+    middle = len(octets) // 2
+    octets[middle : middle + 16] = bytes(16)
+    Path(path).write_bytes(octets)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StateFile, step, full)
+        with pytest.raises(StateError, match="No space left on device"):
+            StateFile(path)
+    assert os.path.exists(path) == (step == "_make")
+    assert len(held(path)["contact"]) > 1_500
+    assert not os.path.exists(f"{path}.new")
