@@ -106,6 +106,7 @@ class State:
         self._items: dict[bytes, None] = {}
         self._own_items: dict[bytes, None] = {}
         self._peers: dict[tuple[bytes, Address], None] = {}
+        self._all_peers = False
         self._announces: dict[tuple[bytes, int], None] = {}
 
     # Opening and closing
@@ -113,6 +114,13 @@ class State:
     def open(self) -> Restored:
         """Open the file, and give the rooms what it holds. Raises StateError."""
         file = self._file = self._open_file()
+        try:
+            return self._opened(file)
+        except BaseException:
+            file.close()
+            raise
+
+    def _opened(self, file: StateFile) -> Restored:
         if file.moved_to is not None:
             self.counters.state_moved_aside += 1
             saved = sum(map(len, file.contents.rows.values()))
@@ -190,10 +198,13 @@ class State:
         self._items[target] = None
 
     def peer_changed(self, key: bytes, peer: Address) -> None:
+        if self._all_peers:
+            return
         self._peers[key, peer] = None
         if len(self._peers) > MAX_CHANGED_PEERS:
             # Those that went stay in the file, where their age ends them.
-            self._peers = dict.fromkeys(self._rooms.peers.all())
+            self._all_peers = True
+            self._peers.clear()
 
     def own_announce_changed(self, key: bytes, port: int) -> None:
         self._announces[key, port] = None
@@ -289,7 +300,8 @@ class State:
         return KeptOwnItem(own.item, own.at + self._offset, published)
 
     def _others(self, now: float, *, at_end: bool = False) -> list[Change]:
-        peers, self._peers = self._peers, {}
+        peers = dict.fromkeys(self._rooms.peers.all()) if self._all_peers else self._peers
+        self._peers, self._all_peers = {}, False
         announces, self._announces = self._announces, {}
         changes = []
         for key, peer in peers:

@@ -38,7 +38,7 @@ class Writer(Protocol):
 
     @property
     def waiting(self) -> int:
-        """How many changes are not on the disk yet."""
+        """How many changes are not on the disk yet; a write without any counts as one."""
         ...
 
     def write(self, changes: Sequence[Change], done: Done) -> None: ...
@@ -85,7 +85,7 @@ class ThreadWriter:
         return self._waiting
 
     def write(self, changes: Sequence[Change], done: Done) -> None:
-        self._waiting += len(changes)
+        self._waiting += max(len(changes), 1)
         self._jobs.put((self._generation, changes, done))
 
     def close(self, done: Callable[[], object]) -> None:
@@ -125,7 +125,7 @@ class ThreadWriter:
         if problem is not None:
             self._generation = max(self._generation, jobs[-1][0] + 1)
         for _, changes, _ in jobs:
-            self._waiting -= len(changes)
+            self._waiting -= max(len(changes), 1)
         for _, _, done in jobs:
             done(problem)
 

@@ -238,6 +238,34 @@ def test_an_own_announce_that_is_too_old_is_gone_after_a_restart() -> None:
     stores.close()
 
 
+def test_of_very_many_changed_peers_all_that_are_there_are_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("grape.state.MAX_CHANGED_PEERS", 2)
+    stores = FileStores()
+    for n in range(5):
+        stores.peers.announce(b"name", peer(n), stores.clock.seconds())
+        assert len(stores.state._peers) <= 2
+    stores.keep()
+    stores.restart()
+    assert len(stores.peers.peers(b"name", stores.clock.seconds())) == 5
+    stores.close()
+
+
+def test_a_start_that_fails_lets_others_have_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    stores = FileStores()
+    stores._kill()
+
+    def fail(*_: object) -> None:
+        raise ValueError("a bug")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("grape.state.kept.read", fail)
+        with pytest.raises(ValueError, match="a bug"):
+            stores._open()
+    StateFile(stores._path).close()
+    stores.restart()
+    stores.close()
+
+
 def test_a_token_outlives_a_restart(stores: Stores) -> None:
     token = stores.tokens.issue(HOST, stores.clock.seconds())
     stores.clock.advance(1.0)

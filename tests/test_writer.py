@@ -154,6 +154,7 @@ def test_what_was_queued_before_a_failure_was_heard_fails_too(file: File, loop: 
     # It is empty: what it relies on is in the commit that fails.
     file.recover_after_failure = True
     writer.write([], told.append)
+    assert writer.waiting == 2
     file.free.set()
     loop.run_until(lambda: len(told) == 2)
     assert [error.problem if error is not None else None for error in told] == ["disk full"] * 2
