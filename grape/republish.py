@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -156,6 +156,10 @@ class OwnItems:
     def _set(self, own: Own, due: float) -> None:
         own.due = due
         heappush(self._later, (due, own.item.target))
+        if len(self._later) > 2 * MAX_OWN_ITEMS:
+            # Most of them were put anew since, and have another time.
+            self._later = [(each.due, target) for target, each in self._own.items() if each.due]
+            heapify(self._later)
         if self._timer is None:
             self._wake(max(due - self._clock.seconds(), TICK_SECONDS))
 

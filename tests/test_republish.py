@@ -179,3 +179,17 @@ def test_who_only_says_that_there_is_a_newer_one_is_not_believed(network: Memory
     before = liar.methods().count(b"put")
     network.clock.advance(200)
     assert liar.methods().count(b"put") > before
+
+
+def test_an_item_that_is_put_very_often_takes_no_more_room(network: MemoryNetwork, monkeypatch: Any) -> None:
+    monkeypatch.setattr("grape.republish.MAX_OWN_ITEMS", 10)
+    own = own_items(make_grape(network, 1))
+    network.clock.advance(1)
+    for _ in range(100):
+        item = immutable(b"mine")
+        own.add(item)
+        own.taken(item)
+        assert len(own._later) <= 20
+    there = own.get(item.target)
+    assert there is not None
+    assert (there.due, item.target) in own._later
