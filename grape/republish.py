@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 
 import attrs
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from grape.dht.items import Item
 from grape.dht.krpc import SEQUENCE_TOO_LOW
-from grape.protocol import DHTProtocol
+from grape.protocol import DHTProtocol, ItemFound
 from grape.reactor import Clock, Timer
 from grape.traversal import WriteOutcome
 
@@ -155,6 +156,10 @@ class OwnItems:
     def _set(self, own: Own, due: float) -> None:
         own.due = due
         heappush(self._later, (due, own.item.target))
+        if len(self._later) > 2 * MAX_OWN_ITEMS:
+            # Most of them were put anew since, and have another time.
+            self._later = [(each.due, target) for target, each in self._own.items() if each.due]
+            heapify(self._later)
         if self._timer is None:
             self._wake(max(due - self._clock.seconds(), TICK_SECONDS))
 
@@ -202,17 +207,18 @@ class OwnItems:
         self.republished += 1
         self._under_way.add(target)
 
-        def done(written: WriteOutcome) -> None:
-            if any(refusal.code == SEQUENCE_TOO_LOW for refusal in written.refusals):
-                # Its owner has put a newer one elsewhere.
-                if self._own.get(target) is own:
-                    self._forget(target)
-            elif written.accepted:
-                self.taken(own.item)
-            else:
-                self._set(own, self._clock.seconds() + RETRY_SECONDS)
-                if own.published is None:
-                    self._untaken[target] = None
+        def done(written: WriteOutcome) -> Deferred[None] | None:
+            if own.item.key is not None and any(refusal.code == SEQUENCE_TOO_LOW for refusal in written.refusals):
+                # Its owner may have put a newer one elsewhere. Whoever says so has to show it, signed.
+                return protocol.get(target, own.item.salt).addCallback(compare, written.accepted > 0)
+            self._put_again(own, is_taken=written.accepted > 0)
+            return None
+
+        def compare(found: ItemFound, is_taken: bool) -> None:
+            if found.item is None or found.item.seq <= own.item.seq:
+                self._put_again(own, is_taken=is_taken)
+            elif self._own.get(target) is own:
+                self._forget(target)
 
         def over(_: object) -> None:
             self._under_way.discard(target)
@@ -220,6 +226,14 @@ class OwnItems:
                 self._put_due()
 
         protocol.put(own.item).addCallback(done).addErrback(self._failed, own).addCallback(over)
+
+    def _put_again(self, own: Own, *, is_taken: bool) -> None:
+        if is_taken:
+            self.taken(own.item)
+            return
+        self._set(own, self._clock.seconds() + RETRY_SECONDS)
+        if own.published is None:
+            self._untaken[own.item.target] = None
 
     def _failed(self, failure: object, own: Own) -> None:
         log.warn("an own item could not be put again: {failure}", failure=failure)

@@ -106,6 +106,7 @@ class State:
         self._items: dict[bytes, None] = {}
         self._own_items: dict[bytes, None] = {}
         self._peers: dict[tuple[bytes, Address], None] = {}
+        self._all_peers = False
         self._announces: dict[tuple[bytes, int], None] = {}
 
     # Opening and closing
@@ -113,6 +114,13 @@ class State:
     def open(self) -> Restored:
         """Open the file, and give the rooms what it holds. Raises StateError."""
         file = self._file = self._open_file()
+        try:
+            return self._opened(file)
+        except BaseException:
+            file.close()
+            raise
+
+    def _opened(self, file: StateFile) -> Restored:
         if file.moved_to is not None:
             self.counters.state_moved_aside += 1
             saved = sum(map(len, file.contents.rows.values()))
@@ -186,12 +194,17 @@ class State:
 
     def own_item_changed(self, target: bytes) -> None:
         self._own_items[target] = None
+        # Whether the row of its own stands for the held one, too, is decided anew.
+        self._items[target] = None
 
     def peer_changed(self, key: bytes, peer: Address) -> None:
+        if self._all_peers:
+            return
         self._peers[key, peer] = None
         if len(self._peers) > MAX_CHANGED_PEERS:
             # Those that went stay in the file, where their age ends them.
-            self._peers = dict.fromkeys(self._rooms.peers.all())
+            self._all_peers = True
+            self._peers.clear()
 
     def own_announce_changed(self, key: bytes, port: int) -> None:
         self._announces[key, port] = None
@@ -206,9 +219,6 @@ class State:
             return
         try:
             is_due = self.problem is not None or now - self._beat_at >= HEARTBEAT_SECONDS
-            if is_due and self._file is not None and not self._file.is_in_place():
-                self._not_written([], StateError(self._file.path, "it was moved or removed; a restart makes a new one"))
-                return
             changes = [*self._urgent(), *self._others(now)]
             if changes or is_due:
                 self._beat_at = now
@@ -276,8 +286,8 @@ class State:
         for target in items:
             there = self._rooms.items.peek(target)
             own = self._rooms.own_items.get(target)
-            if there is not None and own is not None and own.item is there[0]:
-                # It is written once, as its own.
+            if there is not None and own is not None and own.item == there[0] and own.item.key is None:
+                # It is written once, as its own. A mutable one is not always served for being one's own.
                 continue
             changes.append(kept.item_change(target, KeptItem(*there, at) if there is not None else None))
         for target in own_items:
@@ -290,7 +300,8 @@ class State:
         return KeptOwnItem(own.item, own.at + self._offset, published)
 
     def _others(self, now: float, *, at_end: bool = False) -> list[Change]:
-        peers, self._peers = self._peers, {}
+        peers = dict.fromkeys(self._rooms.peers.all()) if self._all_peers else self._peers
+        self._peers, self._all_peers = {}, False
         announces, self._announces = self._announces, {}
         changes = []
         for key, peer in peers:
@@ -328,6 +339,9 @@ class State:
         if found.secrets is not None:
             rooms.tokens.restore(attrs.evolve(found.secrets, rotated_at=found.secrets.rotated_at - offset), now)
         for own in found.own_items:
+            if own.item.target in self._own_items or rooms.own_items.get(own.item.target) is not None:
+                # A grape that was only stopped knows better.
+                continue
             published = own.published - offset if own.published is not None else None
             rooms.own_items.restore(Own(own.item, own.at - offset, published))
             if own.item.key is None or published is None:
@@ -341,12 +355,18 @@ class State:
         for announce in found.own_announces:
             rooms.replicas.restore(announce.key, announce.port, announce.at - offset)
         self._contacts = {contact.address: contact for contact in found.contacts}
-        # What is too old, or has no room any more, goes from the file, too.
-        self._items = {kept.item.target: None for kept in found.items if rooms.items.peek(kept.item.target) is None}
-        self._peers = {(p.key, p.peer): None for p in found.peers if rooms.peers.known(p.key, p.peer) is None}
-        self._announces = {
-            (a.key, a.port): None for a in found.own_announces if rooms.replicas.made_at(a.key, a.port) is None
-        }
+        # What is too old, or has no room any more, goes from the file, too. What a bad disk did not take goes in.
+        items = {one.item.target: one.item for one in found.items}
+        peers = {(peer.key, peer.peer) for peer in found.peers}
+        for target in {*items, *rooms.items}:
+            there = rooms.items.peek(target)
+            if there is None or there[0] != items.get(target):
+                self._items[target] = None
+        for key, address in peers.symmetric_difference(rooms.peers.all()):
+            self.peer_changed(key, address)
+        for announce in found.own_announces:
+            if rooms.replicas.made_at(announce.key, announce.port) is None:
+                self._announces[announce.key, announce.port] = None
 
 
 def state_in(path: str | None, durability: str, clock: Clock, rooms: Rooms) -> State | None:

@@ -82,25 +82,34 @@ class Storage:
         elif not bep44.is_signed(item):
             # Every node would refuse it; the reference waits for all of them to keep silent.
             raise GrapeError("All queries failed")
-        before = self._own.add(item)
-        kept = self._kept()
+        refusal = self._refusal(item, cas)
+        # What this grape itself would refuse takes the place of nothing before others took it.
+        before = self._own.add(item) if refusal is None else None
+        kept = self._kept() if refusal is None else None
 
         def outcome(written: WriteOutcome) -> str:
             if written.asked == 0 and not self._config.dht_bootstrap:
+                if refusal is not None:
+                    raise refusal
                 self._keep(item, cas)
             else:
                 accepted(written)
+                if refusal is not None:
+                    self._own.add(item)
                 self._own.taken(item)
             return item.target.hex()
 
+        def keep(hash: str) -> Deferred[str]:
+            # Others may have it already; here it is acknowledged when it is on the disk.
+            return (kept if kept is not None else self._kept()).addCallback(lambda _: hash)
+
         def failed(failure: Failure) -> Failure:
-            kept.addErrback(lambda _: None)
+            if kept is not None:
+                kept.addErrback(lambda _: None)
             self._own.take_back(item, before)
             return failure
 
-        written = protocol.put(item, cas).addCallbacks(outcome, overloaded)
-        # Others may have it already; here it is acknowledged when it is on the disk.
-        return written.addCallbacks(lambda hash: kept.addCallback(lambda _: hash), failed)
+        return protocol.put(item, cas).addCallbacks(outcome, overloaded).addCallbacks(keep, failed)
 
     def get(self, hash: str, salt: bytes, cache: bool | None) -> Deferred[Got | None]:
         """See Node.get."""
@@ -139,15 +148,34 @@ class Storage:
         self._journal.when_kept(tell)
         return kept
 
+    def _refusal(self, item: Item, cas: int | None) -> GrapeError | None:
+        """Why what is here under its target must stay."""
+        if item.key is None:
+            return None
+        own, held = self._own.get(item.target), self._items.peek(item.target)
+        try:
+            if own is not None:
+                _check(own.item, item, cas)
+            if held is not None:
+                _check(held[0], item, cas)
+        except GrapeError as refusal:
+            return refusal
+        return None
+
     def _keep(self, item: Item, cas: int | None) -> None:
-        own = self._items.get(item.target)
-        if item.key is not None and own is not None:
-            try:
-                bep44.check_update(own, item, cas)
-            except RemoteProtocolError as error:
-                raise GrapeError(str(error), error.code) from error
+        held = self._items.get(item.target)
+        if held is not None:
+            _check(held, item, cas)
         self._items.put(item)
         self._own.alone(item)
+
+
+def _check(there: Item, item: Item, cas: int | None) -> None:
+    try:
+        if item.key is not None:
+            bep44.check_update(there, item, cas)
+    except RemoteProtocolError as error:
+        raise GrapeError(str(error), error.code) from error
 
 
 def _target(hash: str) -> bytes:

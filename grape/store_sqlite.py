@@ -37,9 +37,10 @@ Connect = Callable[[str], sqlite3.Connection]
 
 
 def connect(path: str) -> sqlite3.Connection:
-    """An open file. Raises sqlite3.Error."""
+    """An open file, which is there: none is made. Raises sqlite3.Error."""
     # From the start to the end one thread at a time uses it: first the one that opens it, then the writer's.
-    return sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    there = f"{Path(path).absolute().as_uri()}?mode=rw"
+    return sqlite3.connect(there, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, uri=True)
 
 
 def schema() -> list[str]:
@@ -92,6 +93,7 @@ class StateFile:
         self._scripts = schema() if scripts is None else scripts
         self._connect = connect
         self._db: sqlite3.Connection | None = None
+        self._is_moved = False
         self._lock = FileLock(self.path)
         self._lock.take()
         try:
@@ -105,6 +107,8 @@ class StateFile:
         latest: dict[str, dict[Row, Row | None]] = {}
         for change in (*changes, *self.stamp()):
             latest.setdefault(change.table, {})[change.key] = change.row
+        if not self.is_in_place():
+            raise StateError(self.path, "it was moved or removed; a restart makes a new one")
         try:
             if self._db is None:
                 self._db = self._connected()
@@ -118,11 +122,12 @@ class StateFile:
             raise StateError(self.path, str(error)) from error
 
     def is_in_place(self) -> bool:
-        """Whether the file that is open still is the one at this path."""
+        """Whether the file that is open still is the one at this path. Once it was not, it never is again."""
         try:
-            return os.stat(self.path).st_ino == self._inode
+            self._is_moved = self._is_moved or os.stat(self.path).st_ino != self._inode
         except OSError:
-            return False
+            self._is_moved = True
+        return not self._is_moved
 
     def close(self) -> None:
         """Close the file, and let others have it."""
@@ -134,14 +139,19 @@ class StateFile:
     def _open(self) -> Contents:
         try:
             if not os.path.lexists(self.path):
-                self._create({})
+                # A salvage may have been cut short after the bad file went.
+                if not self._is_made():
+                    self._make({})
+                self._put_in_place()
             os.close(os.open(self.path, os.O_RDWR))
             os.chmod(self.path, 0o600)
             contents = examine(self.path, len(self._scripts), self._connect)
             if contents.damage is not None:
                 self.damage = contents.damage
+                # While there is no other copy of what could be saved, the bad file stays where it is.
+                self._make(contents.rows)
                 self.moved_to = self._move_aside()
-                self._create(contents.rows)
+                self._put_in_place()
             elif contents.version < len(self._scripts):
                 self._upgrade(contents.version)
                 contents = examine(self.path, len(self._scripts), self._connect)
@@ -153,8 +163,19 @@ class StateFile:
         except sqlite3.Error as error:
             raise StateError(self.path, str(error)) from error
 
-    def _create(self, rows: Rows) -> None:
-        """Make a new file. It has its name only when it is whole: no kill leaves half of one."""
+    def _is_made(self) -> bool:
+        """Whether a new file is whole, and has only not got its name yet."""
+        new = f"{self.path}.new"
+        if not os.path.isfile(new) or os.path.lexists(f"{new}-journal"):
+            return False
+        contents = examine(new, len(self._scripts), self._connect)
+        return contents.damage is None and contents.version == len(self._scripts)
+
+    def _make(self, rows: Rows) -> None:
+        """Make a new file, and have it on the disk. It has its name only when it is whole: no kill leaves half of one.
+
+        Raises OSError and sqlite3.Error.
+        """
         new = f"{self.path}.new"
         for leftover in (new, f"{new}-journal"):
             Path(leftover).unlink(missing_ok=True)
@@ -170,7 +191,10 @@ class StateFile:
             db.execute("COMMIT")
         finally:
             db.close()
-        os.rename(new, self.path)
+        _sync_folder(new)
+
+    def _put_in_place(self) -> None:
+        os.rename(f"{self.path}.new", self.path)
         _sync_folder(self.path)
 
     def _run_scripts(self, db: sqlite3.Connection, version: int) -> None:

@@ -19,6 +19,8 @@ MAX_CHANGES_PER_COMMIT = 2_000
 # Told None when it is on the disk, or why not.
 Done = Callable[[StateError | None], object]
 CallFromThread = Callable[..., object]
+# The generation it was queued in, what to write, and whom to tell.
+Job = tuple[int, Sequence[Change], Done]
 
 
 class File(Protocol):
@@ -36,7 +38,7 @@ class Writer(Protocol):
 
     @property
     def waiting(self) -> int:
-        """How many changes are not on the disk yet."""
+        """How many changes are not on the disk yet; a write without any counts as one."""
         ...
 
     def write(self, changes: Sequence[Change], done: Done) -> None: ...
@@ -62,14 +64,19 @@ class DirectWriter:
 
 
 class ThreadWriter:
-    """Commits in a thread of its own; ``call_from_thread(function, *arguments)`` brings the news back."""
+    """Commits in a thread of its own; ``call_from_thread(function, *arguments)`` brings the news back.
+
+    A job that was queued before the reactor heard of a failed commit may rely on what that should have written: it
+    fails, too. Each such failure that is heard begins a new generation of jobs.
+    """
 
     def __init__(self, file: File, call_from_thread: CallFromThread) -> None:
         self._file = file
         self._call_from_thread = call_from_thread
         # What is to be written, and at the end what to call after it.
-        self._jobs: SimpleQueue[tuple[Sequence[Change], Done] | Callable[[], object]] = SimpleQueue()
+        self._jobs: SimpleQueue[Job | Callable[[], object]] = SimpleQueue()
         self._waiting = 0
+        self._generation = 0
         # A program that ends without stopping its grape must not wait for it; what was acknowledged is on the disk.
         Thread(target=self._work, name="grape state", daemon=True).start()
 
@@ -78,38 +85,48 @@ class ThreadWriter:
         return self._waiting
 
     def write(self, changes: Sequence[Change], done: Done) -> None:
-        self._waiting += len(changes)
-        self._jobs.put((changes, done))
+        self._waiting += max(len(changes), 1)
+        self._jobs.put((self._generation, changes, done))
 
     def close(self, done: Callable[[], object]) -> None:
         """Write what came before, close the file and end the thread."""
         self._jobs.put(done)
 
     def _work(self) -> None:
+        failed, problem = -1, None
         while True:
-            jobs: list[tuple[Sequence[Change], Done]] = []
-            changes: list[Change] = []
+            jobs: list[Job] = []
+            number = 0
             job = self._jobs.get()
             while isinstance(job, tuple):
                 jobs.append(job)
-                changes += job[0]
-                if len(changes) >= MAX_CHANGES_PER_COMMIT:
+                number += len(job[1])
+                if number >= MAX_CHANGES_PER_COMMIT:
                     break
                 try:
                     job = self._jobs.get_nowait()
                 except Empty:
                     break
+            late = [job for job in jobs if job[0] <= failed]
+            if late:
+                self._call_from_thread(self._done, late, problem)
+            jobs = jobs[len(late) :]
             if jobs:
-                problem = _commit(self._file, changes)
-                self._call_from_thread(self._done, jobs, len(changes), problem)
+                problem = _commit(self._file, [change for _, changes, _ in jobs for change in changes])
+                if problem is not None:
+                    failed = jobs[-1][0]
+                self._call_from_thread(self._done, jobs, problem)
             if not isinstance(job, tuple):
                 self._file.close()
                 self._call_from_thread(job)
                 return
 
-    def _done(self, jobs: list[tuple[Sequence[Change], Done]], number: int, problem: StateError | None) -> None:
-        self._waiting -= number
-        for _, done in jobs:
+    def _done(self, jobs: list[Job], problem: StateError | None) -> None:
+        if problem is not None:
+            self._generation = max(self._generation, jobs[-1][0] + 1)
+        for _, changes, _ in jobs:
+            self._waiting -= max(len(changes), 1)
+        for _, _, done in jobs:
             done(problem)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from grape import Grape
 from grape.dht.items import Item, immutable
-from grape.dht.krpc import Query
+from grape.dht.krpc import Error, Query
 from grape.republish import AGAIN_PER_SECOND, JITTER, MAX_OWN_ITEMS, REPUBLISH_SECONDS, Own, OwnItems
 from grape.testing import MemoryNetwork, make_grape, make_grapes
 from tests.simulation import Key, Remote, Traffic, friendly
@@ -160,3 +160,36 @@ def test_a_grape_that_is_stopped_puts_nothing(network: MemoryNetwork) -> None:
     traffic = Traffic(network)
     network.clock.advance(2 * HOUR)
     assert put_times(traffic) == []
+
+
+@pytest.mark.parametrize("is_mutable", [False, True])
+def test_who_only_says_that_there_is_a_newer_one_is_not_believed(network: MemoryNetwork, is_mutable: bool) -> None:
+    def reply(query: Any) -> Any:
+        if query.method == b"put":
+            return Error(302, "sequence number less than current", query.transaction_id)
+        return friendly(query)
+
+    alone = make_grape(network, 1)
+    hash = network.result(Key().put(alone, "mine", 1) if is_mutable else alone.put("mine"))
+    liar = Remote(network, "10.0.0.9", reply)
+    liar.ask(("10.0.0.1", 20_001), b"ping")
+    network.clock.advance(10)
+    assert b"put" in liar.methods()
+    assert own_items(alone).get(bytes.fromhex(hash)) is not None
+    before = liar.methods().count(b"put")
+    network.clock.advance(200)
+    assert liar.methods().count(b"put") > before
+
+
+def test_an_item_that_is_put_very_often_takes_no_more_room(network: MemoryNetwork, monkeypatch: Any) -> None:
+    monkeypatch.setattr("grape.republish.MAX_OWN_ITEMS", 10)
+    own = own_items(make_grape(network, 1))
+    network.clock.advance(1)
+    for _ in range(100):
+        item = immutable(b"mine")
+        own.add(item)
+        own.taken(item)
+        assert len(own._later) <= 20
+    there = own.get(item.target)
+    assert there is not None
+    assert (there.due, item.target) in own._later

@@ -21,7 +21,7 @@ from grape.state import MAX_RETRY_SECONDS
 from grape.store_sqlite import StateFile
 from grape.tap import Daemon
 from grape.testing import MemoryNetwork
-from tests.simulation import outcome
+from tests.simulation import Key, outcome
 
 Events = list[LogEvent]
 ITEMS = 60
@@ -289,6 +289,34 @@ def test_while_the_disk_fails_puts_are_refused_and_memory_is_served(
     grape = start(network, path)
     assert found(network, grape, [kept, after]) == 2
     assert network.result(grape.lookup("name")) == ["10.0.0.1:1"]
+    stop(network, grape)
+
+
+def test_what_a_bad_disk_did_not_take_is_written_after_a_stop_and_a_start(
+    network: MemoryNetwork, path: Path, disk: Disk, logged_failures: Events
+) -> None:
+    grape = start(network, path)
+    key = Key()
+    network.result(key.put(grape, "old", 1))
+    network.clock.advance(1)
+    disk.problem = "database or disk is full"
+    network.result(grape.announce("name", 1))
+    outcome(key.put(grape, "new", 2))
+    outcome(grape.put("lost"))
+    stop(network, grape)
+    assert said(logged_failures)
+    disk.problem = None
+    grape.startService()
+    network.clock.advance(2)
+    hash = network.result(grape.put("lost"))
+    node: Any = grape.node
+    node._state._file.close()
+    network.kill("10.0.0.1")
+    grape = start(network, path)
+    assert found(network, grape, [hash]) == 1
+    assert network.result(grape.lookup("name")) == ["10.0.0.1:1"]
+    node = grape.node
+    assert [own.item.seq for own in node._own_items._own.values() if own.item.key] == [2]
     stop(network, grape)
 
 

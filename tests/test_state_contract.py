@@ -200,6 +200,31 @@ def test_own_items_and_announces_are_there(stores: Stores) -> None:
     assert stores.replicas.announces() == [(b"name", 1_337)]
 
 
+def test_an_item_that_is_no_longer_an_own_one_is_still_held(stores: Stores) -> None:
+    item = immutable(1)
+    stores.items.put(item)
+    stores.own_items.add(item)
+    stores.keep()
+    stores.items.put(immutable(1), HOST)
+    stores.own_items.take_back(item, None)
+    stores.keep()
+    stores.restart()
+    assert stores.items.get(item.target) == item
+    assert stores.own_items.get(item.target) is None
+
+
+def test_a_mutable_item_put_while_alone_is_served_after_others_took_it(stores: Stores) -> None:
+    item = mutable(5)
+    stores.own_items.add(item)
+    stores.items.put(item)
+    stores.own_items.alone(item)
+    stores.keep()
+    stores.own_items.taken(item)
+    stores.keep()
+    stores.restart()
+    assert stores.items.get(item.target) == item
+
+
 def test_an_own_announce_that_is_too_old_is_gone_after_a_restart() -> None:
     stores = FileStores()
     stores.replicas.announced(b"name", 1)
@@ -210,6 +235,34 @@ def test_an_own_announce_that_is_too_old_is_gone_after_a_restart() -> None:
     stores.keep()
     stores.restart()
     assert stores.state._announces == {}
+    stores.close()
+
+
+def test_of_very_many_changed_peers_all_that_are_there_are_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("grape.state.MAX_CHANGED_PEERS", 2)
+    stores = FileStores()
+    for n in range(5):
+        stores.peers.announce(b"name", peer(n), stores.clock.seconds())
+        assert len(stores.state._peers) <= 2
+    stores.keep()
+    stores.restart()
+    assert len(stores.peers.peers(b"name", stores.clock.seconds())) == 5
+    stores.close()
+
+
+def test_a_start_that_fails_lets_others_have_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    stores = FileStores()
+    stores._kill()
+
+    def fail(*_: object) -> None:
+        raise ValueError("a bug")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("grape.state.kept.read", fail)
+        with pytest.raises(ValueError, match="a bug"):
+            stores._open()
+    StateFile(stores._path).close()
+    stores.restart()
     stores.close()
 
 

@@ -296,3 +296,18 @@ def test_no_more_items_are_kept_than_max_values(network: MemoryNetwork) -> None:
     network.result(grape.put("c"))
     assert network.result(grape.get(hashes[1])) is None
     assert got(network, grape, hashes[0]).item.value == b"a"
+
+
+def test_a_put_that_will_be_refused_takes_the_place_of_nothing_meanwhile(network: MemoryNetwork) -> None:
+    grape = lone_grape(network)
+    key = Key()
+    hash = network.result(key.put(grape, "new", 5))
+    own = grape.node._own_items
+    changed: list[bytes] = []
+    own.changed = changed.append
+    put = key.put(grape, "old", 4)
+    assert failure(network, put) == ("302 sequence number less than current", 302)
+    assert changed == []
+    there = own.get(bytes.fromhex(hash))
+    assert there is not None
+    assert there.item.seq == 5

@@ -153,6 +153,22 @@ def test_a_file_knows_when_it_is_no_longer_at_its_place(path: str) -> None:
     file.close()
 
 
+def test_nothing_is_committed_to_a_file_that_was_moved_and_none_is_made(path: str) -> None:
+    file = StateFile(path)
+    os.rename(path, f"{path}.elsewhere")
+    with pytest.raises(StateError, match="it was moved or removed; a restart makes a new one"):
+        file.commit([contact(1)])
+    # What comes back may have been written by others: it stays away until a restart.
+    os.rename(f"{path}.elsewhere", path)
+    with pytest.raises(StateError, match="it was moved or removed; a restart makes a new one"):
+        file.commit([contact(1)])
+    file.close()
+    assert held(path)["contact"] == []
+    with pytest.raises(sqlite3.OperationalError):
+        store_sqlite.connect(f"{path}.none")
+    assert not os.path.exists(f"{path}.none")
+
+
 def test_the_scripts_make_the_tables_that_are_written(path: str) -> None:
     StateFile(path).close()
     db = sqlite3.connect(path)
@@ -233,3 +249,27 @@ def test_a_log_that_was_left_behind_goes_with_the_file_it_belongs_to(path: str) 
     assert Path(f"{file.moved_to}-wal").read_bytes() == log
     assert file.contents.rows == {}
     file.close()
+
+
+@pytest.mark.parametrize("step", ["_make", "_put_in_place"])
+def test_a_salvage_that_is_cut_short_goes_on_at_the_next_start(
+    path: str, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = StateFile(path)
+    file.commit([contact(n) for n in range(2_000)])
+    file.close()
+    octets = bytearray(Path(path).read_bytes())
+    middle = len(octets) // 2
+    octets[middle : middle + 16] = bytes(16)
+    Path(path).write_bytes(octets)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StateFile, step, full)
+        with pytest.raises(StateError, match="No space left on device"):
+            StateFile(path)
+    assert os.path.exists(path) == (step == "_make")
+    assert len(held(path)["contact"]) > 1_500
+    assert not os.path.exists(f"{path}.new")

@@ -27,13 +27,17 @@ class File:
         self.free.set()
         self.began = Event()
         self.problem: Exception | None = None
+        self.recover_after_failure = False
         self.is_closed = False
 
     def commit(self, changes: Sequence[Change]) -> None:
         self.began.set()
         assert self.free.wait(SECONDS)
         if self.problem is not None:
-            raise self.problem
+            problem = self.problem
+            if self.recover_after_failure:
+                self.problem = None
+            raise problem
         self.commits.append(list(changes))
 
     def close(self) -> None:
@@ -138,3 +142,25 @@ def test_closing_writes_what_came_before(file: File, loop: Loop) -> None:
     close(writer, loop)
     assert told == [None] * 5
     assert file.is_closed
+
+
+def test_what_was_queued_before_a_failure_was_heard_fails_too(file: File, loop: Loop) -> None:
+    writer = ThreadWriter(file, loop.call_from_thread)
+    told: list[StateError | None] = []
+    file.free.clear()
+    file.problem = StateError("a.sqlite", "disk full")
+    writer.write([change(1)], told.append)
+    assert file.began.wait(SECONDS)
+    # It is empty: what it relies on is in the commit that fails.
+    file.recover_after_failure = True
+    writer.write([], told.append)
+    assert writer.waiting == 2
+    file.free.set()
+    loop.run_until(lambda: len(told) == 2)
+    assert [error.problem if error is not None else None for error in told] == ["disk full"] * 2
+    writer.write([change(1)], told.append)
+    loop.run_until(lambda: len(told) == 3)
+    assert told[2] is None
+    assert file.commits == [[change(1)]]
+    assert writer.waiting == 0
+    close(writer, loop)
