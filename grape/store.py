@@ -55,8 +55,8 @@ class _Key:
 
     @property
     def bytes(self) -> int:
-        """About how much memory it takes."""
-        return KEY_OVERHEAD_BYTES + self.name_bytes + PEER_OVERHEAD_BYTES * len(self.peers)
+        """About how much room it takes, in memory or in a state file, where each peer's row has the name."""
+        return KEY_OVERHEAD_BYTES + (self.name_bytes + PEER_OVERHEAD_BYTES) * len(self.peers)
 
     def add(self, peer: Address, announcer: Address, at: float) -> None:
         known = self.peers.get(peer)
