@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -62,10 +63,20 @@ def test_the_log_shows_a_call_to_try(grape_process: StartGrape, command: str) ->
 def test_a_signal_ends_it_and_answers_what_is_under_way(
     grape_process: StartGrape, command: str, number: signal.Signals
 ) -> None:
+    is_under_way = Event()
+
+    def ask(port: int) -> tuple[int, bytes]:
+        # Before the peer is listed nobody is asked, and the answer comes at once.
+        while True:
+            answer = post(port, "/lookup", b'{"data":"under way"}')
+            if is_under_way.is_set():
+                return answer
+
     with Peer() as peer, ThreadPoolExecutor(1) as pool:
         grape = grape_process("--bn", peer.node, command=command)
-        answer = pool.submit(post, grape.api.api_port, "/lookup", b'{"data":"under way"}')
+        answer = pool.submit(ask, grape.api.api_port)
         peer.serve(silent=b"get_peers")
+        is_under_way.set()
         began = time.monotonic()
         grape.end(number)
         assert time.monotonic() - began < SIGNALLED_SECONDS
