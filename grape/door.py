@@ -23,7 +23,7 @@ from grape.request import Answerer, Request, Site
 
 CLOSING_SECONDS = 1.5
 SWEEP_SECONDS = 1.0
-# A client that came this long ago may not have been read yet.
+# A client that came less than this ago may not have been read yet.
 NEW_SECONDS = 0.1
 
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
