@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import NoReturn, Protocol, TypeAlias, cast
 
 import attrs
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from grape.errors import GrapeError
+from grape.sharing import Cancellable, deferred
 from grape.storage import Got
 from grape.values import Value, text_to_bytes, to_json
 
@@ -32,7 +34,7 @@ log = Logger(namespace="grape")
 class Calls(Protocol):
     """What the API calls: a node."""
 
-    def lookup(self, name: str) -> Deferred[list[str]]: ...
+    def find(self, name: str, done: Callable[[list[str] | Failure], object]) -> Cancellable: ...
 
     def announce(self, name: str | bytes, port: int) -> Deferred[int]: ...
 
@@ -74,6 +76,64 @@ class Missing:
 MISSING = Missing()
 
 
+class _Call:
+    """A call under way: ``done`` is told its answer, unless it is cancelled."""
+
+    __slots__ = ("_api", "_done", "work")
+
+    def __init__(self, api: Api, done: Callable[[Answer], object]) -> None:
+        self._api = api
+        self._done: Callable[[Answer], object] | None = done
+        self.work: Cancellable | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its answer is still to come."""
+        return self._done is not None
+
+    def cancel(self) -> None:
+        """Call it off."""
+        if self._done is not None:
+            self._done = None
+            self._api.under_way -= 1
+            if self.work is not None:
+                self.work.cancel()
+
+    def end(self, answer: Answer) -> None:
+        """This is the answer."""
+        done, self._done, self.work = self._done, None, None
+        if done is not None:
+            self._api.under_way -= 1
+            done(answer)
+
+    # What ends it
+
+    def found(self, peers: list[str] | Failure) -> None:
+        if isinstance(peers, Failure):
+            self.failed(peers)
+        else:
+            self.end(Answer(200, _dump(peers) if len(peers) != 1 else b'["%b"]' % peers[0].encode()))
+
+    def done(self, result: str | int) -> None:
+        self.end(Answer(200, _dump(result)))
+
+    def got(self, got: Got | None, salt: bytes) -> None:
+        try:
+            answer = _item(got, salt)
+        except GrapeError as error:
+            answer = _text(error.status, error.code)
+        self.end(answer)
+
+    def failed(self, failure: Failure) -> None:
+        error = failure.value
+        if isinstance(error, GrapeError):
+            self.end(_text(error.status, error.code))
+            return
+        if failure.check(CancelledError) is None:
+            log.failure("a call failed", failure)
+        self.end(FAULT)
+
+
 class Api:
     """The four calls of a node."""
 
@@ -82,7 +142,7 @@ class Api:
         self._max_calls = max_calls
         self.under_way = 0
         self.overloads = 0
-        self._routes: dict[bytes, Callable[[Json | Missing], Deferred[Answer]]] = {
+        self._routes: dict[bytes, Callable[[Json | Missing, _Call], Cancellable]] = {
             b"/lookup": self._lookup,
             b"/announce": self._announce,
             b"/put": self._put,
@@ -91,85 +151,72 @@ class Api:
 
     def call(self, path: bytes, body: bytes) -> Deferred[Answer]:
         """The answer to a request; ``path`` is the request target as sent. Does not fail. Can be cancelled."""
+        return deferred(partial(self.answer, path, body))
+
+    def answer(self, path: bytes, body: bytes, done: Callable[[Answer], object]) -> Cancellable:
+        """The same for a callback. It may be told at once; never, if the call is cancelled."""
+        call = _Call(self, done)
+        self.under_way += 1
+        try:
+            refusal = self._start(call, path, body)
+        except GrapeError as error:
+            refusal = _text(error.status, error.code)
+        except Exception:
+            log.failure("a call failed")
+            refusal = FAULT
+        if refusal is not None:
+            call.end(refusal)
+        return call
+
+    def _start(self, call: _Call, path: bytes, body: bytes) -> Answer | None:
+        """Begin a call. What is answered at once is returned, or raised as GrapeError."""
         try:
             envelope = parse(body)
         except ValueError:
-            return succeed(PAYLOAD_INVALID)
+            return PAYLOAD_INVALID
         if envelope is None:
-            return succeed(_text(400, "ERR_GRAPE_PAYLOAD_INVALID"))
+            return _text(400, "ERR_GRAPE_PAYLOAD_INVALID")
         route = self._routes.get(path)
         if route is None:
-            return succeed(NOT_FOUND)
-        if self.under_way >= self._max_calls:
+            return NOT_FOUND
+        if self.under_way > self._max_calls:
             self.overloads += 1
-            return succeed(OVERLOADED)
-        data = envelope.get("data", MISSING) if isinstance(envelope, dict) else MISSING
-        self.under_way += 1
-        try:
-            return route(data)
-        except GrapeError as error:
-            self.under_way -= 1
-            return succeed(_text(error.status, error.code))
-
-    # What ends a call under way
-
-    def _json(self, result: str | int) -> Answer:
-        self.under_way -= 1
-        return Answer(200, _dump(result))
-
-    def _peers(self, peers: list[str]) -> Answer:
-        self.under_way -= 1
-        return Answer(200, _dump(peers) if len(peers) != 1 else b'["%b"]' % peers[0].encode())
-
-    def _item(self, got: Got | None, salt: bytes) -> Answer:
-        self.under_way -= 1
-        try:
-            return _item(got, salt)
-        except GrapeError as error:
-            return _text(error.status, error.code)
-
-    def _failed(self, failure: Failure) -> Answer:
-        self.under_way -= 1
-        error = failure.value
-        if isinstance(error, GrapeError):
-            return _text(error.status, error.code)
-        if failure.check(CancelledError) is None:
-            log.failure("a call failed", failure)
-        return FAULT
+            return OVERLOADED
+        work = route(envelope.get("data", MISSING) if isinstance(envelope, dict) else MISSING, call)
+        if call.is_open:
+            call.work = work
+        return None
 
     # The calls
 
-    def _lookup(self, data: Json | Missing) -> Deferred[Answer]:
+    def _lookup(self, data: Json | Missing, call: _Call) -> Cancellable:
         if not isinstance(data, str):
             raise GrapeError("ERR_GRAPE_LOOKUP")
-        return self._calls.lookup(data).addCallbacks(self._peers, self._failed)
+        return self._calls.find(data, call.found)
 
-    def _announce(self, data: Json | Missing) -> Deferred[Answer]:
+    def _announce(self, data: Json | Missing, call: _Call) -> Cancellable:
         if not isinstance(data, list):
             raise GrapeError("ERR_GRAPE_ANNOUNCE")
         port = _integral(data[1]) if len(data) > 1 else None
         if port is None or not 0 <= port <= 65_535:
             raise GrapeError("ERR_GRAPE_SERVICE_PORT")
-        name = data[0]
-        if not isinstance(name, str):
-            octets = _octets(name)
-            if octets is None:
-                raise GrapeError("ERR_GRAPE_ANNOUNCE", 400)
-            return self._calls.announce(octets, port).addCallbacks(self._json, self._failed)
-        return self._calls.announce(name, port).addCallbacks(self._json, self._failed)
+        name = data[0] if isinstance(data[0], str) else _octets(data[0])
+        if name is None:
+            raise GrapeError("ERR_GRAPE_ANNOUNCE", 400)
+        return self._calls.announce(name, port).addCallbacks(call.done, call.failed)
 
-    def _put(self, data: Json | Missing) -> Deferred[Answer]:
+    def _put(self, data: Json | Missing, call: _Call) -> Cancellable:
         refused = GrapeError("ERR_GRAPE_PUT", 400)
         if data is None or isinstance(data, Missing):
             raise refused
         if isinstance(data, str):
-            return self._calls.put(data).addCallbacks(self._json, self._failed)
+            return self._calls.put(data).addCallbacks(call.done, call.failed)
         options = data if isinstance(data, dict) else {}
         key = _buffer(options.get("k"), "hex", refused)
         if key is None:
             if "v" not in options:
                 raise GrapeError("opts.v not given")
-            return self._calls.put(_value(options["v"], refused)).addCallbacks(self._json, self._failed)
+            return self._calls.put(_value(options["v"], refused)).addCallbacks(call.done, call.failed)
         signature = _buffer(options.get("sig"), "hex", refused)
         salt = _buffer(options.get("salt"), "utf-8", refused)
         if "v" not in options:
@@ -182,9 +229,9 @@ class Api:
             salt=salt or b"",
             cas=_number_of(options, "cas"),
         )
-        return put.addCallbacks(self._json, self._failed)
+        return put.addCallbacks(call.done, call.failed)
 
-    def _get(self, data: Json | Missing) -> Deferred[Answer]:
+    def _get(self, data: Json | Missing, call: _Call) -> Cancellable:
         refused = GrapeError("ERR_GRAPE_GET", 400)
         if data is None or isinstance(data, Missing):
             raise refused
@@ -196,7 +243,7 @@ class Api:
         if not isinstance(hash, str):
             raise GrapeError("ERR_GRAPE_GENERIC")
         got = self._calls.get(hash, salt, cache=cache if isinstance(cache, bool) else None)
-        return got.addCallbacks(self._item, self._failed, (salt,))
+        return got.addCallbacks(call.got, call.failed, (salt,))
 
 
 def parse(body: bytes) -> Json:

@@ -12,14 +12,12 @@ from typing import Any, Protocol
 
 import httptools
 from twisted.internet import protocol
-from twisted.internet.defer import CancelledError, succeed
 from twisted.internet.interfaces import IPushProducer
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from grape.access import Access
-from grape.api import FAULT, PAYLOAD_TOO_BIG, TEXT_TYPE, Answer
+from grape.api import PAYLOAD_TOO_BIG, TEXT_TYPE, Answer
 from grape.heads import END, MAX_KNOWN_BYTES, KnownHeads
 from grape.reactor import Clock
 from grape.request import Answerer, Request, Site
@@ -34,7 +32,6 @@ IDLE_SECONDS = 30.0
 LINGER_SECONDS = 2.0
 
 CALL_PATHS = frozenset((b"/lookup", b"/announce", b"/put", b"/get"))
-log = Logger(namespace="grape")
 
 BAD_REQUEST = Answer(400, b"", TEXT_TYPE)
 EXPECTATION_FAILED = Answer(417, b"", TEXT_TYPE)
@@ -295,29 +292,20 @@ class Connection(protocol.Protocol):
         preflight = access.preflight(request.method, request.headers)
         if preflight is not None and refusal is None:
             request.cors = preflight
-            answered = succeed(PREFLIGHT)
+            self._answered(PREFLIGHT, request)
         elif refusal is not None:
-            answered = succeed(refusal)
+            self._answered(refusal, request)
         else:
             request.cors = access.cors(request.headers)
             if request.path in CALL_PATHS and request.data and request.keep_alive:
                 self.factory.heads.learn(request.data, self._local_host, request.path, request.headers)
             self._call(request)
-            return
-        answered.addCallback(self._answered, request)
 
     def _call(self, request: Request) -> None:
         body = request.body[0] if len(request.body) == 1 else b"".join(request.body)
-        answered = request.work = self.factory.calls.call(request.path, body)
-        answered.addCallbacks(self._answered, self._failed, (request,), errbackArgs=(request,))
-
-    def _failed(self, failure: Failure, request: Request) -> None:
-        if failure.check(CancelledError) is None:  # Else the client that asked is gone.
-            log.failure("a call failed", failure)
-            self._answered(FAULT, request)
+        request.work = self.factory.calls.answer(request.path, body, lambda answer: self._answered(answer, request))
 
     def _answered(self, answer: Answer, request: Request) -> None:
-        request.work = None
         request.answer = self.factory.response(answer, request)
         self._flush()
 

@@ -1,4 +1,4 @@
-"""What the DHT's socket counts, and who hears of what happens there."""
+"""What a node counts, and who hears of what happens on its socket."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from grape.dht.compact import Address
 
 @attrs.define(slots=True)
 class Counters:
-    """How often things happened since the start."""
+    """How often things happened on the socket since the start."""
 
     datagrams_in: int = 0
     datagrams_out: int = 0
@@ -29,6 +29,23 @@ class Counters:
     not_sent: int = 0
     shaped: int = 0
     faults: int = 0
+
+
+@attrs.frozen
+class Stats:
+    """What a node holds now, and what it has done since its start."""
+
+    node_id: str
+    dht_port: int
+    ready: bool
+    contacts: int
+    buckets: list[int]
+    services: int
+    items: int
+    queries_in_flight: int
+    counters: dict[str, int]
+    #: Why puts are refused now: the state file cannot be written; None: all is well.
+    degraded: str | None = None
 
 
 class Listener(Protocol):

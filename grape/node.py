@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import attrs
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from grape.config import Config
+from grape.counters import Stats
 from grape.dht.addresses import PrivateRules, PublicRules
 from grape.dht.compact import Address
 from grape.dht.nodeid import RandomBytes
@@ -29,6 +31,7 @@ from grape.protocol import DHTProtocol
 from grape.reactor import Reactor, resolver
 from grape.republish import OwnItems
 from grape.services import Services
+from grape.sharing import Cancellable, deferred
 from grape.state import Rooms, state_in
 from grape.storage import Got, Storage
 from grape.store import MemoryItems, MemoryPeers
@@ -40,23 +43,6 @@ MAX_DATAGRAM_BYTES = 65_535
 Trace = Callable[[str], object]
 
 log = Logger(namespace="grape")
-
-
-@attrs.frozen
-class Stats:
-    """What a node holds now, and what it has done since its start."""
-
-    node_id: str
-    dht_port: int
-    ready: bool
-    contacts: int
-    buckets: list[int]
-    services: int
-    items: int
-    queries_in_flight: int
-    counters: dict[str, int]
-    #: Why puts are refused now: the state file cannot be written; None: all is well.
-    degraded: str | None = None
 
 
 class Node(Service):
@@ -238,10 +224,14 @@ class Node(Service):
 
         Fails with GrapeError ERR_GRAPE_LOOKUP for what is no name.
         """
-        try:
-            return self._services.lookup(name)
-        except Exception:  # maybeDeferred would cost more than the call.
-            return fail()
+        return maybeDeferred(deferred, partial(self.find, name))
+
+    def find(self, name: str, done: Callable[[list[str] | Failure], object]) -> Cancellable:
+        """The same for a callback. ``done`` is told the peers, or a Failure; never, if it is cancelled.
+
+        Raises GrapeError.
+        """
+        return self._services.find(name, done)
 
     def announce(self, name: str | bytes, port: int) -> Deferred[int]:
         """Announce that a service runs at ``port`` of this host; port 0 is the grape's own UDP port.

@@ -6,8 +6,7 @@ This room speaks of info-hashes, targets and contacts; what a service is, it doe
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from typing import TypeVar
+from collections.abc import Callable
 
 import attrs
 from twisted.internet.defer import Deferred, fail
@@ -26,7 +25,7 @@ from grape.dht.routing import K, RoutingTable
 from grape.dht.transactions import MAX_PENDING
 from grape.reactor import Clock
 from grape.rpc import MAX_STRANGERS, MAX_VERIFYING, KRPCProtocol
-from grape.sharing import Cancellable
+from grape.sharing import Cancellable, deferred
 from grape.traversal import Arguments, Traversal, Write, WriteOutcome
 
 LOOKUP_SECONDS = 2.0
@@ -41,14 +40,12 @@ MAX_VALUES_PER_RESPONSE = 256
 
 OnPeers = Callable[[list[Address], Address], object]
 
-T = TypeVar("T")
-
 
 @attrs.define(slots=True)
 class PeersFound:
     """The peers of a key that others hold, each with how many nodes told of it, and the lookup that found them."""
 
-    peers: Mapping[Address, int]
+    peers: dict[Address, int]
     lookup: Found
 
 
@@ -64,12 +61,11 @@ class ItemFound:
 
 @attrs.define(slots=True)
 class _Kept:
-    """The closest nodes of a key with their tokens, when they were found, which of them were contacts, and the table's
-    version when that was last looked at."""
+    """The closest nodes of a key with their tokens, when they were found, and the table's version up to which they are
+    known to be the closest."""
 
     found: Found
     at: float
-    listed: list[Candidate]
     version: int
 
 
@@ -115,13 +111,13 @@ class DHTProtocol(KRPCProtocol):
 
     def find_node(self, target: bytes) -> Deferred[Found]:
         """Find the nodes closest to ``target``."""
-        return _deferred(lambda done: self._traverse(target, b"find_node", b"target", _go_on, done))
+        return deferred(lambda done: self._traverse(target, b"find_node", b"target", _go_on, done))
 
     def get_peers(self, key: bytes) -> Deferred[PeersFound]:
         """Find the peers announced under ``key``."""
         if self.is_busy:
             return fail(Overloaded())
-        return _deferred(lambda done: self.find_peers(key, None, done))
+        return deferred(lambda done: self.find_peers(key, None, done))
 
     def find_peers(self, key: bytes, on_peers: OnPeers | None, done: Callable[[PeersFound], object]) -> Cancellable:
         """The same for a callback. ``on_peers(peers, through)`` sees each node's answer as it comes.
@@ -142,7 +138,8 @@ class DHTProtocol(KRPCProtocol):
             return False
 
         def ended(result: Found) -> None:
-            done(PeersFound(found, self._keep(key, result)))
+            self._keep(key, result)
+            done(PeersFound(found, result))
 
         return self._traverse(key, b"get_peers", b"info_hash", on_response, ended)
 
@@ -178,7 +175,7 @@ class DHTProtocol(KRPCProtocol):
                 target, b"get", b"target", on_response, lambda result: done(best(result))
             )  # fmt: skip
 
-        return _deferred(start)
+        return deferred(start)
 
     def announce_peer(self, key: bytes, port: int, age: int = 0) -> Deferred[WriteOutcome]:
         """Announce ``port`` of this host under ``key`` to the closest nodes; port 0: this socket's own, implied.
@@ -203,21 +200,14 @@ class DHTProtocol(KRPCProtocol):
         """Write to the closest nodes: those of a fresh lookup, or kept ones whose tokens still hold."""
         if self.is_busy:
             return fail(Overloaded())
-        return _deferred(lambda done: _Storing(self, key, find, field, write, arguments, done).start())
+        return deferred(lambda done: _Storing(self, key, find, field, write, arguments, done).start())
 
-    def _keep(self, key: bytes, found: Found) -> Found:
+    def _keep(self, key: bytes, found: Found) -> None:
         if found.complete and found.closest:
-            at = self.table.at
-            listed = [
-                holder
-                for holder in found.closest
-                if (contact := at(holder.address)) is not None and contact.id == holder.node_id
-            ]
-            self._closest[key] = _Kept(found, self._reactor.seconds(), listed, self.table.version)
+            self._closest[key] = _Kept(found, self._reactor.seconds(), self.table.version)
             self._closest.move_to_end(key)
             if len(self._closest) > self._max_tables:
                 self._closest.popitem(last=False)
-        return found
 
     def _kept(self, key: bytes) -> Found | None:
         """The closest nodes of a lookup younger than five minutes, if they still are the closest that we know."""
@@ -233,9 +223,9 @@ class DHTProtocol(KRPCProtocol):
         """Whether no contact has come that is closer than one of those kept, and none of them has gone."""
         if kept.version == self.table.version:
             return True
-        if not all(self._is_listed(holder) for holder in kept.listed):
-            return False
         closest = kept.found.closest
+        if not self.table.gone_since(kept.version).isdisjoint(holder.node_id for holder in closest):
+            return False
         addresses = {holder.address for holder in closest}
         place = position(key)
         stranger = next((c for c in self.table.closest(place, sound=True) if c.address not in addresses), None)
@@ -243,10 +233,6 @@ class DHTProtocol(KRPCProtocol):
             return False
         kept.version = self.table.version
         return True
-
-    def _is_listed(self, holder: Candidate) -> bool:
-        contact = self.table.at(holder.address)
-        return contact is not None and contact.id == holder.node_id
 
     def _traverse(
         self,
@@ -265,8 +251,9 @@ class DHTProtocol(KRPCProtocol):
             one_per_network=self.table.rules.is_public,
             max_queries=self._max_queries,
         )
-        lookup.begin(self.table.nearest(lookup.position))
-        traversal = Traversal(lookup, self, method, field, on_response, seconds, done)
+        contacts, known = self.table.nearest(lookup.position)
+        lookup.begin(contacts)
+        traversal = Traversal(lookup, self, method, field, on_response, seconds, done, known)
         traversal.start()
         return traversal
 
@@ -307,7 +294,8 @@ class _Storing:
 
     def _look_up(self, seconds: float) -> None:
         def found(result: Found) -> None:
-            self._send(self._protocol._keep(self._key, result), self._done)
+            self._protocol._keep(self._key, result)
+            self._send(result, self._done)
 
         # It may be over at once, and the write begun.
         traversal = self._protocol._traverse(self._key, self._find, self._field, _go_on, found, seconds)
@@ -329,14 +317,6 @@ class _Storing:
                 self._look_up(SECOND_LOOKUP_SECONDS)
                 return
         self._done(outcome)
-
-
-def _deferred(start: Callable[[Callable[[T], object]], Cancellable]) -> Deferred[T]:
-    """The result of work that tells it to a callback."""
-    under_way: list[Cancellable] = []
-    result: Deferred[T] = Deferred(lambda _: under_way[0].cancel())
-    under_way.append(start(result.callback))
-    return result
 
 
 def _go_on(candidate: Candidate, values: Arguments) -> bool:

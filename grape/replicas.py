@@ -63,6 +63,8 @@ class Replicas:
         self._to_check: list[Announce] = []
         # The contacts that had gone when this look through began, and whether others came or went since.
         self._gone: frozenset[bytes] = frozenset()
+        # The table's version then.
+        self._looked_at = 0
         self._again = False
         self._timer: Timer | None = None
         self._stopped = False
@@ -138,7 +140,8 @@ class Replicas:
         now, version = self._clock.seconds(), self._socket().table.version
         if not self._to_check:
             self._to_check = list(self._made)
-            self._gone = self._socket().table.take_gone()
+            self._gone = self._socket().table.gone_since(self._looked_at)
+            self._looked_at = version
             self._again = False
         renewals = 0
         for _ in range(min(len(self._to_check), LOOKED_AT_PER_CHECK)):

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 from urllib.parse import unquote_to_bytes
 
-from twisted.internet.defer import Deferred
-
 from grape.api import Answer
+from grape.sharing import Cancellable
 
 
 class Answerer(Protocol):
     """What answers a request for a path: grape.api.Api."""
 
-    def call(self, path: bytes, body: bytes) -> Deferred[Answer]: ...
+    def answer(self, path: bytes, body: bytes, done: Callable[[Answer], object]) -> Cancellable: ...
 
 
 class Site(Protocol):
@@ -38,7 +38,7 @@ class Request:
         # Set for what was answered before it was read to its end.
         self.refused = False
         self.cors: list[tuple[bytes, bytes]] = []
-        self.work: Deferred[Answer] | None = None
+        self.work: Cancellable | None = None
         self.answer: bytes | None = None
 
     @property

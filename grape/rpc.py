@@ -27,7 +27,7 @@ from grape.dht.errors import (
     RemoteError,
     RemoteProtocolError,
 )
-from grape.dht.krpc import Frame, Query, Response
+from grape.dht.krpc import Error, Frame, Query, Response
 from grape.dht.lookup import Candidate, Lookup
 from grape.dht.nodeid import ID_BYTES, RandomBytes
 from grape.dht.ratelimit import RateLimit
@@ -87,8 +87,9 @@ class KRPCProtocol(DatagramProtocol):
         self._transactions = Transactions(random_bytes, max_pending)
         self._busy_from = max_pending * BUSY_SHARE
         self._round_trips = RoundTrips()
+        # The one timer of all queries, and when it is due: never, while there is none.
         self._timer: Timer | None = None
-        self._timer_at = 0.0
+        self._timer_at = math.inf
         self._send_to: SendTo | None = None
         self._ping = self.frame(b"ping", {})
         #: Whether a put may be answered yet.
@@ -130,7 +131,7 @@ class KRPCProtocol(DatagramProtocol):
         question = Question()
         if not is_ipv4(address[0]):  # A name would be looked up at once, with all else waiting.
             return fail(QueryFailed(f"not an IPv4 address: {address[0]!r}"))
-        if not self._ask(address, 0.0, self.frame(method, arguments), question):
+        if not self.send(address, 0.0, self.frame(method, arguments), question):
             question.result.errback(QueryFailed("the query could not be sent"))
         return question.result
 
@@ -138,7 +139,27 @@ class KRPCProtocol(DatagramProtocol):
         """Take in one datagram. No exception leaves this method: each would be a traceback for whoever sends it."""
         self.counters.datagrams_in += 1
         try:
-            self._received(datagram, addr)
+            if len(datagram) > MAX_STRANGERS_BYTES and self.table.at(addr) is None:
+                # Only a node that we know may send thousands of peers; reading much costs time.
+                self.counters.malformed += 1
+                return
+            now = self._reactor.seconds()
+            try:
+                message = krpc.decode(datagram)
+            except RemoteProtocolError as error:
+                self._malformed(error, addr)
+                return
+            if isinstance(message, Query):
+                self._query_received(message, addr, now)
+                return
+            pending = self._transactions.close(message.transaction_id, addr)
+            if pending is None:
+                self.counters.unexpected += 1
+                self._listener.warned("unexpected answer", addr)
+            elif isinstance(message, Response):
+                self._response_received(message, pending, now)
+            else:
+                self._error_received(message, pending, now)
         except Exception:
             self.counters.faults += 1
             log.failure("a datagram of {size} bytes could not be handled", size=len(datagram))
@@ -160,6 +181,7 @@ class KRPCProtocol(DatagramProtocol):
         self._send_to = None
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
+        self._timer_at = math.inf
         for pending in self._transactions.abandon():
             self._safely(pending.outcome.failed, pending, QueryFailed("the node is stopping"))
 
@@ -174,8 +196,20 @@ class KRPCProtocol(DatagramProtocol):
     def key_frame(self, method: bytes, field: bytes, key: bytes) -> Frame:
         return krpc.encode_key_frame(method, self.table.own_id, field, key, read_only=self._read_only)
 
-    def send(self, candidate: Candidate, frame: Frame, outcome: Outcome) -> bool:
-        return self._ask(candidate.address, candidate.round_trip, frame, outcome)
+    def send(self, address: Address, round_trip: float, frame: Frame, outcome: Outcome) -> bool:
+        now = self._reactor.seconds()
+        try:
+            pending = self._transactions.open(address, outcome, now, self._round_trips.soft_seconds(round_trip))
+        except LocalProtocolError:
+            self.counters.not_sent += 1
+            return False
+        if not self._write(frame[0] + pending.transaction_id + frame[1], address):
+            self._transactions.close(pending.transaction_id, address)
+            return False
+        self.counters.queries_out += 1
+        if pending.slow_at < self._timer_at:
+            self._set_timer()
+        return True
 
     def patience(self, candidate: Candidate) -> float:
         return self._round_trips.soft_seconds(candidate.round_trip)
@@ -197,35 +231,18 @@ class KRPCProtocol(DatagramProtocol):
 
     # In
 
-    def _received(self, datagram: bytes, address: Address) -> None:
-        now = self._reactor.seconds()
-        if len(datagram) > MAX_STRANGERS_BYTES and self.table.at(address) is None:
-            # Only a node that we know may send thousands of peers; reading much costs time.
-            self.counters.malformed += 1
-            return
-        try:
-            message = krpc.decode(datagram)
-        except RemoteProtocolError as error:
-            self.counters.malformed += 1
-            if error.answerable:
-                self._refuse(error, address)
-            self._listener.warned(error.message, address)
-            return
-        if isinstance(message, Query):
-            self._query_received(message, address, now)
-            return
-        pending = self._transactions.close(message.transaction_id, address)
-        if pending is None:
-            self.counters.unexpected += 1
-            self._listener.warned("unexpected answer", address)
-        elif isinstance(message, Response):
-            self._response_received(message, pending, now)
-        else:
-            contact = self.table.at(address)
-            if contact is not None:
-                # An error is a sign of life too, though it does not tell the sender's id.
-                self.table.heard(contact.id, address, now, now - pending.sent_at)
-            pending.outcome.failed(pending, RemoteError(message.code, message.message))
+    def _malformed(self, error: RemoteProtocolError, address: Address) -> None:
+        self.counters.malformed += 1
+        if error.answerable:
+            self._refuse(error, address)
+        self._listener.warned(error.message, address)
+
+    def _error_received(self, error: Error, pending: Pending, now: float) -> None:
+        contact = self.table.at(pending.address)
+        if contact is not None:
+            # An error is a sign of life too, though it does not tell the sender's id.
+            self.table.heard(contact.id, pending.address, now, now - pending.sent_at)
+        pending.outcome.failed(pending, RemoteError(error.code, error.message))
 
     def _query_received(self, query: Query, address: Address, now: float) -> None:
         self.counters.queries_in += 1
@@ -308,12 +325,8 @@ class KRPCProtocol(DatagramProtocol):
         if not self.table.rules.is_usable(address[0]):
             return
         self._verifying.add(address)
-        if not self._ask(
-            address,
-            0.0,
-            self._ping,
-            Verification(self._verifying, lambda: self._looked_into.pop((address, node_id), None)),
-        ):
+        outcome = Verification(self._verifying, lambda: self._looked_into.pop((address, node_id), None))
+        if not self.send(address, 0.0, self._ping, outcome):
             self._verifying.discard(address)
 
     # Out
@@ -341,34 +354,18 @@ class KRPCProtocol(DatagramProtocol):
         self.counters.datagrams_out += 1
         return True
 
-    def _ask(self, address: Address, round_trip: float, frame: Frame, outcome: Outcome) -> bool:
-        soft_seconds = self._round_trips.soft_seconds(round_trip)
-        try:
-            pending = self._transactions.open(address, outcome, self._reactor.seconds(), soft_seconds)
-        except LocalProtocolError:
-            self.counters.not_sent += 1
-            return False
-        if not self._write(frame[0] + pending.transaction_id + frame[1], address):
-            self._transactions.close(pending.transaction_id, address)
-            return False
-        self.counters.queries_out += 1
-        if self._timer is None or not self._timer.active() or pending.sent_at + soft_seconds < self._timer_at:
-            self._set_timer()
-        return True
-
     def _set_timer(self) -> None:
         """See that ``_due`` runs at the next deadline: one timer serves all queries."""
         at = self._transactions.next_deadline()
-        if at is None:
+        if at is None or at >= self._timer_at:
             return
         if self._timer is not None and self._timer.active():
-            if at >= self._timer_at:
-                return
             self._timer.cancel()
         self._timer_at = at
         self._timer = self._reactor.callLater(max(at - self._reactor.seconds(), 0.0), self._due)
 
     def _due(self) -> None:
+        self._timer_at = math.inf
         at, now = self._transactions.next_deadline(), self._reactor.seconds()
         if at is None or at > now:
             self._set_timer()
@@ -378,6 +375,7 @@ class KRPCProtocol(DatagramProtocol):
         self._timer = self._reactor.callLater(0, self._deadlines)
 
     def _deadlines(self) -> None:
+        self._timer_at = math.inf
         now = self._reactor.seconds()
         slow, failed = self._transactions.due(now)
         self.counters.slow += len(slow)

@@ -32,11 +32,12 @@ from grape.config import (
     ConfigError,
     Limits,
 )
+from grape.counters import Stats
 from grape.dht.compact import Address
 from grape.dht.lookup import ALPHA
 from grape.door import DoorFactory
 from grape.events import Callback
-from grape.node import Node, Stats
+from grape.node import Node
 from grape.reactor import Reactor
 from grape.resource import GrapeResource
 from grape.site import GrapeSite

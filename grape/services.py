@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Protocol, TypeVar
 
-from twisted.internet.defer import Deferred, FirstError, fail, gatherResults
+from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -20,7 +21,7 @@ from grape.outcome import accepted, overload, overloaded
 from grape.protocol import DHTProtocol, PeersFound
 from grape.reactor import Clock
 from grape.replicas import Replicas
-from grape.sharing import Cancellable, Shared
+from grape.sharing import Cancellable, Shared, deferred
 from grape.store import MemoryPeers
 from grape.traversal import WriteOutcome
 from grape.values import text_to_bytes
@@ -33,7 +34,7 @@ log = Logger(namespace="grape")
 T = TypeVar("T")
 
 # Peers, each with how many nodes told of it.
-Peers = Mapping[Address, int]
+Peers = dict[Address, int]
 
 
 class Observer(Protocol):
@@ -71,18 +72,19 @@ class Services:
         # Those of a time slot, of which a lookup puts two together.
         self._slots: Shared[bytes, Peers, Peers] = Shared(lambda peers: peers)
         # What lookups found and when, for the time when no other node can be reached.
-        self._found: OrderedDict[bytes, tuple[Peers, float]] = OrderedDict()
+        self._found: OrderedDict[bytes, tuple[tuple[Address, ...], float]] = OrderedDict()
         self.replicas = Replicas(clock, config.dht_peer_max_age, socket, config.max_announces)
 
-    def lookup(self, name: str) -> Deferred[list[str]]:
-        """See Node.lookup."""
+    def find(self, name: str, done: Callable[[list[str] | Failure], object]) -> Cancellable:
+        """See Node.find. Raises GrapeError."""
         if not isinstance(name, str) or not name:
             raise GrapeError("ERR_GRAPE_LOOKUP")
         if self._config.timeslot is None:
-            return self._look_up(name, self._lookups)
+            return self._look_up(name, self._lookups, done)
         names = [self._in_slot(name, ago) for ago in (0, 1)]
-        slots = gatherResults([self._look_up(slot, self._slots) for slot in names], consumeErrors=True)
-        return slots.addCallbacks(lambda found: self._pick(_sum(found[0], found[1])), _first_error)
+        both = [deferred(partial(self._look_up, slot, self._slots)) for slot in names]
+        slots = gatherResults(both, consumeErrors=True)
+        return slots.addCallbacks(lambda found: self._pick(_sum(found[0], found[1])), _first_error).addBoth(done)
 
     def announce(self, name: str | bytes, port: int) -> Deferred[int]:
         """See Node.announce."""
@@ -114,28 +116,30 @@ class Services:
 
         return protocol.announce_peer(key, port).addCallbacks(outcome, overloaded)
 
-    def _look_up(self, name: str, lookups: Shared[bytes, Peers, T]) -> Deferred[T]:
+    def _look_up(
+        self, name: str, lookups: Shared[bytes, Peers, T], done: Callable[[T | Failure], object]
+    ) -> Cancellable:
         key = text_to_bytes(name)
-        joined = lookups.join(key)
+        joined = lookups.join(key, done)
         if joined is not None:
             return joined
         protocol = self._socket()
 
-        def start(done: Callable[[Peers], None]) -> Cancellable:
+        def start(ended: Callable[[Peers], None]) -> Cancellable:
             observer = self._observer
             if not observer.is_watching:
-                return protocol.find_peers(key, None, lambda found: done(self._merged(found, key, name)))
-            observer.peers_seen(self._own(key), name, None)
+                return protocol.find_peers(key, None, lambda found: ended(self._merged(found, key, name)))
+            observer.peers_seen(self._own(key, self._clock.seconds()), name, None)
             return protocol.find_peers(
                 key,
                 lambda peers, through: observer.peers_seen(peers, name, through),
-                lambda found: done(self._merged(found, key, name)),
+                lambda found: ended(self._merged(found, key, name)),
             )
 
         try:
-            return lookups.start(key, start)
-        except Overloaded:
-            return fail(overload())
+            return lookups.start(key, start, done)
+        except Overloaded as error:
+            raise overload() from error
 
     def _merged(self, result: PeersFound, key: bytes, name: str) -> Peers:
         try:
@@ -154,21 +158,21 @@ class Services:
             # Nobody can be reached: what was found not long ago is the best that can be said.
             remembered, at = self._found[key]
             if now - at < self._config.cache_age:
-                found = remembered
-        own = self._own(key)
-        return _sum(found, dict.fromkeys(own, 1)) if own else found
+                found = dict.fromkeys(remembered, 1)
+        for peer in self._own(key, now):
+            found[peer] = found.get(peer, 0) + 1
+        return found
 
     def _remember(self, key: bytes, found: Peers, now: float) -> None:
         self._found.pop(key, None)
         if found:
-            if len(found) > MAX_PEERS:
-                found = dict(Counter(found).most_common(MAX_PEERS))
-            self._found[key] = (found, now)
+            best = Counter(found).most_common(MAX_PEERS) if len(found) > MAX_PEERS else ()
+            self._found[key] = (tuple(peer for peer, _ in best) or tuple(found), now)
             if len(self._found) > self._config.dht_max_tables:
                 self._found.popitem(last=False)
 
-    def _own(self, key: bytes) -> list[Address]:
-        return self._peers.sample(key, MAX_PEERS, self._clock.seconds(), self._dice.sample)
+    def _own(self, key: bytes, now: float) -> list[Address]:
+        return self._peers.sample(key, MAX_PEERS, now, self._dice.sample)
 
     def _pick(self, found: Peers) -> list[str]:
         """At most MAX_PEERS in random order; of more, those that most nodes know: each drew its own sample."""

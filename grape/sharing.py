@@ -1,50 +1,79 @@
-"""One piece of work under way that several callers wait for."""
+"""One piece of work under way that several callers wait for; and work that tells a callback, as a Deferred."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 K = TypeVar("K")
 T = TypeVar("T")
 V = TypeVar("V")
 
+log = Logger(namespace="grape")
+
 
 class Cancellable(Protocol):
-    """Work under way."""
+    """Work under way. Once it has ended, ``cancel`` does nothing."""
 
-    def cancel(self) -> None: ...
+    def cancel(self) -> object: ...
 
 
-class _UnderWay(Generic[K, T, V]):
+def deferred(start: Callable[[Callable[[T | Failure], object]], Cancellable]) -> Deferred[T]:
+    """The result that ``start(done)`` tells ``done``, or its Failure. What ``start`` raises is raised."""
+    under_way: list[Cancellable] = []
+
+    def cancel(_: Deferred[T]) -> None:
+        under_way[0].cancel()
+
+    result: Deferred[T] = Deferred(cancel)
+    under_way.append(start(result.callback))
+    return result
+
+
+class _Caller(Generic[V]):
+    """One of those who wait."""
+
+    __slots__ = ("_shared", "done")
+
+    def __init__(self, shared: _UnderWay[V], done: Callable[[V | Failure], object]) -> None:
+        self._shared = shared
+        self.done = done
+
+    def cancel(self) -> None:
+        self._shared.leave(self)
+
+
+class _UnderWay(Generic[V]):
     """Work, and who waits for it."""
 
     __slots__ = ("_all", "_key", "callers", "work")
 
-    def __init__(self, key: K, all_work: dict[K, _UnderWay[K, T, V]]) -> None:
+    def __init__(self, key: object, all_work: dict[Any, _UnderWay[V]]) -> None:
         self._key = key
         self._all = all_work
-        self.callers: list[Deferred[V]] = []
+        self.callers: list[_Caller[V]] = []
         self.work: Cancellable | None = None
 
-    def join(self) -> Deferred[V]:
-        caller: Deferred[V] = Deferred(self._cancelled)
+    def join(self, done: Callable[[V | Failure], object]) -> _Caller[V]:
+        caller = _Caller(self, done)
         self.callers.append(caller)
         return caller
 
-    def leave(self) -> None:
+    def leave(self, caller: _Caller[V]) -> None:
+        if caller in self.callers:
+            self.callers.remove(caller)
+            if not self.callers and self.work is not None:
+                self.forget()
+                self.work.cancel()
+
+    def forget(self) -> None:
         """No longer be there for callers to come."""
         if self._all.get(self._key) is self:
             del self._all[self._key]
-
-    def _cancelled(self, caller: Deferred[V]) -> None:
-        self.callers.remove(caller)
-        if not self.callers and self._all.get(self._key) is self:
-            self.leave()
-            if self.work is not None:
-                self.work.cancel()
 
 
 class Shared(Generic[K, T, V]):
@@ -52,39 +81,46 @@ class Shared(Generic[K, T, V]):
 
     def __init__(self, view: Callable[[T], V]) -> None:
         self._view = view
-        self._under_way: dict[K, _UnderWay[K, T, V]] = {}
+        self._under_way: dict[K, _UnderWay[V]] = {}
 
     def __len__(self) -> int:
         return len(self._under_way)
 
-    def join(self, key: K) -> Deferred[V] | None:
-        """The result of the work under way, None if there is none.
+    def join(self, key: K, done: Callable[[V | Failure], object]) -> Cancellable | None:
+        """Have ``done`` told the result of the work under way, or its Failure. None if there is none.
 
-        Each caller's Deferred can be cancelled; when the last one is, so is the work.
+        Each caller can cancel; when the last one does, so is the work.
         """
         shared = self._under_way.get(key)
-        return None if shared is None else shared.join()
+        return None if shared is None else shared.join(done)
 
-    def start(self, key: K, start: Callable[[Callable[[T], None]], Cancellable]) -> Deferred[V]:
-        """The result that ``start(done)`` tells ``done``. What ``start`` raises is raised."""
+    def start(
+        self, key: K, start: Callable[[Callable[[T], None]], Cancellable], done: Callable[[V | Failure], object]
+    ) -> Cancellable:
+        """The same for the result that ``start(ended)`` tells ``ended``. What ``start`` raises is raised."""
         shared = self._under_way[key] = _UnderWay(key, self._under_way)
-        caller = shared.join()
+        caller = shared.join(done)
 
-        def done(result: T) -> None:
-            shared.leave()
+        def ended(result: T) -> None:
+            shared.forget()
             while shared.callers:
                 caller = shared.callers.pop(0)
                 try:
-                    view = self._view(result)
+                    caller.done(self._seen(result))
                 except Exception:
-                    caller.errback()
-                else:
-                    caller.callback(view)
+                    # Whoever raises costs nobody else his answer.
+                    log.failure("a result could not be told")
 
         try:
-            shared.work = start(done)
+            shared.work = start(ended)
         except BaseException:
-            shared.leave()
+            shared.forget()
             shared.callers.clear()
             raise
         return caller
+
+    def _seen(self, result: T) -> V | Failure:
+        try:
+            return self._view(result)
+        except Exception:
+            return Failure()

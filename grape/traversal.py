@@ -34,8 +34,11 @@ class Network(Protocol):
     def write_frame(self, method: bytes, arguments: Arguments) -> Frame:
         """The same for a query that takes a token, without it."""
 
-    def send(self, candidate: Candidate, frame: Frame, outcome: Outcome) -> bool:
-        """Query a candidate; the outcome is told how it ends. False if it could not be sent at all."""
+    def send(self, address: Address, round_trip: float, frame: Frame, outcome: Outcome) -> bool:
+        """Query a node of a usual ``round_trip`` (seconds; 0: not known); the outcome is told how it ends.
+
+        False if it could not be sent at all.
+        """
 
     def patience(self, candidate: Candidate) -> float:
         """Seconds after which a candidate that was just asked counts as slow."""
@@ -117,9 +120,12 @@ class Traversal(_Ending[Found]):
         on_response: Callable[[Candidate, Arguments], bool],
         seconds: float,
         done: Callable[[Found], object],
+        known: frozenset[tuple[bytes, Address]] = frozenset(),
     ) -> None:
         super().__init__(network, seconds, done)
         self._lookup = lookup
+        # What it begins with, and what others told so far: ids with addresses.
+        self._told = known
         self._frame = network.key_frame(method, field, lookup.key)
         self._on_response = on_response
         self._candidates: dict[Address, Candidate] = {}
@@ -141,8 +147,8 @@ class Traversal(_Ending[Found]):
         nodes = values.get(b"nodes")
         if isinstance(nodes, bytes) and nodes:
             found = decode_nodes(nodes[:MAX_NODES_BYTES], self._lookup.own_id)
-            if not found <= self._lookup.told:
-                self._lookup.told |= found
+            if not found <= self._told:
+                self._told |= found
                 for found_id, address in sorted(found):
                     self._network.consider(self._lookup, found_id, address, pending.address)
         try:
@@ -159,7 +165,7 @@ class Traversal(_Ending[Found]):
         self._start_deadline()
         # It may be dead, or a datagram was lost: one more cannot hurt.
         self._lookup.asked_again()
-        self._network.send(candidate, self._frame, self)
+        self._network.send(candidate.address, candidate.round_trip, self._frame, self)
         self._advance()
 
     def failed(self, pending: Pending, reason: QueryFailed) -> None:
@@ -169,20 +175,19 @@ class Traversal(_Ending[Found]):
             self._advance()
 
     def _advance(self) -> None:
-        while True:
-            chosen = self._lookup.ask()
+        lookup = self._lookup
+        while chosen := lookup.ask():
+            self._watch(MAX_SOFT_SECONDS)
             is_settled = True
-            if chosen:
-                self._watch(MAX_SOFT_SECONDS)
             for candidate in chosen:
                 self._candidates[candidate.address] = candidate
-                if not self._network.send(candidate, self._frame, self):
-                    self._lookup.failed(candidate)
+                if not self._network.send(candidate.address, candidate.round_trip, self._frame, self):
+                    lookup.failed(candidate)
                     is_settled = False
             if is_settled:
                 break
-        if self._lookup.finished:
-            self._end(self._lookup.found())
+        if lookup.finished:
+            self._end(lookup.found())
 
     def _deadline(self) -> None:
         self._end(self._lookup.found())
@@ -239,7 +244,7 @@ class Write(_Ending[WriteOutcome]):
 
     def _send(self, holder: Candidate) -> bool:
         assert holder.token is not None
-        return self._network.send(holder, with_token(self._write, holder.token), self)
+        return self._network.send(holder.address, holder.round_trip, with_token(self._write, holder.token), self)
 
     def _over(self, address: Address) -> None:
         self._waiting.discard(address)

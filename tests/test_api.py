@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -12,13 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.logger import LogEvent
+from twisted.python.failure import Failure
 
 from grape import Grape
 from grape.api import FAULT, NOT_FOUND, NOTHING, PAYLOAD_INVALID, Answer, Api, parse
 from grape.dht.items import Item
 from grape.errors import GrapeError
 from grape.storage import Got
-from grape.testing import MemoryNetwork
+from grape.testing import MemoryNetwork, make_grapes
 from grape.values import Value
 
 PATHS = ("/lookup", "/announce", "/put", "/get")
@@ -53,8 +55,8 @@ class FakeCalls:
         self.calls.append(call)
         return succeed(result) if self.error is None else fail(self.error)
 
-    def lookup(self, name: str) -> Deferred[list[str]]:
-        return self._answer(["127.0.0.1:1337"], name)
+    def find(self, name: str, done: Callable[[list[str] | Failure], object]) -> Deferred[Any]:
+        return self._answer(["127.0.0.1:1337"], name).addBoth(done)
 
     def announce(self, name: str | bytes, port: int) -> Deferred[int]:
         return self._answer(1, name, port)
@@ -308,6 +310,25 @@ def test_a_fault_is_logged_and_shows_nothing_of_itself(logged_failures: list[Log
     assert call("/lookup", "a", FakeCalls(error=RuntimeError("secret"))) == FAULT
     assert len(logged_failures) == 1
     logged_failures.clear()
+
+
+def test_a_call_that_cannot_even_begin_is_a_fault(logged_failures: list[LogEvent]) -> None:
+    api = Api(None)  # type: ignore[arg-type]
+    assert fired(api.call(b"/lookup", b'{"data":"a"}')) == FAULT
+    assert api.under_way == 0
+    assert len(logged_failures) == 1
+    logged_failures.clear()
+
+
+def test_a_call_is_under_way_until_it_ends_or_is_cancelled() -> None:
+    network = MemoryNetwork()
+    api = Api(make_grapes(network, 2)[0].node)
+    ended, cancelled = (api.call(b"/lookup", b'{"data":"a"}') for _ in range(2))
+    assert api.under_way == 2
+    cancelled.addErrback(lambda failure: failure.trap(CancelledError)).cancel()
+    assert api.under_way == 1
+    assert network.result(ended) == Answer(200, b"[]")
+    assert api.under_way == 0
 
 
 def test_a_call_that_is_given_up_is_no_fault() -> None:

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
 
-from grape.sharing import Shared
+from grape.sharing import Cancellable, Shared, deferred
 from tests.simulation import outcome
 
 
@@ -31,8 +32,13 @@ class Work:
 def run(
     shared: Shared[str, int, int], key: str, start: Callable[[Callable[[int], None]], Deferred[int]]
 ) -> Deferred[int]:
-    joined = shared.join(key)
-    return shared.start(key, start) if joined is None else joined
+    """As Services does, for a Deferred."""
+
+    def join(done: Callable[[int | Failure], object]) -> Cancellable:
+        joined = shared.join(key, done)
+        return shared.start(key, start, done) if joined is None else joined
+
+    return deferred(join)
 
 
 def test_equal_keys_share_the_work_and_its_result() -> None:

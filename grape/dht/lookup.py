@@ -99,12 +99,10 @@ class Lookup:
         self._max_queries = max_queries
         self._candidates: list[Candidate] = []
         self._seen: dict[Address, Candidate] = {}
-        # What others told so far, ids with addresses, and what we began with.
-        self.told: set[tuple[bytes, Address]] = set()
         # In public nobody may surround a key from one /24 network: one of each counts, the next best few wait.
         self._holders: dict[str, Candidate] | None = {} if one_per_network else None
         self._waiting: dict[str, list[Candidate]] = {}
-        self._in_flight = 0
+        self._in_flight = self._slow = 0
         self._asked = self._answered = self._failed = 0
         self._stopped = False
         # How many are worth waiting for, by the last survey of the candidates and what was heard since; and whether
@@ -127,7 +125,6 @@ class Lookup:
         self._candidates.sort(key=_distance)
         self._has_doubtful = any(map(_doubtful, self._candidates))
         self._seen = {candidate.address: candidate for candidate in self._candidates}
-        self.told = {contact.pair for contact in contacts}
 
     def add(self, node_id: bytes, address: Address, round_trip: float = 0.0, *, doubtful: bool = False) -> None:
         """Take a node into account, once for each address. Ours, and what lies too far, is passed over."""
@@ -235,7 +232,7 @@ class Lookup:
     def ask(self) -> list[Candidate]:
         """The candidates to query now; each counts as pending from here on."""
         is_last_chance = self._has_doubtful and not self._in_flight and self._answered < self._k
-        if self._stopped or not (self._is_due or is_last_chance):
+        if not (self._is_due or is_last_chance) or self._stopped:
             return []
         may_ask = self._max_queries - self._asked
         room = min(self._alpha - self._in_flight, may_ask)
@@ -278,6 +275,8 @@ class Lookup:
         """``candidate`` answered, under the id ``node_id``; ``token`` is what it gave for a write."""
         if candidate.state is PENDING:
             self._in_flight -= 1
+        else:
+            self._leave(candidate)
         candidate.state = HEARD
         if candidate.awaited == self._survey:
             self._awaited -= 1
@@ -301,6 +300,7 @@ class Lookup:
         """``candidate`` is past its soft timeout."""
         self._leave(candidate)
         candidate.state = SLOW
+        self._slow += 1
         self._is_due = True
         self._next_of_network(candidate)
 
@@ -331,7 +331,7 @@ class Lookup:
         if self._stopped:
             return True
         if self._answered == 0:
-            return not any(c.state is PENDING or c.state is SLOW for c in self._candidates)
+            return not self._in_flight and not self._slow
         return not self._awaited
 
     def found(self) -> Found:
@@ -343,6 +343,8 @@ class Lookup:
     def _leave(self, candidate: Candidate) -> None:
         if candidate.state is PENDING:
             self._in_flight -= 1
+        elif candidate.state is SLOW:
+            self._slow -= 1
 
 
 _distance = attrgetter("distance")

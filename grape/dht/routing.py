@@ -11,7 +11,7 @@ import math
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 from enum import Enum
-from itertools import islice
+from itertools import islice, takewhile
 
 from grape.dht.addresses import AddressRules, PrivateRules
 from grape.dht.compact import NODE_BYTES, Address, encode_peer
@@ -112,9 +112,10 @@ class RoutingTable:
         self._seen_since = -math.inf
         # The compact form of the contacts closest to each part of the space, until any contact changes its state.
         self._compact: dict[int, bytes] = {}
-        # These contacts themselves, until one comes or goes.
-        self._near: dict[int, list[Contact]] = {}
-        self._gone: deque[bytes] = deque(maxlen=MAX_GONE)
+        # These contacts themselves, and their ids with addresses, until one comes or goes.
+        self._near: dict[int, tuple[list[Contact], frozenset[tuple[bytes, Address]]]] = {}
+        # The latest contacts that went, and the version that the table had then.
+        self._gone: deque[tuple[int, bytes]] = deque(maxlen=MAX_GONE)
         # Addresses whose id changed: until when the changes are counted, and how many there were.
         self._renamed: OrderedDict[Address, tuple[float, int]] = OrderedDict()
 
@@ -210,11 +211,9 @@ class RoutingTable:
                 break
         return contact
 
-    def take_gone(self) -> frozenset[bytes]:
-        """The ids of contacts that went since this was asked last."""
-        gone = frozenset(self._gone)
-        self._gone.clear()
-        return gone
+    def gone_since(self, version: int) -> frozenset[bytes]:
+        """The ids of the contacts that went since the table had this version; of very many the latest."""
+        return frozenset(node_id for _, node_id in takewhile(lambda went: went[0] >= version, reversed(self._gone)))
 
     def closest(self, place: int, count: int = K, *, sound: bool = False) -> list[Contact]:
         """The ``count`` contacts closest to the position ``place``, nearest first. ``sound``: none that failed last."""
@@ -232,18 +231,22 @@ class RoutingTable:
             found += _nearest(buckets[index].contacts, place, sound=sound)
         return found[:count]
 
-    def nearest(self, place: int) -> list[Contact]:
-        """The K contacts closest to ``place``. Those of one 1,024th of the space may stand in any order."""
+    def nearest(self, place: int) -> tuple[list[Contact], frozenset[tuple[bytes, Address]]]:
+        """The K contacts closest to ``place``, and their ids with addresses.
+
+        Those of one 1,024th of the space may stand in any order.
+        """
         part = place >> PART_SHIFT
-        contacts = self._near.get(part)
-        if contacts is None:
+        near = self._near.get(part)
+        if near is None:
             contacts = self.closest(place, K + 1)
             parts = [contact.position >> PART_SHIFT for contact in contacts]
             is_kept = len(parts) <= K or parts[K - 1] != parts[K]
             del contacts[K:]
+            near = contacts, frozenset(contact.pair for contact in contacts)
             if is_kept:
-                self._near[part] = contacts
-        return contacts
+                self._near[part] = near
+        return near
 
     def compact_closest(self, place: int, count: int = K) -> bytes:
         """The compact form of the ``count`` contacts closest to ``place`` that did not fail last, K at most.
@@ -349,7 +352,7 @@ class RoutingTable:
     def _remove(self, contact: Contact) -> None:
         self._bucket(contact.position).contacts.pop(contact.position, None)
         del self._by_address[contact.address]
-        self._gone.append(contact.id)
+        self._gone.append((self.version, contact.id))
         self._changed()
 
     def _changed(self) -> None:

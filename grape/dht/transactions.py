@@ -2,10 +2,12 @@
 
 Past its *soft* deadline a query no longer holds its lookup back, though its answer is still welcome; past the hard
 one it has failed. Only the soft deadline of a query is queued when it is sent: most are answered before it.
+Most soft deadlines come in the order of their queries: these stand in a queue, the others in a heap.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from heapq import heappop, heappush
 from itertools import count
 from typing import Protocol
@@ -46,15 +48,18 @@ NOBODY = _Nobody()
 
 
 class Pending:
-    """A query in flight."""
+    """A query in flight: sent at ``sent_at``, slow from ``slow_at`` on."""
 
-    __slots__ = ("address", "done", "outcome", "sent_at", "transaction_id")
+    __slots__ = ("address", "done", "outcome", "sent_at", "slow_at", "transaction_id")
 
-    def __init__(self, transaction_id: bytes, address: Address, outcome: Outcome, sent_at: float) -> None:
+    def __init__(
+        self, transaction_id: bytes, address: Address, outcome: Outcome, sent_at: float, slow_at: float
+    ) -> None:
         self.transaction_id = transaction_id
         self.address = address
         self.outcome = outcome
         self.sent_at = sent_at
+        self.slow_at = slow_at
         self.done = False
 
 
@@ -65,6 +70,9 @@ class Transactions:
         self._random_bytes = random_bytes
         self._max_pending = max_pending
         self._pending: dict[tuple[bytes, Address], Pending] = {}
+        # Those that will be slow in this order; and the other deadlines: when, a number that parts those of the same
+        # time, the query, and whether it is the soft one.
+        self._fresh: deque[Pending] = deque()
         self._deadlines: list[tuple[float, int, Pending, bool]] = []
         self._order = count()
         # Random bytes that were drawn at once: drawing two costs as much.
@@ -78,12 +86,15 @@ class Transactions:
         """Register a query to ``address``. Raises LocalProtocolError when too many are in flight."""
         if len(self._pending) >= self._max_pending:
             raise LocalProtocolError("too many queries in flight")
-        transaction_id = self._draw()
-        while (transaction_id, address) in self._pending:
-            transaction_id = self._draw()
-        pending = Pending(transaction_id, address, outcome, now)
-        self._pending[transaction_id, address] = pending
-        heappush(self._deadlines, (now + soft_seconds, next(self._order), pending, True))
+        key = self._draw(), address
+        while key in self._pending:
+            key = self._draw(), address
+        pending = self._pending[key] = Pending(key[0], address, outcome, now, now + soft_seconds)
+        fresh = self._fresh
+        if not fresh or fresh[-1].slow_at <= pending.slow_at:
+            fresh.append(pending)
+        else:
+            heappush(self._deadlines, (pending.slow_at, next(self._order), pending, True))
         return pending
 
     def _draw(self) -> bytes:
@@ -105,16 +116,23 @@ class Transactions:
 
     def next_deadline(self) -> float | None:
         """When ``due`` has something to say next; ``None`` if nothing is in flight."""
-        deadlines = self._deadlines
+        fresh, deadlines = self._fresh, self._deadlines
+        while fresh and fresh[0].done:
+            fresh.popleft()
         while deadlines and deadlines[0][2].done:
             heappop(deadlines)
+        if fresh and not (deadlines and deadlines[0][0] < fresh[0].slow_at):
+            return fresh[0].slow_at
         return deadlines[0][0] if deadlines else None
 
     def due(self, now: float) -> tuple[list[Pending], list[Pending]]:
         """The queries that became slow, and those that failed (and are forgotten), by ``now``."""
         slow: list[Pending] = []
         failed: list[Pending] = []
-        deadlines = self._deadlines
+        fresh, deadlines = self._fresh, self._deadlines
+        while fresh and fresh[0].slow_at <= now:
+            pending = fresh.popleft()
+            heappush(deadlines, (pending.slow_at, next(self._order), pending, True))
         while deadlines and deadlines[0][0] <= now:
             _, _, pending, soft = heappop(deadlines)
             if pending.done:
@@ -134,5 +152,6 @@ class Transactions:
         for pending in left:
             pending.done = True
         self._pending.clear()
+        self._fresh.clear()
         self._deadlines.clear()
         return left

@@ -267,12 +267,15 @@ def test_the_version_changes_when_a_contact_comes_or_goes_and_at_no_other_time(t
     assert not changed()
 
 
-def test_the_contacts_that_went_are_named_once(table: RoutingTable) -> None:
+def test_the_contacts_that_went_since_a_version_are_named(table: RoutingTable) -> None:
     fill(table, 3)
+    before = table.version
     drop(table, far(1)[1])
+    between = table.version
     table.heard(near(1)[0], far(2)[1], 200.0)
-    assert table.take_gone() == {far(1)[0], far(2)[0]}
-    assert table.take_gone() == frozenset()
+    assert table.gone_since(before) == {far(1)[0], far(2)[0]}
+    assert table.gone_since(between) == {far(2)[0]}
+    assert table.gone_since(table.version) == frozenset()
 
 
 def test_sound_leaves_out_those_that_failed_last_and_takes_the_next(table: RoutingTable) -> None:
