@@ -8,15 +8,14 @@ import random
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from socket import gethostname
-from typing import Unpack, cast
+from typing import TYPE_CHECKING, Unpack, cast
 
 import attrs
 from twisted.application.service import MultiService, Service
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IReactorTCP
-from twisted.web.resource import IResource
+from twisted.internet.interfaces import IAddress, IListeningPort, IReactorTCP
 
 from grape import debug
 from grape.access import Access
@@ -39,10 +38,13 @@ from grape.door import DoorFactory
 from grape.events import Callback
 from grape.node import Node
 from grape.reactor import Reactor
-from grape.resource import GrapeResource
-from grape.site import GrapeSite
 from grape.storage import Got
 from grape.values import Value
+
+if TYPE_CHECKING:
+    from twisted.web.resource import IResource
+
+    from grape.site import GrapeChannel, GrapeSite
 
 BACKLOG = 512
 
@@ -61,6 +63,39 @@ class CannotListenTCP(CannotListenError):
     """The HTTP socket could not be opened (CannotListenError alone: the UDP socket)."""
 
 
+class SiteAtNeed:
+    """The twisted.web site behind the door, made when the first request comes that is none of the four calls.
+
+    Most grapes never get one. The first such request has the node wait for 70 ms, once: the system keeps its datagrams
+    meanwhile, and no query is given up so soon.
+    """
+
+    def __init__(self, api: Api, access: Access, max_payload_size: int, reactor: Reactor) -> None:
+        self._api = api
+        self._access = access
+        self._max_payload_size = max_payload_size
+        self._reactor = reactor
+        self._site: GrapeSite | None = None
+
+    def buildProtocol(self, addr: IAddress) -> GrapeChannel:
+        """What serves a connection from here on."""
+        if self._site is None:
+            self._site = self._make()
+        return cast("GrapeChannel", self._site.buildProtocol(addr))
+
+    def close(self) -> Deferred[None]:
+        """See GrapeSite.close."""
+        return self._site.close() if self._site is not None else succeed(None)
+
+    def _make(self) -> GrapeSite:
+        # Loaded here: an idle grape is 8 MB smaller, and starts 70 ms sooner, without twisted.web, Klein and werkzeug.
+        from grape.resource import GrapeResource
+        from grape.site import GrapeSite
+
+        resource = GrapeResource(self._api, self._max_payload_size, self._access).resource()
+        return GrapeSite(resource, self._max_payload_size, self._reactor)
+
+
 class HTTPService(Service):
     """The HTTP API of a node on a listening port of its own."""
 
@@ -70,8 +105,7 @@ class HTTPService(Service):
         self._api = Api(node, self._config.max_calls)
         max_payload_size = self._config.check_max_payload_size
         access = Access(self._config.allow_origin, self._config.allow_host, gethostname())
-        guarded = GrapeResource(self._api, max_payload_size, access).resource()
-        self._site = GrapeSite(guarded, max_payload_size, reactor)
+        self._site = SiteAtNeed(self._api, access, max_payload_size, reactor)
         self._door = DoorFactory(
             self._api,
             self._site,
@@ -94,6 +128,9 @@ class HTTPService(Service):
 
     def resource(self) -> IResource:
         """The API as a resource, for a site of one's own, which says itself whose requests it serves."""
+        # As in SiteAtNeed: for those who ask for it alone.
+        from grape.resource import GrapeResource
+
         return GrapeResource(self._api, self._config.check_max_payload_size).resource()
 
     @property
