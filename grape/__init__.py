@@ -1,9 +1,24 @@
 """Grape: a Grenache discovery node for Twisted. ``Grape`` is the service, ``Config`` its settings."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from grape.config import Config, ConfigError
 from grape.errors import GrapeError
-from grape.service import Grape
 
 __all__ = ["Config", "ConfigError", "Grape", "GrapeError", "__version__"]
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from grape.service import Grape
+else:
+
+    def __getattr__(name: str) -> object:
+        """``Grape``, at its first use: the command decides how Twisted is loaded, before it is (see grape.cli)."""
+        if name == "Grape":
+            from grape.service import Grape
+
+            return Grape
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
