@@ -34,9 +34,9 @@ log = Logger(namespace="grape")
 class Calls(Protocol):
     """What the API calls: a node."""
 
-    def find(self, name: str, done: Callable[[list[str] | Failure], object]) -> Cancellable: ...
+    def begin_lookup(self, name: str, done: Callable[[list[str] | Failure], object]) -> Cancellable: ...
 
-    def announce(self, name: str | bytes, port: int) -> Deferred[int]: ...
+    def begin_announce(self, name: str | bytes, port: int, done: Callable[[int | Failure], object]) -> Cancellable: ...
 
     def put(
         self,
@@ -114,8 +114,14 @@ class _Call:
         else:
             self.end(Answer(200, _dump(peers) if len(peers) != 1 else b'["%b"]' % peers[0].encode()))
 
-    def done(self, result: str | int) -> None:
-        self.end(Answer(200, _dump(result)))
+    def taken(self, number: int | Failure) -> None:
+        if isinstance(number, Failure):
+            self.failed(number)
+        else:
+            self.end(Answer(200, b"%d" % number))
+
+    def put(self, hash: str) -> None:
+        self.end(Answer(200, _dump(hash)))
 
     def got(self, got: Got | None, salt: bytes) -> None:
         try:
@@ -192,7 +198,7 @@ class Api:
     def _lookup(self, data: Json | Missing, call: _Call) -> Cancellable:
         if not isinstance(data, str):
             raise GrapeError("ERR_GRAPE_LOOKUP")
-        return self._calls.find(data, call.found)
+        return self._calls.begin_lookup(data, call.found)
 
     def _announce(self, data: Json | Missing, call: _Call) -> Cancellable:
         if not isinstance(data, list):
@@ -203,20 +209,20 @@ class Api:
         name = data[0] if isinstance(data[0], str) else _octets(data[0])
         if name is None:
             raise GrapeError("ERR_GRAPE_ANNOUNCE", 400)
-        return self._calls.announce(name, port).addCallbacks(call.done, call.failed)
+        return self._calls.begin_announce(name, port, call.taken)
 
     def _put(self, data: Json | Missing, call: _Call) -> Cancellable:
         refused = GrapeError("ERR_GRAPE_PUT", 400)
         if data is None or isinstance(data, Missing):
             raise refused
         if isinstance(data, str):
-            return self._calls.put(data).addCallbacks(call.done, call.failed)
+            return self._calls.put(data).addCallbacks(call.put, call.failed)
         options = data if isinstance(data, dict) else {}
         key = _buffer(options.get("k"), "hex", refused)
         if key is None:
             if "v" not in options:
                 raise GrapeError("opts.v not given")
-            return self._calls.put(_value(options["v"], refused)).addCallbacks(call.done, call.failed)
+            return self._calls.put(_value(options["v"], refused)).addCallbacks(call.put, call.failed)
         signature = _buffer(options.get("sig"), "hex", refused)
         salt = _buffer(options.get("salt"), "utf-8", refused)
         if "v" not in options:
@@ -229,7 +235,7 @@ class Api:
             salt=salt or b"",
             cas=_number_of(options, "cas"),
         )
-        return put.addCallbacks(call.done, call.failed)
+        return put.addCallbacks(call.put, call.failed)
 
     def _get(self, data: Json | Missing, call: _Call) -> Cancellable:
         refused = GrapeError("ERR_GRAPE_GET", 400)

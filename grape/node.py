@@ -35,10 +35,8 @@ from grape.sharing import Cancellable, deferred
 from grape.state import Rooms, state_in
 from grape.storage import Got, Storage
 from grape.store import MemoryItems, MemoryPeers
-from grape.udpsocket import bindable, is_elsewhere, make_room
+from grape.udpsocket import bindable, is_elsewhere, listen
 from grape.values import Value
-
-MAX_DATAGRAM_BYTES = 65_535
 
 Trace = Callable[[str], object]
 
@@ -224,14 +222,14 @@ class Node(Service):
 
         Fails with GrapeError ERR_GRAPE_LOOKUP for what is no name.
         """
-        return maybeDeferred(deferred, partial(self.find, name))
+        return maybeDeferred(deferred, partial(self.begin_lookup, name))
 
-    def find(self, name: str, done: Callable[[list[str] | Failure], object]) -> Cancellable:
+    def begin_lookup(self, name: str, done: Callable[[list[str] | Failure], object]) -> Cancellable:
         """The same for a callback. ``done`` is told the peers, or a Failure; never, if it is cancelled.
 
         Raises GrapeError.
         """
-        return self._services.find(name, done)
+        return self._services.begin_lookup(name, done)
 
     def announce(self, name: str | bytes, port: int) -> Deferred[int]:
         """Announce that a service runs at ``port`` of this host; port 0 is the grape's own UDP port.
@@ -239,7 +237,11 @@ class Node(Service):
         Gives how many other nodes took it (alone: 1, this one). Fails with GrapeError: ERR_GRAPE_SERVICE_PORT,
         ERR_GRAPE_ANNOUNCE, "No nodes to query", "All queries failed".
         """
-        return maybeDeferred(self._services.announce, name, port)
+        return maybeDeferred(deferred, partial(self.begin_announce, name, port))
+
+    def begin_announce(self, name: str | bytes, port: int, done: Callable[[int | Failure], object]) -> Cancellable:
+        """The same for a callback, as in ``begin_lookup``. Raises GrapeError."""
+        return self._services.begin_announce(name, port, done)
 
     # Items
 
@@ -288,9 +290,7 @@ class Node(Service):
                 max_strangers=config.max_strangers,
             )
             host = bindable(config.dht_host, config.dht_port)
-            port = config.dht_port
-            self._port = self._reactor.listenUDP(port, protocol, interface=host, maxPacketSize=MAX_DATAGRAM_BYTES)
-            make_room(self._port)
+            self._port = listen(self._reactor, config.dht_port, protocol, host)
             protocol.journal = self._journal
             self._protocol = protocol
         return self._protocol

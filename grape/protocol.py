@@ -182,25 +182,39 @@ class DHTProtocol(KRPCProtocol):
 
         ``age``, in milliseconds, is that of an announce made anew for nodes that have come closer (others ignore it).
         """
+        if self.is_busy:
+            return fail(Overloaded())
+        return deferred(lambda done: self.announce(key, port, done, age))
+
+    def announce(self, key: bytes, port: int, done: Callable[[WriteOutcome], object], age: int = 0) -> Cancellable:
+        """The same for a callback. Raises Overloaded."""
         arguments: Arguments = {b"implied_port": int(port == 0), b"info_hash": key, b"port": port}
         if age:
             arguments[b"age"] = age
-        return self._store(key, b"get_peers", b"info_hash", b"announce_peer", arguments)
+        return self._store(key, b"get_peers", b"info_hash", b"announce_peer", arguments, done)
 
     def put(self, item: Item, cas: int | None = None) -> Deferred[WriteOutcome]:
         """Put an item on the nodes closest to its target; ``cas`` is the seq of the one that it may replace."""
         arguments = _put_arguments(item)
         if item.key is not None and cas is not None:
             arguments[b"cas"] = cas
-        return self._store(item.target, b"get", b"target", b"put", arguments)
-
-    def _store(
-        self, key: bytes, find: bytes, field: bytes, write: bytes, arguments: Arguments
-    ) -> Deferred[WriteOutcome]:
-        """Write to the closest nodes: those of a fresh lookup, or kept ones whose tokens still hold."""
         if self.is_busy:
             return fail(Overloaded())
-        return deferred(lambda done: _Storing(self, key, find, field, write, arguments, done).start())
+        return deferred(lambda done: self._store(item.target, b"get", b"target", b"put", arguments, done))
+
+    def _store(
+        self,
+        key: bytes,
+        find: bytes,
+        field: bytes,
+        write: bytes,
+        arguments: Arguments,
+        done: Callable[[WriteOutcome], object],
+    ) -> Cancellable:
+        """Write to the closest nodes: those of a fresh lookup, or kept ones whose tokens still hold."""
+        if self.is_busy:
+            raise Overloaded
+        return _Storing(self, key, find, field, write, arguments, done).start()
 
     def _keep(self, key: bytes, found: Found) -> None:
         if found.complete and found.closest:

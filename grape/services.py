@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Protocol, TypeVar
 
-from twisted.internet.defer import Deferred, FirstError, gatherResults
+from twisted.internet.defer import FirstError, gatherResults
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -17,7 +17,7 @@ from grape.config import MAX_PORT, Config
 from grape.dht.compact import Address
 from grape.dht.errors import Overloaded
 from grape.errors import GrapeError
-from grape.outcome import accepted, overload, overloaded
+from grape.outcome import accepted, overload
 from grape.protocol import DHTProtocol, PeersFound
 from grape.reactor import Clock
 from grape.replicas import Replicas
@@ -75,8 +75,8 @@ class Services:
         self._found: OrderedDict[bytes, tuple[tuple[Address, ...], float]] = OrderedDict()
         self.replicas = Replicas(clock, config.dht_peer_max_age, socket, config.max_announces)
 
-    def find(self, name: str, done: Callable[[list[str] | Failure], object]) -> Cancellable:
-        """See Node.find. Raises GrapeError."""
+    def begin_lookup(self, name: str, done: Callable[[list[str] | Failure], object]) -> Cancellable:
+        """See Node.begin_lookup. Raises GrapeError."""
         if not isinstance(name, str) or not name:
             raise GrapeError("ERR_GRAPE_LOOKUP")
         if self._config.timeslot is None:
@@ -86,8 +86,8 @@ class Services:
         slots = gatherResults(both, consumeErrors=True)
         return slots.addCallbacks(lambda found: self._pick(_sum(found[0], found[1])), _first_error).addBoth(done)
 
-    def announce(self, name: str | bytes, port: int) -> Deferred[int]:
-        """See Node.announce."""
+    def begin_announce(self, name: str | bytes, port: int, done: Callable[[int | Failure], object]) -> Cancellable:
+        """See Node.begin_announce. Raises GrapeError."""
         if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= MAX_PORT:
             raise GrapeError("ERR_GRAPE_SERVICE_PORT")
         if not isinstance(name, (str, bytes)) or not name:
@@ -114,7 +114,17 @@ class Services:
             self.replicas.announced(key, port, written.holders)
             return taken
 
-        return protocol.announce_peer(key, port).addCallbacks(outcome, overloaded)
+        def ended(written: WriteOutcome) -> None:
+            try:
+                taken: int | Failure = outcome(written)
+            except Exception:
+                taken = Failure()
+            done(taken)
+
+        try:
+            return protocol.announce(key, port, ended)
+        except Overloaded as error:
+            raise overload() from error
 
     def _look_up(
         self, name: str, lookups: Shared[bytes, Peers, T], done: Callable[[T | Failure], object]

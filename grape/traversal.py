@@ -257,7 +257,8 @@ class Write(_Ending[WriteOutcome]):
             self._deadline()
 
     def _deadline(self) -> None:
-        refusals = tuple(error for address, error in self._refusals.items() if address not in self._accepted)
-        asked, accepted = len(self._holders), len(self._accepted)
-        holders = frozenset(self._holders[address].node_id for address in self._accepted)
-        self._end(WriteOutcome(asked, accepted, asked - accepted - len(refusals), refusals, holders))
+        holders, accepted = self._holders, self._accepted
+        refusals = tuple([error for address, error in self._refusals.items() if address not in accepted])
+        ids = frozenset([holders[address].node_id for address in accepted])
+        unanswered = len(holders) - len(accepted) - len(refusals)
+        self._end(WriteOutcome(len(holders), len(accepted), unanswered, refusals, ids))

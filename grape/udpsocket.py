@@ -5,18 +5,48 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 
+from twisted.internet import udp
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IUDPTransport
+from twisted.internet.interfaces import IListeningPort, IReactorFDSet, IUDPTransport
+from twisted.internet.protocol import DatagramProtocol
 from twisted.logger import Logger
 
 from grape.dht.compact import Address, is_ipv4
+from grape.reactor import Reactor
 
 RECEIVE_BUFFER_BYTES = 1_048_576
+MAX_DATAGRAM_BYTES = 65_535
+# After so many the other sockets have their turn, however many more there are.
+DATAGRAMS_PER_TURN = 64
 
 log = Logger(namespace="grape")
 
 
 SendTo = Callable[[bytes, Address], object]
+
+
+class Port(udp.Port):
+    """Twisted's UDP port; what it reads goes to the protocol with less around it, and does not keep others waiting."""
+
+    def doRead(self) -> None:
+        """Read what is there, up to DATAGRAMS_PER_TURN."""
+        receive, take = self.socket.recvfrom, self.protocol.datagramReceived
+        try:
+            for _ in range(DATAGRAMS_PER_TURN):
+                take(*receive(MAX_DATAGRAM_BYTES))
+        except OSError:
+            # That was all; or it is the news that an earlier datagram was not taken: the query's time-out decides.
+            return
+
+
+def listen(reactor: Reactor, port: int, protocol: DatagramProtocol, host: str) -> IListeningPort:
+    """Open a UDP socket. Raises CannotListenError."""
+    if not IReactorFDSet.providedBy(reactor):
+        return reactor.listenUDP(port, protocol, interface=host, maxPacketSize=MAX_DATAGRAM_BYTES)
+    opened = Port(port, protocol, host, MAX_DATAGRAM_BYTES, reactor)
+    opened.startListening()
+    _make_room(opened)
+    return opened
 
 
 def sender(transport: IUDPTransport) -> SendTo:
@@ -39,14 +69,12 @@ def sent_anyway(send_to: SendTo, datagram: bytes, address: Address, error: OSErr
     return isinstance(error, BlockingIOError)
 
 
-def make_room(port: IListeningPort) -> None:
+def _make_room(port: Port) -> None:
     """Let the system keep more datagrams while we are busy; a burst of a ring's answers is larger than its default."""
-    opened: socket.socket | None = getattr(port, "socket", None)
-    if opened is not None:
-        try:
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
-        except OSError as error:
-            log.info("the receive buffer stays as it is: {error}", error=error)
+    try:
+        port.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+    except OSError as error:
+        log.info("the receive buffer stays as it is: {error}", error=error)
 
 
 def bindable(host: str, port: int) -> str:

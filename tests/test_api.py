@@ -55,11 +55,11 @@ class FakeCalls:
         self.calls.append(call)
         return succeed(result) if self.error is None else fail(self.error)
 
-    def find(self, name: str, done: Callable[[list[str] | Failure], object]) -> Deferred[Any]:
+    def begin_lookup(self, name: str, done: Callable[[list[str] | Failure], object]) -> Deferred[Any]:
         return self._answer(["127.0.0.1:1337"], name).addBoth(done)
 
-    def announce(self, name: str | bytes, port: int) -> Deferred[int]:
-        return self._answer(1, name, port)
+    def begin_announce(self, name: str | bytes, port: int, done: Callable[[int | Failure], object]) -> Deferred[Any]:
+        return self._answer(1, name, port).addBoth(done)
 
     def put(
         self,

@@ -1,13 +1,19 @@
-"""grape.udpsocket: what an error of a UDP socket means."""
+"""grape.udpsocket: a UDP socket that is read, and what its errors mean."""
 
 from __future__ import annotations
 
 import errno
+import socket
 
 import pytest
+import pytest_twisted  # type: ignore[import-untyped]
+from twisted.internet import reactor
+from twisted.internet.defer import maybeDeferred
+from twisted.internet.protocol import DatagramProtocol
 
 from grape.dht.compact import Address
-from grape.udpsocket import is_elsewhere, sent_anyway
+from grape.testing import MemoryNetwork, MemoryPort
+from grape.udpsocket import DATAGRAMS_PER_TURN, Port, is_elsewhere, listen, sent_anyway
 
 THERE = ("127.0.0.1", 20_001)
 
@@ -38,3 +44,40 @@ def test_what_is_elsewhere() -> None:
     assert is_elsewhere("10.0.0.1")
     assert not is_elsewhere("localhost")
     assert not is_elsewhere("127.0.0.2")
+
+
+class Ears(DatagramProtocol):
+    """Notes what comes, and what of it came when the socket was read once."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[bytes, Address]] = []
+
+    def datagramReceived(self, datagram: bytes, addr: Address) -> None:
+        self.heard.append((datagram, addr))
+
+
+@pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
+async def test_a_turn_reads_what_is_there_but_not_for_ever() -> None:
+    ears = Ears()
+    port = listen(reactor, 0, ears, "127.0.0.1")  # type: ignore[arg-type]
+    assert isinstance(port, Port)
+    here = ("127.0.0.1", port.getHost().port)
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.bind(("127.0.0.1", 0))
+            count = DATAGRAMS_PER_TURN + 10
+            for number in range(count):
+                sender.sendto(b"%d" % number, here)
+            port.doRead()
+            assert len(ears.heard) == DATAGRAMS_PER_TURN
+            port.doRead()
+            assert ears.heard == [(b"%d" % number, sender.getsockname()) for number in range(count)]
+            port.doRead()
+            assert len(ears.heard) == count
+    finally:
+        await maybeDeferred(port.stopListening)
+
+
+def test_a_reactor_without_sockets_opens_its_own_port() -> None:
+    network = MemoryNetwork()
+    assert isinstance(listen(network.reactor("10.0.0.1"), 0, Ears(), ""), MemoryPort)

@@ -23,11 +23,19 @@ _DIGITS = b"0123456789"
 def decode(data: bytes) -> tuple[BValue, bool]:
     """The value of ``data``, and whether it was in canonical form. Raises ValueError if it is not bencode."""
     try:
-        return bdecode(data), True
+        return decode_strictly(data), True
     except ValueError:
-        if data[:1] != b"d" or len(data) > MAX_LENIENT_BYTES:
-            raise
-        return _read(data, 0, 0)[0], False
+        return decode_leniently(data), False
+
+
+decode_strictly = bdecode
+
+
+def decode_leniently(data: bytes) -> BValue:
+    """A dictionary that is not in canonical form. Raises ValueError."""
+    if data[:1] != b"d" or len(data) > MAX_LENIENT_BYTES:
+        raise ValueError("no dictionary of a usual size")
+    return _read(data, 0, 0)[0]
 
 
 def encode(value: BValue) -> bytes:

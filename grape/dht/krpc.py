@@ -68,10 +68,15 @@ def decode(datagram: bytes) -> Query | Response | Error:
     Raises RemoteProtocolError: not answerable for what is not a KRPC message at all, answerable (203) for a query
     that is one but lacks its method or arguments.
     """
+    canonical = True
     try:
-        message, canonical = bencoding.decode(datagram)
-    except ValueError as error:
-        raise RemoteProtocolError(PROTOCOL_ERROR, "not bencoded", answerable=False) from error
+        message = bencoding.decode_strictly(datagram)
+    except ValueError:
+        canonical = False
+        try:
+            message = bencoding.decode_leniently(datagram)
+        except ValueError as error:
+            raise RemoteProtocolError(PROTOCOL_ERROR, "not bencoded", answerable=False) from error
     if not isinstance(message, dict):
         raise RemoteProtocolError(PROTOCOL_ERROR, "not a dictionary", answerable=False)
     kind = message.get(b"y")
