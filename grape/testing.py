@@ -45,14 +45,14 @@ class MemoryPort:
 
     def __init__(self, network: MemoryNetwork, address: Address, protocol: DatagramProtocol) -> None:
         self._network = network
-        self._protocol = protocol
+        self.protocol = protocol
         self.address = address
         self.bytes_sent = 0
         # Whom it has sent to: a host behind NAT hears from these alone.
         self.known: set[Address] = set()
 
     def startListening(self) -> None:
-        self._protocol.makeConnection(self)
+        self.protocol.makeConnection(self)
 
     def write(self, packet: bytes, addr: Address | None = None) -> None:
         """Send a datagram."""
@@ -76,11 +76,11 @@ class MemoryPort:
     def stopListening(self) -> Deferred[None]:
         """Close the port."""
         if self._network.ports.pop(self.address, None) is not None:
-            self._protocol.doStop()
+            self.protocol.doStop()
         return succeed(None)
 
     def received(self, packet: bytes, source: Address) -> None:
-        self._protocol.datagramReceived(packet, source)
+        self.protocol.datagramReceived(packet, source)
 
 
 @implementer(IReactorUDP)
@@ -202,7 +202,7 @@ class MemoryNetwork:
         self.datagrams += 1
         dice = self.dice
         if not (self.loss or self.duplication or self.reordering):
-            self.clock.callLater(self.latency(dice), self._arrive, source, destination, datagram)
+            self.clock.post(self.latency(dice), self._arrive, source, destination, datagram)
             return
         for _ in range(2 if self.duplication and dice.random() < self.duplication else 1):
             if self.loss and dice.random() < self.loss:
@@ -210,7 +210,7 @@ class MemoryNetwork:
             seconds = self.latency(dice)
             if self.reordering and dice.random() < self.reordering:
                 seconds *= 3
-            self.clock.callLater(seconds, self._arrive, source, destination, datagram)
+            self.clock.post(seconds, self._arrive, source, destination, datagram)
 
     def result(self, deferred: Deferred[T], seconds: float = 60.0) -> T:
         """What a Deferred fires with once enough virtual time has passed. Raises its failure, or TimeoutError."""
@@ -238,7 +238,7 @@ class MemoryNetwork:
             return
         moment = _MOMENT.pack(self.clock.seconds(), source[1], destination[1])
         self._trace.update(moment + source[0].encode() + b" " + destination[0].encode() + b" " + datagram)
-        port.received(datagram, source)
+        port.protocol.datagramReceived(datagram, source)
 
 
 def host_name(index: int) -> str:
