@@ -223,15 +223,16 @@ class Maintenance:
         now = self._reactor.seconds()
         table = self._protocol.table
         doubtful, silent = table.unwell(now - self._liveness_seconds)
-        addresses = [contact.address for contact in [*doubtful, *silent[:PINGS_PER_CHECK]]]
         is_shrunken = self._is_shrunken()
-        if is_shrunken:
-            # Perhaps the network was cut, and is whole again.
-            addresses += table.lost(PROBES_PER_CHECK, now)
-        for address in dict.fromkeys(addresses):
-            self._protocol.probe(address)
-        if is_shrunken and self._retry is None and self._bootstrap:
-            self._retry_now()
+        if doubtful or silent or is_shrunken:
+            addresses = [contact.address for contact in [*doubtful, *silent[:PINGS_PER_CHECK]]]
+            if is_shrunken:
+                # Perhaps the network was cut, and is whole again.
+                addresses += table.lost(PROBES_PER_CHECK, now)
+            for address in dict.fromkeys(addresses):
+                self._protocol.probe(address)
+            if is_shrunken and self._retry is None and self._bootstrap:
+                self._retry_now()
         self._explore()
 
     def _explore(self) -> None:

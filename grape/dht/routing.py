@@ -12,6 +12,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterator
 from enum import Enum
 from itertools import islice, takewhile
+from operator import attrgetter
 
 from grape.dht.addresses import AddressRules, PrivateRules
 from grape.dht.compact import NODE_BYTES, Address, encode_peer
@@ -84,11 +85,23 @@ class Contact:
 class Bucket:
     """Up to K contacts, and the latest comers for whom there was no room."""
 
-    __slots__ = ("contacts", "replacements")
+    __slots__ = ("contacts", "good_until", "replacements")
 
     def __init__(self) -> None:
         self.contacts: dict[int, Contact] = {}
         self.replacements: OrderedDict[int, Contact] = OrderedDict()
+        # All contacts are good until then at least, unless one fails or another one comes.
+        self.good_until = -math.inf
+
+    def is_good(self, now: float) -> bool:
+        """Whether all contacts are good."""
+        if now < self.good_until:
+            return True
+        contacts = self.contacts.values()
+        if not all(contact.is_good(now) for contact in contacts):
+            return False
+        self.good_until = min(map(_heard_at, contacts), default=now) + GOOD_SECONDS
+        return True
 
 
 class RoutingTable:
@@ -196,6 +209,8 @@ class RoutingTable:
         contact.failed_at = now
         self._has_doubtful = True
         self._compact.clear()
+        bucket = self._bucket(contact.position)
+        bucket.good_until = -math.inf
         if contact.failures < BAD_AFTER_FAILURES:
             return None
         self._remove(contact)
@@ -203,9 +218,8 @@ class RoutingTable:
         self._dropped.move_to_end(address)
         if len(self._dropped) > MAX_DROPPED:
             self._dropped.popitem(last=False)
-        replacements = self._bucket(contact.position).replacements
-        while replacements:
-            replacement = replacements.popitem()[1]
+        while bucket.replacements:
+            replacement = bucket.replacements.popitem()[1]
             if replacement.address not in self._by_address:
                 self._insert(replacement)
                 break
@@ -223,7 +237,9 @@ class RoutingTable:
         found = _nearest(buckets[home].contacts, place, sound=sound)
         if len(found) < count and home < last:
             # All deeper buckets lie on the other side of the same bit: none of them before the others.
-            deeper = {p: c for bucket in buckets[home + 1 :] for p, c in bucket.contacts.items()}
+            deeper: dict[int, Contact] = {}
+            for bucket in buckets[home + 1 :]:
+                deeper.update(bucket.contacts)
             found += _nearest(deeper, place, sound=sound)
         for index in range(home - 1, -1, -1):
             if len(found) >= count:
@@ -240,8 +256,7 @@ class RoutingTable:
         near = self._near.get(part)
         if near is None:
             contacts = self.closest(place, K + 1)
-            parts = [contact.position >> PART_SHIFT for contact in contacts]
-            is_kept = len(parts) <= K or parts[K - 1] != parts[K]
+            is_kept = _is_apart(contacts, K)
             del contacts[K:]
             near = contacts, frozenset(contact.pair for contact in contacts)
             if is_kept:
@@ -257,11 +272,10 @@ class RoutingTable:
         nodes = self._compact.get(part)
         if nodes is None:
             contacts = self.closest(place, K + 1, sound=True)
-            parts = [contact.position >> PART_SHIFT for contact in contacts]
             nodes = b"".join([contact.compact for contact in contacts[:K]])
-            # Elsewhere in this part it would be the same, unless some of its own are among them, or the last one is
+            # Elsewhere in this part it would be the same, unless two of its own stand first, or the last one is
             # no closer than the first to be left out.
-            if parts.count(part) < 2 and (len(parts) <= K or parts[K - 1] != parts[K]):
+            if (len(contacts) < 2 or contacts[1].position >> PART_SHIFT != part) and _is_apart(contacts, K):
                 self._compact[part] = nodes
         return nodes if count >= K else nodes[: max(count, 0) * NODE_BYTES]
 
@@ -272,8 +286,11 @@ class RoutingTable:
         if moment < self._seen_since:
             return doubtful, []
         silent = [contact for contact in self._by_address.values() if contact.seen_at <= moment]
-        self._seen_since = min((contact.seen_at for contact in self._by_address.values()), default=moment)
-        silent.sort(key=lambda contact: contact.seen_at)
+        if silent:
+            silent.sort(key=_seen_at)
+            self._seen_since = silent[0].seen_at
+        else:
+            self._seen_since = min(map(_seen_at, self._by_address.values()), default=moment)
         return doubtful, [contact for contact in silent if not contact.failures]
 
     def idle_buckets(self, moment: float) -> list[int]:
@@ -295,13 +312,15 @@ class RoutingTable:
             len(bucket.contacts) < self._k
             or bucket is self._buckets[-1]
             or len(bucket.replacements) < REPLACEMENTS_PER_BUCKET
-            or not all(contact.is_good(now) for contact in bucket.contacts.values())
+            or not bucket.is_good(now)
         )
 
     def questionable_rival(self, node_id: bytes, now: float) -> Contact | None:
         """The contact whose place ``node_id`` could take if it does not answer a ping: the longest silent one."""
-        contacts = self._bucket(position(node_id)).contacts.values()
-        rivals = [contact for contact in contacts if not contact.is_good(now)]
+        bucket = self._bucket(position(node_id))
+        if bucket.is_good(now):
+            return None
+        rivals = [contact for contact in bucket.contacts.values() if not contact.is_good(now)]
         return min(rivals, key=lambda c: c.heard_at) if rivals else None
 
     def _bucket(self, place: int) -> Bucket:
@@ -314,6 +333,7 @@ class RoutingTable:
                 return Listed.REFUSED
             if len(bucket.contacts) < self._k:
                 bucket.contacts[contact.position] = contact
+                bucket.good_until = -math.inf
                 bucket.replacements.pop(contact.position, None)
                 self._by_address[contact.address] = contact
                 self._seen_since = min(self._seen_since, contact.seen_at)
@@ -361,9 +381,20 @@ class RoutingTable:
         self._compact.clear()
 
 
+_seen_at = attrgetter("seen_at")
+_heard_at = attrgetter("heard_at")
+
+
 def _nearest(contacts: dict[int, Contact], place: int, *, sound: bool) -> list[Contact]:
     ordered = [contacts[p] for p in sorted(contacts, key=place.__xor__)]
     return [contact for contact in ordered if not contact.failures] if sound else ordered
+
+
+def _is_apart(contacts: list[Contact], index: int) -> bool:
+    """Whether the contact at ``index``, if there is one, is in another part of the space than the one before it."""
+    if len(contacts) <= index:
+        return True
+    return contacts[index - 1].position >> PART_SHIFT != contacts[index].position >> PART_SHIFT
 
 
 def _smooth(contact: Contact, round_trip: float) -> None:

@@ -344,3 +344,29 @@ def test_whatever_is_heard_and_fails_the_table_agrees_with_itself(events: list[t
         assert max(table.bucket_sizes()) <= k
         assert all(table.at(contact.address) is contact for contact in contacts)
         assert set(table.closest(0, 1_000)) == set(contacts)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whether_a_bucket_is_good_is_right_at_any_time(seed: int) -> None:
+    dice = random.Random(seed)
+    table = RoutingTable(OWN)
+    table.heard(*near(1), 0.0)
+    fill(table, K + REPLACEMENTS_PER_BUCKET)
+    now, answers = float(K), set()
+    for _ in range(300):
+        now += dice.expovariate(1 / 20)
+        node_id, address = far(dice.randrange(2 * K))
+        if dice.random() < 0.97:
+            table.heard(node_id, address, now)
+        else:
+            table.failed(address, now, now)
+        listed = [contact for contact in table if contact.position >> 159]
+        stranger = far(999)[0]
+        expected = len(listed) < K or not all(contact.is_good(now) for contact in listed)
+        # Dropped contacts were replaced; what came since waits again.
+        if len(table._buckets[0].replacements) == REPLACEMENTS_PER_BUCKET:
+            assert table.has_use_for(stranger, now) == expected
+            answers.add(expected)
+        rival = table.questionable_rival(stranger, now)
+        assert (rival is not None) == (not all(contact.is_good(now) for contact in listed))
+    assert answers
