@@ -33,6 +33,8 @@ class Question:
 class Verification:
     """The outcome of a ping whose only effect is on the routing table."""
 
+    __slots__ = ("_on_failure", "_verifying")
+
     def __init__(self, verifying: set[Address], on_failure: Callable[[], object]) -> None:
         self._verifying = verifying
         self._on_failure = on_failure

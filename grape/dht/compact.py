@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import IPv4Address
+from typing import cast
 
 from grape.dht.addresses import scope
 from grape.dht.errors import LocalProtocolError
@@ -83,13 +84,18 @@ def decode_nodes(nodes: bytes, own_id: bytes = b"") -> frozenset[tuple[bytes, Ad
     A broken tail, port 0 and the node ``own_id`` are passed over.
     Kept for when it comes again: in a small network all answers hold the same nodes.
     """
-    found = []
-    for start in range(0, len(nodes) - NODE_BYTES + 1, NODE_BYTES):
-        node_id = nodes[start : start + ID_BYTES]
-        address = decode_peer(nodes[start + ID_BYTES : start + NODE_BYTES])
-        if address[1] and node_id != own_id:
-            found.append((node_id, address))
-    return frozenset(found)
+    ends = range(NODE_BYTES, len(nodes) + 1, NODE_BYTES)
+    found = {_decode_node(nodes[end - NODE_BYTES : end]) for end in ends}
+    found.discard(None)
+    if own_id and own_id in nodes:
+        return frozenset([node for node in found if node is not None and node[0] != own_id])
+    return frozenset(cast("set[tuple[bytes, Address]]", found))
+
+
+@lru_cache(maxsize=CACHED)
+def _decode_node(compact: bytes) -> tuple[bytes, Address] | None:
+    address = decode_peer(compact[ID_BYTES:])
+    return (compact[:ID_BYTES], address) if address[1] else None
 
 
 def encode_nodes(nodes: Iterable[tuple[bytes, Address]]) -> bytes:
