@@ -16,8 +16,9 @@ from operator import attrgetter
 import attrs
 
 from grape.dht.compact import Address
+from grape.dht.contacts import Contact
 from grape.dht.nodeid import position
-from grape.dht.routing import Contact, K
+from grape.dht.routing import K
 
 ALPHA = 16
 MAX_QUERIES = 160

@@ -15,12 +15,12 @@ from itertools import islice, takewhile
 from operator import attrgetter
 
 from grape.dht.addresses import AddressRules, PrivateRules
-from grape.dht.compact import NODE_BYTES, Address, encode_peer
+from grape.dht.compact import NODE_BYTES, Address
+from grape.dht.contacts import Bucket, Contact, nearest_first
 from grape.dht.nodeid import ID_BITS, position, shared_bits
 from grape.dht.secureid import is_secure
 
 K = 20
-GOOD_SECONDS = 900.0
 BAD_AFTER_FAILURES = 3
 REPLACEMENTS_PER_BUCKET = 8
 RELEARN_SECONDS = 60.0
@@ -43,65 +43,6 @@ class Listed(Enum):
 
 
 KNOWN = Listed.KNOWN
-
-
-class Contact:
-    """A node that answered us: its id, ``(host, port)`` address and what is known of its health."""
-
-    __slots__ = (
-        "address",
-        "compact",
-        "failed_at",
-        "failures",
-        "heard_at",
-        "id",
-        "pair",
-        "position",
-        "round_trip",
-        "seen_at",
-    )
-
-    def __init__(self, node_id: bytes, address: Address, heard_at: float = 0.0) -> None:
-        self.id = node_id
-        self.address = address
-        self.pair = (node_id, address)
-        self.position = position(node_id)
-        self.compact = node_id + encode_peer(address)
-        # When it answered us last, and when it showed any sign of life: BEP 5 counts its queries, too.
-        self.heard_at = self.seen_at = heard_at
-        self.failures = 0
-        self.failed_at = 0.0
-        # Seconds, smoothed; 0 before the first.
-        self.round_trip = 0.0
-
-    def __repr__(self) -> str:
-        return f"<Contact {self.id.hex()[:8]} {self.address[0]}:{self.address[1]}>"
-
-    def is_good(self, now: float) -> bool:
-        """Whether the contact answered lately and has not failed since."""
-        return self.failures == 0 and now - self.heard_at < GOOD_SECONDS
-
-
-class Bucket:
-    """Up to K contacts, and the latest comers for whom there was no room."""
-
-    __slots__ = ("contacts", "good_until", "replacements")
-
-    def __init__(self) -> None:
-        self.contacts: dict[int, Contact] = {}
-        self.replacements: OrderedDict[int, Contact] = OrderedDict()
-        # All contacts are good until then at least, unless one fails or another one comes.
-        self.good_until = -math.inf
-
-    def is_good(self, now: float) -> bool:
-        """Whether all contacts are good."""
-        if now < self.good_until:
-            return True
-        contacts = self.contacts.values()
-        if not all(contact.is_good(now) for contact in contacts):
-            return False
-        self.good_until = min(map(_heard_at, contacts), default=now) + GOOD_SECONDS
-        return True
 
 
 class RoutingTable:
@@ -170,7 +111,7 @@ class RoutingTable:
             if contact.failures:
                 contact.failures = 0
                 self._compact.clear()
-            _smooth(contact, round_trip)
+            contact.measured(round_trip)
             return KNOWN
         place = position(node_id)
         if place == self._own:
@@ -187,7 +128,7 @@ class RoutingTable:
                 self._renamed.popitem(last=False)
             self._remove(contact)
         contact = Contact(node_id, address, now)
-        _smooth(contact, round_trip)
+        contact.measured(round_trip)
         bucket = self._bucket(place)
         listed = bucket.contacts.get(place)
         if listed is not None:
@@ -234,17 +175,17 @@ class RoutingTable:
         buckets = self._buckets
         last = len(buckets) - 1
         home = min(shared_bits(self._own, place), last)
-        found = _nearest(buckets[home].contacts, place, sound=sound)
+        found = nearest_first(buckets[home].contacts, place, sound=sound)
         if len(found) < count and home < last:
             # All deeper buckets lie on the other side of the same bit: none of them before the others.
             deeper: dict[int, Contact] = {}
             for bucket in buckets[home + 1 :]:
                 deeper.update(bucket.contacts)
-            found += _nearest(deeper, place, sound=sound)
+            found += nearest_first(deeper, place, sound=sound)
         for index in range(home - 1, -1, -1):
             if len(found) >= count:
                 break
-            found += _nearest(buckets[index].contacts, place, sound=sound)
+            found += nearest_first(buckets[index].contacts, place, sound=sound)
         return found[:count]
 
     def nearest(self, place: int) -> tuple[list[Contact], frozenset[tuple[bytes, Address]]]:
@@ -382,12 +323,6 @@ class RoutingTable:
 
 
 _seen_at = attrgetter("seen_at")
-_heard_at = attrgetter("heard_at")
-
-
-def _nearest(contacts: dict[int, Contact], place: int, *, sound: bool) -> list[Contact]:
-    ordered = [contacts[p] for p in sorted(contacts, key=place.__xor__)]
-    return [contact for contact in ordered if not contact.failures] if sound else ordered
 
 
 def _is_apart(contacts: list[Contact], index: int) -> bool:
@@ -395,8 +330,3 @@ def _is_apart(contacts: list[Contact], index: int) -> bool:
     if len(contacts) <= index:
         return True
     return contacts[index - 1].position >> PART_SHIFT != contacts[index].position >> PART_SHIFT
-
-
-def _smooth(contact: Contact, round_trip: float) -> None:
-    old = contact.round_trip
-    contact.round_trip = old * 0.875 + round_trip * 0.125 if old else round_trip

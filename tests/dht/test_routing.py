@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grape.dht.compact import Address
+from grape.dht.contacts import GOOD_SECONDS
 from grape.dht.nodeid import distance, position, shared_bits
 from grape.dht.routing import (
     BAD_AFTER_FAILURES,
-    GOOD_SECONDS,
     MAX_DROPPED,
     RELEARN_SECONDS,
     RENAMES,

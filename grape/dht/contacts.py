@@ -1,0 +1,85 @@
+"""Contacts, and the buckets that hold them: the parts of the routing table."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from operator import attrgetter
+
+from grape.dht.compact import Address, encode_peer
+from grape.dht.nodeid import position
+
+GOOD_SECONDS = 900.0
+
+
+class Contact:
+    """A node that answered us: its id, ``(host, port)`` address and what is known of its health."""
+
+    __slots__ = (
+        "address",
+        "compact",
+        "failed_at",
+        "failures",
+        "heard_at",
+        "id",
+        "pair",
+        "position",
+        "round_trip",
+        "seen_at",
+    )
+
+    def __init__(self, node_id: bytes, address: Address, heard_at: float = 0.0) -> None:
+        self.id = node_id
+        self.address = address
+        self.pair = (node_id, address)
+        self.position = position(node_id)
+        self.compact = node_id + encode_peer(address)
+        # When it answered us last, and when it showed any sign of life: BEP 5 counts its queries, too.
+        self.heard_at = self.seen_at = heard_at
+        self.failures = 0
+        self.failed_at = 0.0
+        # Seconds, smoothed; 0 before the first.
+        self.round_trip = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Contact {self.id.hex()[:8]} {self.address[0]}:{self.address[1]}>"
+
+    def measured(self, round_trip: float) -> None:
+        """Take note of how long an answer took, in seconds."""
+        old = self.round_trip
+        self.round_trip = old * 0.875 + round_trip * 0.125 if old else round_trip
+
+    def is_good(self, now: float) -> bool:
+        """Whether the contact answered lately and has not failed since."""
+        return self.failures == 0 and now - self.heard_at < GOOD_SECONDS
+
+
+class Bucket:
+    """Up to K contacts, and the latest comers for whom there was no room."""
+
+    __slots__ = ("contacts", "good_until", "replacements")
+
+    def __init__(self) -> None:
+        self.contacts: dict[int, Contact] = {}
+        self.replacements: OrderedDict[int, Contact] = OrderedDict()
+        # All contacts are good until then at least, unless one fails or another one comes.
+        self.good_until = -math.inf
+
+    def is_good(self, now: float) -> bool:
+        """Whether all contacts are good."""
+        if now < self.good_until:
+            return True
+        contacts = self.contacts.values()
+        if not all(contact.is_good(now) for contact in contacts):
+            return False
+        self.good_until = min(map(_heard_at, contacts), default=now) + GOOD_SECONDS
+        return True
+
+
+_heard_at = attrgetter("heard_at")
+
+
+def nearest_first(contacts: dict[int, Contact], place: int, *, sound: bool) -> list[Contact]:
+    """The contacts of a bucket, nearest to the position ``place`` first. ``sound``: none that failed last."""
+    ordered = [contacts[p] for p in sorted(contacts, key=place.__xor__)]
+    return [contact for contact in ordered if not contact.failures] if sound else ordered
