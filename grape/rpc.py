@@ -254,7 +254,7 @@ class KRPCProtocol(DatagramProtocol):
             self.counters.refused += 1
             self._refuse(error, address)
         else:
-            if answer is not None and self._may_send(len(answer), address, now):
+            if answer is not None and (not self.table.rules.is_public or self._may_send(len(answer), address, now)):
                 if query.method == b"put":
                     self.journal.when_kept(partial(self._put_kept, query, answer, address))
                 else:

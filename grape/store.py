@@ -10,6 +10,7 @@ takes in turn.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, insort
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterator
@@ -131,7 +132,7 @@ class MemoryPeers:
         self.evictions = Evictions()
         #: Called with the key and the peer when one came, was renewed or went.
         self.changed: Callable[[bytes, Address], object] | None = None
-        self._max_age = max_age
+        self._max_age = max_age or math.inf
         self._max_keys = max_keys
         self._max_peers = max_peers_per_key
         self._max_share = max_peers_per_announcer
@@ -155,7 +156,7 @@ class MemoryPeers:
 
         ``age`` is how long ago it was announced, if that was not now: what is known to be younger stays.
         """
-        if self._max_age and age >= self._max_age:
+        if age >= self._max_age:
             return
         announcer = peer if announcer is None else announcer
         entry = self._keys.get(key)
@@ -207,7 +208,7 @@ class MemoryPeers:
             return []
         if len(entry.peers) <= count:
             peers = list(entry.peers)
-            return sample(peers, len(peers)) if len(peers) > 1 else peers
+            return peers if len(peers) == 1 else sample(peers, len(peers))
         hosts: dict[str, deque[Address]] = {}
         for announcer in sample(list(entry.announcers), len(entry.announcers)):
             hosts.setdefault(announcer[0], deque()).append(announcer)
@@ -234,9 +235,7 @@ class MemoryPeers:
 
     def _live(self, key: bytes, now: float) -> _Key | None:
         entry = self._keys.get(key)
-        if entry is None or not self._max_age:
-            return entry
-        if now - entry.by_age[0][0] < self._max_age:
+        if entry is None or now - entry.by_age[0][0] < self._max_age:
             return entry
         self._bytes -= entry.bytes
         while entry.by_age:

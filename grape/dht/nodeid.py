@@ -21,9 +21,10 @@ def position(key: bytes) -> int:
 
     The distance of two positions is their XOR (``^``).
     """
-    if len(key) == ID_BYTES:
-        return int.from_bytes(key, "big")
-    return int.from_bytes(key[:ID_BYTES].ljust(ID_BYTES, b"\0"), "big")
+    missing = ID_BYTES - len(key)
+    if missing > 0:
+        return int.from_bytes(key) << 8 * missing
+    return int.from_bytes(key[:ID_BYTES] if missing else key)
 
 
 def distance(node_id: bytes, key: bytes) -> int:

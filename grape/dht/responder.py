@@ -103,8 +103,9 @@ class Responder:
             raise
         datagram = krpc.encode_answer(query.transaction_id, self._table.own_id, members, encode_peer(address))
         # Only an item may take more than MAX_REPLY_BYTES: all else keeps to the budget.
-        limit = MAX_ITEM_REPLY_BYTES if method is self._methods[b"get"] else MAX_REPLY_BYTES
-        return datagram if len(datagram) <= min(limit, MAX_AMPLIFICATION * query.size) else None
+        limit = MAX_ITEM_REPLY_BYTES if query.method == b"get" else MAX_REPLY_BYTES
+        size = len(datagram)
+        return datagram if size <= limit and size <= MAX_AMPLIFICATION * query.size else None
 
     # Each method gives the members of ``r`` that follow ``id``, bencoded and in order.
 
@@ -117,9 +118,8 @@ class Responder:
     def _get_peers(self, query: Query, address: Address, now: float) -> bytes:
         key = _key(query, b"info_hash")
         budget = _budget(query)
-        limit = min(MAX_VALUES, budget // VALUE_BYTES)
         token = self._tokens.issue(address[0], now)
-        peers = self._peers.sample(key, limit, now, self._sample)
+        peers = self._peers.sample(key, min(MAX_VALUES, budget // VALUE_BYTES), now, self._sample)
         nodes = self._nodes(key, budget - len(peers) * VALUE_BYTES)
         if not peers:
             return b"%b5:token%d:%b" % (nodes, len(token), token)
@@ -211,7 +211,8 @@ def _budget(query: Query) -> int:
     else:
         long = 0 if transaction_id is None else len(bencoding.encode(transaction_id))
     room = MAX_AMPLIFICATION * query.size
-    return max((room if room < MAX_REPLY_BYTES else MAX_REPLY_BYTES) - FRAME_BYTES - long, 0)
+    left = (room if room < MAX_REPLY_BYTES else MAX_REPLY_BYTES) - FRAME_BYTES - long
+    return left if left > 0 else 0
 
 
 def _key(query: Query, field: bytes) -> bytes:
