@@ -33,7 +33,8 @@ class Port(udp.Port):
         receive, take = self.socket.recvfrom, self.protocol.datagramReceived
         try:
             for _ in range(DATAGRAMS_PER_TURN):
-                take(*receive(MAX_DATAGRAM_BYTES))
+                datagram, address = receive(MAX_DATAGRAM_BYTES)
+                take(datagram, address)
         except OSError:
             # That was all; or it is the news that an earlier datagram was not taken: the query's time-out decides.
             return
