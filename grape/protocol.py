@@ -6,7 +6,7 @@ This room speaks of info-hashes, targets and contacts; what a service is, it doe
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import attrs
 from twisted.internet.defer import Deferred, fail
@@ -59,14 +59,9 @@ class ItemFound:
     lookup: Found
 
 
-@attrs.define(slots=True)
-class _Kept:
-    """The closest nodes of a key with their tokens, when they were found, and the table's version up to which they are
-    known to be the closest."""
-
-    found: Found
-    at: float
-    version: int
+# The closest nodes of a key with their tokens, when they were found, and the table's version up to which they are known
+# to be the closest.
+_Kept = tuple[Found, float, int]
 
 
 class DHTProtocol(KRPCProtocol):
@@ -117,12 +112,14 @@ class DHTProtocol(KRPCProtocol):
         """Find the peers announced under ``key``."""
         if self.is_busy:
             return fail(Overloaded())
-        return deferred(lambda done: self.find_peers(key, None, done))
+        return deferred(lambda done: self.find_peers(key, None, lambda peers, lookup: done(PeersFound(peers, lookup))))
 
-    def find_peers(self, key: bytes, on_peers: OnPeers | None, done: Callable[[PeersFound], object]) -> Cancellable:
-        """The same for a callback. ``on_peers(peers, through)`` sees each node's answer as it comes.
+    def find_peers(
+        self, key: bytes, on_peers: OnPeers | None, done: Callable[[dict[Address, int], Found], object]
+    ) -> Cancellable:
+        """The same for a callback: ``done`` is told what PeersFound holds.
 
-        Raises Overloaded.
+        ``on_peers(peers, through)`` sees each node's answer as it comes. Raises Overloaded.
         """
         if self.is_busy:
             raise Overloaded
@@ -139,7 +136,7 @@ class DHTProtocol(KRPCProtocol):
 
         def ended(result: Found) -> None:
             self._keep(key, result)
-            done(PeersFound(found, result))
+            done(found, result)
 
         return self._traverse(key, b"get_peers", b"info_hash", on_response, ended)
 
@@ -218,7 +215,7 @@ class DHTProtocol(KRPCProtocol):
 
     def _keep(self, key: bytes, found: Found) -> None:
         if found.complete and found.closest:
-            self._closest[key] = _Kept(found, self._reactor.seconds(), self.table.version)
+            self._closest[key] = (found, self._reactor.seconds(), self.table.version)
             self._closest.move_to_end(key)
             if len(self._closest) > self._max_tables:
                 self._closest.popitem(last=False)
@@ -228,25 +225,24 @@ class DHTProtocol(KRPCProtocol):
         kept = self._closest.get(key)
         if kept is None:
             return None
-        if self._reactor.seconds() - kept.at > TOKEN_REUSE_SECONDS or not self._still_holds(key, kept):
+        found, at, version = kept
+        if self._reactor.seconds() - at > TOKEN_REUSE_SECONDS or not self._still_holds(key, found.closest, version):
             del self._closest[key]
             return None
-        return kept.found
+        if version != self.table.version:
+            self._closest[key] = (found, at, self.table.version)
+        return found
 
-    def _still_holds(self, key: bytes, kept: _Kept) -> bool:
-        """Whether no contact has come that is closer than one of those kept, and none of them has gone."""
-        if kept.version == self.table.version:
+    def _still_holds(self, key: bytes, closest: Sequence[Candidate], version: int) -> bool:
+        """Whether since then no contact has come that is closer than one of the closest, and none of them has gone."""
+        if version == self.table.version:
             return True
-        closest = kept.found.closest
-        if not self.table.gone_since(kept.version).isdisjoint(holder.node_id for holder in closest):
+        if not self.table.gone_since(version).isdisjoint(holder.node_id for holder in closest):
             return False
         addresses = {holder.address for holder in closest}
         place = position(key)
         stranger = next((c for c in self.table.closest(place, sound=True) if c.address not in addresses), None)
-        if stranger is not None and (len(closest) < K or stranger.position ^ place < closest[-1].distance):
-            return False
-        kept.version = self.table.version
-        return True
+        return stranger is None or (len(closest) >= K and stranger.position ^ place >= closest[-1].distance)
 
     def _traverse(
         self,

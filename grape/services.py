@@ -16,9 +16,10 @@ from twisted.python.failure import Failure
 from grape.config import MAX_PORT, Config
 from grape.dht.compact import Address
 from grape.dht.errors import Overloaded
+from grape.dht.lookup import Found
 from grape.errors import GrapeError
 from grape.outcome import accepted, overload
-from grape.protocol import DHTProtocol, PeersFound
+from grape.protocol import DHTProtocol
 from grape.reactor import Clock
 from grape.replicas import Replicas
 from grape.sharing import Cancellable, Shared, deferred
@@ -138,12 +139,14 @@ class Services:
         def start(ended: Callable[[Peers], None]) -> Cancellable:
             observer = self._observer
             if not observer.is_watching:
-                return protocol.find_peers(key, None, lambda found: ended(self._merged(found, key, name)))
+                return protocol.find_peers(
+                    key, None, lambda found, lookup: ended(self._merged(found, lookup, key, name))
+                )
             observer.peers_seen(self._own(key, self._clock.seconds()), name, None)
             return protocol.find_peers(
                 key,
                 lambda peers, through: observer.peers_seen(peers, name, through),
-                lambda found: ended(self._merged(found, key, name)),
+                lambda found, lookup: ended(self._merged(found, lookup, key, name)),
             )
 
         try:
@@ -151,18 +154,17 @@ class Services:
         except Overloaded as error:
             raise overload() from error
 
-    def _merged(self, result: PeersFound, key: bytes, name: str) -> Peers:
+    def _merged(self, found: Peers, lookup: Found, key: bytes, name: str) -> Peers:
         try:
-            return self._merge(result, key, name)
+            return self._merge(found, lookup, key, name)
         except Exception:
             log.failure("what a lookup found could not be put together")
-            return result.peers
+            return found
 
-    def _merge(self, result: PeersFound, key: bytes, name: str) -> Peers:
-        self._observer.looked_up(name, result.lookup.answered)
+    def _merge(self, found: Peers, lookup: Found, key: bytes, name: str) -> Peers:
+        self._observer.looked_up(name, lookup.answered)
         now = self._clock.seconds()
-        found = result.peers
-        if result.lookup.answered:
+        if lookup.answered:
             self._remember(key, found, now)
         elif key in self._found:
             # Nobody can be reached: what was found not long ago is the best that can be said.
