@@ -9,13 +9,14 @@ FLAGS ?=
 
 # A Python of 3.11 or later, with venv, and if there is one built with optimisations, as the system's own is: a grape is a
 # quarter quicker with it than with what pyenv builds by itself. That of an active virtual environment goes before.
+ACTIVE = sys.prefix != sys.base_prefix
 QUICK = (sys.base_prefix == "/usr" or "--enable-optimizations" in str(sysconfig.get_config_var("CONFIG_ARGS")))
 WITH_VENV = all(map(util.find_spec, ("ensurepip", "venv")))
-PYTHON ?= $(if $(VIRTUAL_ENV),python3,$(shell \
-	for want in '$(QUICK) and $(WITH_VENV)' '$(WITH_VENV)' True; do \
+PYTHON ?= $(shell \
+	for want in '$(ACTIVE) and $(WITH_VENV)' '$(QUICK) and $(WITH_VENV)' '$(WITH_VENV)' True; do \
 	for p in python3 python3.14 python3.13 python3.12 python3.11 /usr/bin/python3 python; do \
 	$$p -c "import sys, sysconfig; from importlib import util; sys.exit(sys.version_info < (3, 11) or not ($$want))" \
-	2>/dev/null && { echo $$p; break 2; }; done; done))
+	2>/dev/null && { echo $$p; break 2; }; done; done)
 
 help:
 	@echo "make run     run a grape: DHT on UDP 20001, HTTP on 30001 (make run FLAGS='--dp 20002 --aph 30002')"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from functools import partial
-from typing import NoReturn, Protocol, TypeAlias, cast
+from typing import NoReturn, Protocol, TypeAlias, TypeVar, cast
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
@@ -20,6 +20,8 @@ from grape.errors import GrapeError
 from grape.sharing import Cancellable, deferred
 from grape.storage import Got
 from grape.values import Value, text_to_bytes, to_json
+
+T = TypeVar("T")
 
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
 
@@ -94,10 +96,10 @@ class _Call:
     def cancel(self) -> None:
         """Call it off."""
         if self._done is not None:
-            self._done = None
+            work, self.work, self._done = self.work, None, None
             self._api.under_way -= 1
-            if self.work is not None:
-                self.work.cancel()
+            if work is not None:
+                work.cancel()
 
     def end(self, answer: Answer) -> None:
         """This is the answer."""
@@ -109,35 +111,23 @@ class _Call:
     # What ends it
 
     def found(self, peers: list[str] | Failure) -> None:
-        if isinstance(peers, Failure):
-            self.failed(peers)
-        else:
-            self.end(Answer(200, _dump(peers) if len(peers) != 1 else b'["%b"]' % peers[0].encode()))
+        self._ends(peers, _peers)
 
     def taken(self, number: int | Failure) -> None:
-        if isinstance(number, Failure):
-            self.failed(number)
-        else:
-            self.end(Answer(200, b"%d" % number))
+        self._ends(number, _count)
 
-    def put(self, hash: str) -> None:
-        self.end(Answer(200, _dump(hash)))
+    def put(self, hash: str | Failure) -> None:
+        self._ends(hash, _json)
 
-    def got(self, got: Got | None, salt: bytes) -> None:
+    def got(self, got: Got | Failure | None, salt: bytes) -> None:
+        self._ends(got, lambda got: _item(got, salt))
+
+    def _ends(self, result: T | Failure, answer: Callable[[T], Answer]) -> None:
         try:
-            answer = _item(got, salt)
-        except GrapeError as error:
-            answer = _text(error.status, error.code)
-        self.end(answer)
-
-    def failed(self, failure: Failure) -> None:
-        error = failure.value
-        if isinstance(error, GrapeError):
-            self.end(_text(error.status, error.code))
-            return
-        if failure.check(CancelledError) is None:
-            log.failure("a call failed", failure)
-        self.end(FAULT)
+            told = _refusal(result) if isinstance(result, Failure) else answer(result)
+        except Exception:
+            told = _refusal(Failure())
+        self.end(told)
 
 
 class Api:
@@ -165,11 +155,8 @@ class Api:
         self.under_way += 1
         try:
             refusal = self._start(call, path, body)
-        except GrapeError as error:
-            refusal = _text(error.status, error.code)
         except Exception:
-            log.failure("a call failed")
-            refusal = FAULT
+            refusal = _refusal(Failure())
         if refusal is not None:
             call.end(refusal)
         return call
@@ -216,13 +203,13 @@ class Api:
         if data is None or isinstance(data, Missing):
             raise refused
         if isinstance(data, str):
-            return self._calls.put(data).addCallbacks(call.put, call.failed)
+            return self._calls.put(data).addBoth(call.put)
         options = data if isinstance(data, dict) else {}
         key = _buffer(options.get("k"), "hex", refused)
         if key is None:
             if "v" not in options:
                 raise GrapeError("opts.v not given")
-            return self._calls.put(_value(options["v"], refused)).addCallbacks(call.put, call.failed)
+            return self._calls.put(_value(options["v"], refused)).addBoth(call.put)
         signature = _buffer(options.get("sig"), "hex", refused)
         salt = _buffer(options.get("salt"), "utf-8", refused)
         if "v" not in options:
@@ -235,7 +222,7 @@ class Api:
             salt=salt or b"",
             cas=_number_of(options, "cas"),
         )
-        return put.addCallbacks(call.put, call.failed)
+        return put.addBoth(call.put)
 
     def _get(self, data: Json | Missing, call: _Call) -> Cancellable:
         refused = GrapeError("ERR_GRAPE_GET", 400)
@@ -249,7 +236,7 @@ class Api:
         if not isinstance(hash, str):
             raise GrapeError("ERR_GRAPE_GENERIC")
         got = self._calls.get(hash, salt, cache=cache if isinstance(cache, bool) else None)
-        return got.addCallbacks(call.got, call.failed, (salt,))
+        return got.addBoth(call.got, salt)
 
 
 def parse(body: bytes) -> Json:
@@ -281,6 +268,24 @@ _WRITER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 def _json(value: object) -> Answer:
     return Answer(200, _dump(value))
+
+
+def _peers(peers: list[str]) -> Answer:
+    return Answer(200, _dump(peers) if len(peers) != 1 else b'["%b"]' % peers[0].encode())
+
+
+def _count(number: int) -> Answer:
+    return Answer(200, b"%d" % number)
+
+
+def _refusal(failure: Failure) -> Answer:
+    """What a client is told of a call that failed."""
+    error = failure.value
+    if isinstance(error, GrapeError):
+        return _text(error.status, error.code)
+    if failure.check(CancelledError) is None:
+        log.failure("a call failed", failure)
+    return FAULT
 
 
 def _text(status: int, text: str) -> Answer:

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 import attrs
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, maybeDeferred
 
 from grape.config import MAX_TABLES
 from grape.counters import Listener
@@ -21,7 +21,7 @@ from grape.dht.items import Item
 from grape.dht.lookup import ALPHA, MAX_QUERIES, Candidate, Found, Lookup
 from grape.dht.nodeid import RandomBytes, position
 from grape.dht.responder import Responder
-from grape.dht.routing import K, RoutingTable
+from grape.dht.routing import MAX_GONE, K, RoutingTable
 from grape.dht.transactions import MAX_PENDING
 from grape.reactor import Clock
 from grape.rpc import MAX_STRANGERS, MAX_VERIFYING, KRPCProtocol
@@ -67,9 +67,9 @@ _Kept = tuple[Found, float, int]
 class DHTProtocol(KRPCProtocol):
     """A DHT node's socket with its lookups.
 
-    Every public call returns a Deferred that can be cancelled. Lookups fire within ``LOOKUP_SECONDS`` with what they
-    have, writes within ``LOOKUP_BEFORE_WRITE_SECONDS + WRITE_SECONDS``; both fail with Overloaded when too many
-    queries are in flight, and with nothing else.
+    Public calls return a Deferred that can be cancelled, or take a callback, ``done``, and return what can be. Lookups
+    end within ``LOOKUP_SECONDS`` with what they have, writes within ``LOOKUP_BEFORE_WRITE_SECONDS + WRITE_SECONDS``.
+    Both fail with Overloaded (or raise it) when too many queries are in flight, and with nothing else.
     """
 
     def __init__(
@@ -110,9 +110,11 @@ class DHTProtocol(KRPCProtocol):
 
     def get_peers(self, key: bytes) -> Deferred[PeersFound]:
         """Find the peers announced under ``key``."""
-        if self.is_busy:
-            return fail(Overloaded())
-        return deferred(lambda done: self.find_peers(key, None, lambda peers, lookup: done(PeersFound(peers, lookup))))
+
+        def start(done: Callable[[PeersFound], object]) -> Cancellable:
+            return self.find_peers(key, None, lambda peers, lookup: done(PeersFound(peers, lookup)))
+
+        return maybeDeferred(deferred, start)
 
     def find_peers(
         self, key: bytes, on_peers: OnPeers | None, done: Callable[[dict[Address, int], Found], object]
@@ -179,9 +181,7 @@ class DHTProtocol(KRPCProtocol):
 
         ``age``, in milliseconds, is that of an announce made anew for nodes that have come closer (others ignore it).
         """
-        if self.is_busy:
-            return fail(Overloaded())
-        return deferred(lambda done: self.announce(key, port, done, age))
+        return maybeDeferred(deferred, lambda done: self.announce(key, port, done, age))
 
     def announce(self, key: bytes, port: int, done: Callable[[WriteOutcome], object], age: int = 0) -> Cancellable:
         """The same for a callback. Raises Overloaded."""
@@ -195,9 +195,9 @@ class DHTProtocol(KRPCProtocol):
         arguments = _put_arguments(item)
         if item.key is not None and cas is not None:
             arguments[b"cas"] = cas
-        if self.is_busy:
-            return fail(Overloaded())
-        return deferred(lambda done: self._store(item.target, b"get", b"target", b"put", arguments, done))
+        return maybeDeferred(
+            deferred, lambda done: self._store(item.target, b"get", b"target", b"put", arguments, done)
+        )
 
     def _store(
         self,
@@ -237,6 +237,9 @@ class DHTProtocol(KRPCProtocol):
         """Whether since then no contact has come that is closer than one of the closest, and none of them has gone."""
         if version == self.table.version:
             return True
+        if self.table.version - version > MAX_GONE:
+            # More may have gone than the table remembers.
+            return False
         if not self.table.gone_since(version).isdisjoint(holder.node_id for holder in closest):
             return False
         addresses = {holder.address for holder in closest}

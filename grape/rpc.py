@@ -204,7 +204,7 @@ class KRPCProtocol(DatagramProtocol):
             self.counters.not_sent += 1
             return False
         if not self._write(frame[0] + pending.transaction_id + frame[1], address):
-            self._transactions.close(pending.transaction_id, address)
+            self._transactions.take_back(pending)
             return False
         self.counters.queries_out += 1
         if pending.slow_at < self._timer_at:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import random
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Protocol, TypeVar
 
-from twisted.internet.defer import FirstError, gatherResults
+from twisted.internet.defer import CancelledError, FirstError, gatherResults
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -83,9 +83,7 @@ class Services:
         if self._config.timeslot is None:
             return self._look_up(name, self._lookups, done)
         names = [self._in_slot(name, ago) for ago in (0, 1)]
-        both = [deferred(partial(self._look_up, slot, self._slots)) for slot in names]
-        slots = gatherResults(both, consumeErrors=True)
-        return slots.addCallbacks(lambda found: self._pick(_sum(found[0], found[1])), _first_error).addBoth(done)
+        return self._in_both(names, done)
 
     def begin_announce(self, name: str | bytes, port: int, done: Callable[[int | Failure], object]) -> Cancellable:
         """See Node.begin_announce. Raises GrapeError."""
@@ -127,6 +125,24 @@ class Services:
         except Overloaded as error:
             raise overload() from error
 
+    def _in_both(self, names: Sequence[str], done: Callable[[list[str] | Failure], object]) -> Cancellable:
+        """Look up two names, those of a service in two time slots, as one."""
+        first = deferred(partial(self._look_up, names[0], self._slots))
+        try:
+            second = deferred(partial(self._look_up, names[1], self._slots))
+        except Exception:
+            first.addErrback(lambda _: None).cancel()
+            raise
+
+        def failed(failure: Failure) -> None:
+            # Of two that were cancelled nobody wants to hear.
+            if failure.check(CancelledError) is None:
+                done(failure)
+
+        both = gatherResults([first, second], consumeErrors=True)
+        both.addCallbacks(lambda found: self._pick(_sum(found[0], found[1])), _first_error)
+        return both.addCallbacks(done, failed)
+
     def _look_up(
         self, name: str, lookups: Shared[bytes, Peers, T], done: Callable[[T | Failure], object]
     ) -> Cancellable:
@@ -137,31 +153,28 @@ class Services:
         protocol = self._socket()
 
         def start(ended: Callable[[Peers], None]) -> Cancellable:
-            observer = self._observer
-            if not observer.is_watching:
-                return protocol.find_peers(
-                    key, None, lambda found, lookup: ended(self._merged(found, lookup, key, name))
-                )
-            observer.peers_seen(self._own(key, self._clock.seconds()), name, None)
-            return protocol.find_peers(
-                key,
-                lambda peers, through: observer.peers_seen(peers, name, through),
-                lambda found, lookup: ended(self._merged(found, lookup, key, name)),
-            )
+            observer, seen = self._observer, None
+            if observer.is_watching:
+                observer.peers_seen(self._own(key, self._clock.seconds()), name, None)
+                seen = partial(self._seen, name)
+            return protocol.find_peers(key, seen, lambda peers, lookup: ended(self._merged(key, name, peers, lookup)))
 
         try:
             return lookups.start(key, start, done)
         except Overloaded as error:
             raise overload() from error
 
-    def _merged(self, found: Peers, lookup: Found, key: bytes, name: str) -> Peers:
+    def _seen(self, name: str, peers: list[Address], through: Address) -> None:
+        self._observer.peers_seen(peers, name, through)
+
+    def _merged(self, key: bytes, name: str, found: Peers, lookup: Found) -> Peers:
         try:
-            return self._merge(found, lookup, key, name)
+            return self._merge(key, name, found, lookup)
         except Exception:
             log.failure("what a lookup found could not be put together")
             return found
 
-    def _merge(self, found: Peers, lookup: Found, key: bytes, name: str) -> Peers:
+    def _merge(self, key: bytes, name: str, found: Peers, lookup: Found) -> Peers:
         self._observer.looked_up(name, lookup.answered)
         now = self._clock.seconds()
         if lookup.answered:
@@ -178,8 +191,10 @@ class Services:
     def _remember(self, key: bytes, found: Peers, now: float) -> None:
         self._found.pop(key, None)
         if found:
-            best = Counter(found).most_common(MAX_PEERS) if len(found) > MAX_PEERS else ()
-            self._found[key] = (tuple(peer for peer, _ in best) or tuple(found), now)
+            best = found
+            if len(found) > MAX_PEERS:
+                best = dict(Counter(found).most_common(MAX_PEERS))
+            self._found[key] = (tuple(best), now)
             if len(self._found) > self._config.dht_max_tables:
                 self._found.popitem(last=False)
 

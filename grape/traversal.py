@@ -1,4 +1,4 @@
-"""Deferred drivers: run a lookup machine against a query function, and write to the nodes it found."""
+"""Drivers: run a lookup machine against a network, and write to the nodes that it found."""
 
 from __future__ import annotations
 

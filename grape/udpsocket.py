@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from twisted.internet import udp
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IReactorFDSet, IUDPTransport
+from twisted.internet.interfaces import IListeningPort, IUDPTransport
+from twisted.internet.posixbase import PosixReactorBase
 from twisted.internet.protocol import DatagramProtocol
 from twisted.logger import Logger
 
@@ -31,18 +32,22 @@ class Port(udp.Port):
     def doRead(self) -> None:
         """Read what is there, up to DATAGRAMS_PER_TURN."""
         receive, take = self.socket.recvfrom, self.protocol.datagramReceived
-        try:
-            for _ in range(DATAGRAMS_PER_TURN):
+        for _ in range(DATAGRAMS_PER_TURN):
+            try:
                 datagram, address = receive(MAX_DATAGRAM_BYTES)
+            except OSError:
+                # That was all; or it is the news that an earlier datagram was not taken: the query's time-out decides.
+                return
+            try:
                 take(datagram, address)
-        except OSError:
-            # That was all; or it is the news that an earlier datagram was not taken: the query's time-out decides.
-            return
+            except BaseException:
+                # As Twisted has it: the socket stays open, whatever an embedder's callback raises.
+                log.failure("a datagram could not be handled")
 
 
 def listen(reactor: Reactor, port: int, protocol: DatagramProtocol, host: str) -> IListeningPort:
-    """Open a UDP socket. Raises CannotListenError."""
-    if not IReactorFDSet.providedBy(reactor):
+    """Open a UDP socket; a reactor with a ``listenUDP`` of its own does it itself. Raises CannotListenError."""
+    if getattr(type(reactor), "listenUDP", None) is not PosixReactorBase.listenUDP:
         return reactor.listenUDP(port, protocol, interface=host, maxPacketSize=MAX_DATAGRAM_BYTES)
     opened = Port(port, protocol, host, MAX_DATAGRAM_BYTES, reactor)
     opened.startListening()

@@ -320,6 +320,19 @@ def test_a_call_that_cannot_even_begin_is_a_fault(logged_failures: list[LogEvent
     logged_failures.clear()
 
 
+@pytest.mark.parametrize(("path", "data"), [("/lookup", "a"), ("/announce", ["a", 1]), ("/put", "a"), ("/get", HASH)])
+def test_an_answer_that_cannot_be_made_is_a_fault(path: str, data: object, logged_failures: list[LogEvent]) -> None:
+    class Senseless(FakeCalls):
+        def _answer(self, result: Any, *call: Any) -> Deferred[Any]:
+            return succeed(object())
+
+    api = Api(Senseless())
+    assert fired(api.call(path.encode(), json.dumps({"data": data}).encode())) == FAULT
+    assert api.under_way == 0
+    assert len(logged_failures) == 1
+    logged_failures.clear()
+
+
 def test_a_call_is_under_way_until_it_ends_or_is_cancelled() -> None:
     network = MemoryNetwork()
     api = Api(make_grapes(network, 2)[0].node)

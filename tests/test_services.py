@@ -315,3 +315,21 @@ def test_a_lookup_in_time_slots_can_be_cancelled(network: MemoryNetwork) -> None
     results = outcome(lookup)
     lookup.cancel()
     assert [type(result) for result in results] == [CancelledError]
+
+
+def test_nobody_hears_of_a_lookup_in_time_slots_that_was_cancelled(network: MemoryNetwork) -> None:
+    grape = make_grapes(network, 2, timeslot=10_000)[0]
+    heard: list[object] = []
+    grape.node.begin_lookup("a", heard.append).cancel()
+    network.clock.advance(5)
+    assert heard == []
+    assert grape.stats().queries_in_flight == 0
+
+
+def test_a_lookup_in_time_slots_that_cannot_begin_the_second_gives_up_the_first(network: MemoryNetwork) -> None:
+    # The first one asks thirteen nodes: the second would be too much.
+    grape = make_grapes(network, 14, timeslot=10_000, max_pending=16)[0]
+    assert failure(network, grape.lookup("a")) == ("ERR_GRAPE_OVERLOADED", 503)
+    asked = grape.stats().counters["queries_out"]
+    network.clock.advance(0.5)
+    assert grape.stats().counters["queries_out"] == asked

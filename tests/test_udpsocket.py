@@ -10,6 +10,7 @@ import pytest_twisted  # type: ignore[import-untyped]
 from twisted.internet import reactor
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.protocol import DatagramProtocol
+from twisted.logger import LogEvent
 
 from grape.dht.compact import Address
 from grape.testing import MemoryNetwork, MemoryPort
@@ -74,6 +75,28 @@ async def test_a_turn_reads_what_is_there_but_not_for_ever() -> None:
             assert ears.heard == [(b"%d" % number, sender.getsockname()) for number in range(count)]
             port.doRead()
             assert len(ears.heard) == count
+    finally:
+        await maybeDeferred(port.stopListening)
+
+
+@pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
+async def test_whatever_is_raised_the_socket_stays_open(logged_failures: list[LogEvent]) -> None:
+    class Raising(Ears):
+        def datagramReceived(self, datagram: bytes, addr: Address) -> None:
+            super().datagramReceived(datagram, addr)
+            raise SystemExit if datagram == b"0" else OSError
+
+    ears = Raising()
+    port = listen(reactor, 0, ears, "127.0.0.1")  # type: ignore[arg-type]
+    assert isinstance(port, Port)
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            for number in range(3):
+                sender.sendto(b"%d" % number, ("127.0.0.1", port.getHost().port))
+            port.doRead()
+        assert [datagram for datagram, _ in ears.heard] == [b"0", b"1", b"2"]
+        assert len(logged_failures) == 3
+        logged_failures.clear()
     finally:
         await maybeDeferred(port.stopListening)
 

@@ -68,6 +68,7 @@ def decode(datagram: bytes) -> Query | Response | Error:
     Raises RemoteProtocolError: not answerable for what is not a KRPC message at all, answerable (203) for a query
     that is one but lacks its method or arguments.
     """
+    # As bencoding.decode, without its tuple: this is done for every datagram.
     canonical = True
     try:
         message = bencoding.decode_strictly(datagram)

@@ -114,6 +114,12 @@ class Transactions:
             pending.done = True
         return pending
 
+    def take_back(self, pending: Pending) -> None:
+        """Forget the latest query: it could not be sent after all."""
+        self.close(pending.transaction_id, pending.address)
+        if self._fresh and self._fresh[-1] is pending:
+            self._fresh.pop()
+
     def next_deadline(self) -> float | None:
         """When ``due`` has something to say next; ``None`` if nothing is in flight."""
         fresh, deadlines = self._fresh, self._deadlines

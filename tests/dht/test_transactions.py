@@ -112,3 +112,46 @@ def test_all_in_flight_can_be_abandoned(transactions: Transactions) -> None:
     assert len(transactions) == 0
     assert transactions.next_deadline() is None
     assert transactions.due(9.0) == ([], [])
+
+
+def test_a_query_that_was_not_sent_leaves_nothing_behind(transactions: Transactions) -> None:
+    first = transactions.open(HERE, Nobody(), 0.0, 0.1)
+    for soft_seconds in (0.5, 0.05):
+        transactions.take_back(transactions.open(THERE, Nobody(), 0.0, soft_seconds))
+    assert len(transactions) == 1
+    assert transactions.next_deadline() == 0.1
+    assert transactions.due(0.1) == ([first], [])
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_slow_and_failed_are_told_as_by_a_list_of_all_deadlines(seed: int) -> None:
+    """The queue and the heap are for speed alone."""
+    dice = random.Random(seed)
+    transactions = Transactions(dice.randbytes)
+    now = 0.0
+    soft: dict[Pending, float] = {}
+    slow: set[Pending] = set()
+
+    def deadlines() -> list[float]:
+        return [pending.sent_at + QUERY_TIMEOUT_SECONDS if pending in slow else at for pending, at in soft.items()]
+
+    for _ in range(200):
+        now += dice.choice((0.0, 0.0, dice.expovariate(50), dice.expovariate(2)))
+        turn = dice.random()
+        if turn < 0.5:
+            seconds = dice.choice((0.03, 0.25, 1.0, dice.uniform(0.03, 1.0)))
+            pending = transactions.open((HERE[0], dice.randrange(5)), Nobody(), now, seconds)
+            soft[pending] = now + seconds
+        elif turn < 0.8 and soft:
+            pending = dice.choice(list(soft))
+            del soft[pending]
+            slow.discard(pending)
+            assert transactions.close(pending.transaction_id, pending.address) is pending
+        else:
+            assert transactions.next_deadline() == min(deadlines(), default=None)
+            late = {pending for pending in soft if now >= pending.sent_at + QUERY_TIMEOUT_SECONDS}
+            newly = {pending for pending, at in soft.items() if at <= now and pending not in slow} - late
+            told = transactions.due(now)
+            assert (set(told[0]), set(told[1])) == (newly, late)
+            slow = (slow | newly) - late
+            soft = {pending: at for pending, at in soft.items() if pending not in late}
