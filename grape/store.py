@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, insort
-from collections import Counter, OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 
 import attrs
 
+from grape.crowd import Crowd
 from grape.dht.compact import Address
 from grape.dht.items import Item
 from grape.dht.responder import Sample
@@ -26,13 +27,15 @@ MAX_KEYS = 10_000
 MAX_PEERS_PER_KEY = 2_000
 # A grape announces for all services of its machine: as many under one name are more than a lookup ever lists.
 MAX_PEERS_PER_ANNOUNCER = 128
+# Below it nobody has to choose among a key's peers: a reply has room for all of them.
+FEW_PEERS = 50
 MAX_STORE_BYTES = 64 * 1024 * 1024
 MAX_ITEMS = 5_000
 MAX_ITEM_BYTES = 16 * 1024 * 1024
 
 # What Python takes for a key, for a peer and for an item, about.
 KEY_OVERHEAD_BYTES = 900
-PEER_OVERHEAD_BYTES = 400
+PEER_OVERHEAD_BYTES = 700
 ITEM_OVERHEAD_BYTES = 900
 
 # The host of what this grape put itself.
@@ -42,7 +45,7 @@ OWN = ""
 class _Key:
     """The peers of one key: when each was last announced, and by whom."""
 
-    __slots__ = ("announcers", "by_age", "first_host", "name_bytes", "peers", "serial")
+    __slots__ = ("_crowd", "announcers", "by_age", "first_host", "name_bytes", "peers", "serial")
 
     def __init__(self, name_bytes: int, first_host: str) -> None:
         self.name_bytes = name_bytes
@@ -53,6 +56,14 @@ class _Key:
         self.by_age: list[tuple[float, int, Address]] = []
         self.serial = 0
         self.announcers: dict[Address, OrderedDict[Address, None]] = {}
+        self._crowd: Crowd | None = None
+
+    @property
+    def crowd(self) -> Crowd:
+        """The announcers, for who has to choose among them."""
+        if self._crowd is None:
+            self._crowd = Crowd(self.announcers)
+        return self._crowd
 
     @property
     def bytes(self) -> int:
@@ -76,6 +87,8 @@ class _Key:
         self.peers[peer] = (at, self.serial, announcer)
         insort(self.by_age, (at, self.serial, peer))
         self.announcers.setdefault(announcer, OrderedDict())[peer] = None
+        if self._crowd is not None:
+            self._crowd.add(announcer)
 
     def remove(self, peer: Address) -> None:
         known = self.peers.pop(peer, None)
@@ -86,6 +99,10 @@ class _Key:
             del share[peer]
             if not share:
                 del self.announcers[announcer]
+            if self._crowd is not None:
+                self._crowd.remove(announcer)
+                if len(self.peers) < FEW_PEERS:
+                    self._crowd = None
 
     def shrink(self, announcer: Address, per_announcer: int, in_all: int) -> Address | None:
         """Drop the oldest of an announcer that has too many, or of the largest one. Which one went."""
@@ -96,11 +113,8 @@ class _Key:
             self.remove(gone)
             return gone
         if len(self.peers) > in_all:
-            hosts = Counter(known[2][0] for known in self.peers.values())
-            host = hosts.most_common(1)[0][0]
             # Of the host that fills most its largest announcer, of equals the one that came last.
-            largest = max((len(peers), n, by) for n, (by, peers) in enumerate(self.announcers.items()) if by[0] == host)
-            gone = next(iter(self.announcers[largest[2]]))
+            gone = next(iter(self.announcers[self.crowd.largest()]))
             self.remove(gone)
         return gone
 
@@ -209,24 +223,7 @@ class MemoryPeers:
         if len(entry.peers) <= count:
             peers = list(entry.peers)
             return peers if len(peers) == 1 else sample(peers, len(peers))
-        hosts: dict[str, deque[Address]] = {}
-        for announcer in sample(list(entry.announcers), len(entry.announcers)):
-            hosts.setdefault(announcer[0], deque()).append(announcer)
-        shares: dict[Address, list[Address]] = {}
-        chosen: list[Address] = []
-        while len(chosen) < count:
-            for announcers in hosts.values():
-                if not announcers or len(chosen) == count:
-                    continue
-                announcer = announcers.popleft()
-                share = shares.get(announcer)
-                if share is None:
-                    peers = list(entry.announcers[announcer])
-                    share = shares[announcer] = sample(peers, len(peers))
-                chosen.append(share.pop())
-                if share:
-                    announcers.append(announcer)
-        return sample(chosen, count)
+        return entry.crowd.draw(count, entry.announcers, sample)
 
     def expire(self, now: float) -> None:
         """Drop what is too old: for memory's sake; nothing else ever returns it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from grape.dht import bencoding, krpc
 from grape.dht import items as bep44
@@ -33,7 +33,13 @@ MAX_KEY_BYTES = 8_192
 # What claims to be older than a day has no age.
 MAX_AGE_MILLISECONDS = 86_400_000
 
-Sample = Callable[[Sequence[Address], int], list[Address]]
+T = TypeVar("T")
+
+
+class Sample(Protocol):
+    """Draws ``k`` members at random: ``random.sample``."""
+
+    def __call__(self, population: Sequence[T], k: int, /) -> list[T]: ...
 
 
 class Peers(Protocol):

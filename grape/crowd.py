@@ -1,0 +1,142 @@
+"""The announcers of a key that very many announce: who has most, and who has his turn, without looking at them all.
+
+Whoever fills a key may also ask for it, or announce it again, as often as he likes: both must stay cheap.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping
+from typing import Generic, TypeVar
+
+from grape.dht.compact import Address
+from grape.dht.responder import Sample
+
+K = TypeVar("K")
+
+Shares = Mapping[Address, Collection[Address]]
+
+
+class Tally(Generic[K]):
+    """How much each member has. A member with nothing is none; ``members`` has them in any order."""
+
+    __slots__ = ("_counts", "_levels", "_most", "_places", "members")
+
+    def __init__(self) -> None:
+        self.members: list[K] = []
+        self._places: dict[K, int] = {}
+        self._counts: dict[K, int] = {}
+        # The members that have so much, the one that came to it last at the end.
+        self._levels: dict[int, dict[K, None]] = {}
+        self._most = 0
+
+    def add(self, member: K) -> None:
+        """It has one more."""
+        count = self._counts.get(member, 0)
+        if count:
+            self._leave(member, count)
+        else:
+            self._places[member] = len(self.members)
+            self.members.append(member)
+        self._enter(member, count + 1)
+
+    def remove(self, member: K) -> None:
+        """It has one less."""
+        count = self._counts[member]
+        self._leave(member, count)
+        if count > 1:
+            self._enter(member, count - 1)
+        else:
+            del self._counts[member]
+            place, last = self._places.pop(member), self.members.pop()
+            if last != member:
+                self.members[place] = last
+                self._places[last] = place
+        while self._most and self._most not in self._levels:
+            self._most -= 1
+
+    def largest(self) -> K:
+        """The member that has most; of equals the one that came to it last."""
+        return next(reversed(self._levels[self._most]))
+
+    def _enter(self, member: K, count: int) -> None:
+        self._counts[member] = count
+        self._levels.setdefault(count, {})[member] = None
+        self._most = max(self._most, count)
+
+    def _leave(self, member: K, count: int) -> None:
+        level = self._levels[count]
+        del level[member]
+        if not level:
+            del self._levels[count]
+
+
+class Crowd:
+    """The announcers of a key by their hosts. It is told of each peer that comes or goes."""
+
+    def __init__(self, shares: Shares) -> None:
+        self._hosts: Tally[str] = Tally()
+        self._announcers: dict[str, Tally[Address]] = {}
+        self._turn = 0
+        for announcer, peers in shares.items():
+            for _ in peers:
+                self.add(announcer)
+
+    def add(self, announcer: Address) -> None:
+        """It announced one peer more."""
+        self._hosts.add(announcer[0])
+        self._announcers.setdefault(announcer[0], Tally()).add(announcer)
+
+    def remove(self, announcer: Address) -> None:
+        """One peer of its is gone."""
+        host = announcer[0]
+        self._hosts.remove(host)
+        self._announcers[host].remove(announcer)
+        if not self._announcers[host].members:
+            del self._announcers[host]
+
+    def largest(self) -> Address:
+        """Who has to give: the largest announcer of the host that has most."""
+        return self._announcers[self._hosts.largest()].largest()
+
+    def draw(self, count: int, shares: Shares, sample: Sample) -> list[Address]:
+        """``count`` of more peers: every host has its turn before any has a second one, and so has every announcer of a
+        host. Each time others begin."""
+        self._turn += 1
+        hosts = self._hosts.members
+        waiting = deque(self._peers_of(host, shares) for host in sample(hosts, min(count, len(hosts))))
+        chosen: list[Address] = []
+        while len(chosen) < count:
+            peers = waiting.popleft()
+            for peer in peers:
+                chosen.append(peer)
+                waiting.append(peers)
+                break
+        return sample(chosen, count)
+
+    def _peers_of(self, host: str, shares: Shares) -> Iterator[Address]:
+        """The peers of a host, one of each of its announcers, then second ones."""
+        announcers = self._announcers[host].members
+        round_number, first = divmod(self._turn, len(announcers))
+        more: deque[Iterator[Address]] = deque()
+        for number in range(len(announcers)):
+            share = shares[announcers[(first + number) % len(announcers)]]
+            peers = _from(share, round_number)
+            yield next(peers)
+            if len(share) > 1:
+                more.append(peers)
+        while more:
+            peers = more.popleft()
+            for peer in peers:
+                yield peer
+                more.append(peers)
+                break
+
+
+def _from(peers: Collection[Address], number: int) -> Iterator[Address]:
+    """The peers, beginning with another one for each number."""
+    if len(peers) == 1:
+        return iter(peers)
+    ordered = list(peers)
+    first = number % len(ordered)
+    return iter(ordered[first:] + ordered[:first])
