@@ -14,6 +14,8 @@ from grape.dht.responder import Sample
 
 K = TypeVar("K")
 
+MAX_START = 1 << 30
+
 Shares = Mapping[Address, Collection[Address]]
 
 
@@ -77,7 +79,6 @@ class Crowd:
     def __init__(self, shares: Shares) -> None:
         self._hosts: Tally[str] = Tally()
         self._announcers: dict[str, Tally[Address]] = {}
-        self._turn = 0
         for announcer, peers in shares.items():
             for _ in peers:
                 self.add(announcer)
@@ -100,11 +101,14 @@ class Crowd:
         return self._announcers[self._hosts.largest()].largest()
 
     def draw(self, count: int, shares: Shares, sample: Sample) -> list[Address]:
-        """``count`` of more peers: every host has its turn before any has a second one, and so has every announcer of a
-        host. Each time others begin."""
-        self._turn += 1
+        """``count`` of more peers, in random order.
+
+        Every host has its turn before any has a second one, and so has every announcer of a host.
+        """
         hosts = self._hosts.members
-        waiting = deque(self._peers_of(host, shares) for host in sample(hosts, min(count, len(hosts))))
+        # Where each host's line begins: to shuffle thousands of announcers would cost a millisecond.
+        start = sample(range(MAX_START), 1)[0]
+        waiting = deque(self._peers_of(host, shares, start) for host in sample(hosts, min(count, len(hosts))))
         chosen: list[Address] = []
         while len(chosen) < count:
             peers = waiting.popleft()
@@ -112,12 +116,12 @@ class Crowd:
                 chosen.append(peer)
                 waiting.append(peers)
                 break
-        return sample(chosen, count)
+        return chosen if len(hosts) >= count else sample(chosen, count)
 
-    def _peers_of(self, host: str, shares: Shares) -> Iterator[Address]:
+    def _peers_of(self, host: str, shares: Shares, start: int) -> Iterator[Address]:
         """The peers of a host, one of each of its announcers, then second ones."""
         announcers = self._announcers[host].members
-        round_number, first = divmod(self._turn, len(announcers))
+        round_number, first = divmod(start, len(announcers))
         more: deque[Iterator[Address]] = deque()
         for number in range(len(announcers)):
             share = shares[announcers[(first + number) % len(announcers)]]
