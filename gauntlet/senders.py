@@ -1,4 +1,4 @@
-"""Those who send a lot, as processes of their own: ``python -m gauntlet.senders garbage|slow PORT ...``.
+"""Those who send a lot, as processes of their own: ``python -m gauntlet.senders garbage|asking|slow PORT ...``.
 
 Each writes a line of JSON at its end.
 """
@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from gauntlet.processes import HOST, ROOT
+from gauntlet.wire import query
 
 TICK_SECONDS = 0.001
 POOL = 4_096
@@ -70,14 +71,24 @@ def garbage(port: int, seconds: float, rate: int) -> dict[str, float]:
     """Random bytes, and bytes that begin like a message, at an even rate."""
     dice = random.Random(1)
     starts = (b"", b"", b"d1:ad2:id20:", b"d1:rd2:id20:", b"d1:y1:q", b"l" * 20, b"i" + b"9" * 30)
-    pool = [dice.choice(starts) + dice.randbytes(dice.randrange(400)) for _ in range(POOL)]
+    return _sent([dice.choice(starts) + dice.randbytes(dice.randrange(400)) for _ in range(POOL)], port, seconds, rate)
+
+
+def asking(port: int, seconds: float, rate: int, key: bytes) -> dict[str, float]:
+    """Queries for the peers of a key, at an even rate, each in the name of another node."""
+    dice = random.Random(1)
+    ids = [dice.randbytes(20) for _ in range(POOL)]
+    return _sent([query(b"get_peers", b"aa", id=node_id, info_hash=key) for node_id in ids], port, seconds, rate)
+
+
+def _sent(pool: Sequence[bytes], port: int, seconds: float, rate: int) -> dict[str, float]:
     with socket.socket(type=socket.SOCK_DGRAM) as udp:
         udp.connect((HOST, port))
         sent, began = 0, time.monotonic()
         while (now := time.monotonic()) - began < seconds:
             for _ in range(min(int((now - began) * rate) - sent, BURST)):
                 with suppress(OSError):
-                    udp.send(pool[sent % POOL])
+                    udp.send(pool[sent % len(pool)])
                 sent += 1
             time.sleep(TICK_SECONDS)
         return {"sent": sent, "seconds": time.monotonic() - began}
@@ -167,17 +178,21 @@ def slow(port: int, seconds: float, number: int) -> dict[str, float]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Send, and say what was sent."""
     parser = argparse.ArgumentParser(prog="python -m gauntlet.senders")
-    parser.add_argument("kind", choices=["garbage", "slow"])
+    parser.add_argument("kind", choices=["garbage", "asking", "slow"])
     parser.add_argument("port", type=int)
     parser.add_argument("seconds", type=float)
-    parser.add_argument("number", type=int, help="garbage: datagrams a second; slow: connections of each kind")
+    parser.add_argument("number", type=int, help="datagrams a second; slow: connections of each kind")
+    parser.add_argument("key", nargs="?", default="", help="what is asked for")
     options = parser.parse_args(arguments)
-    if options.kind == "garbage":
+    if options.kind == "slow":
+        numbers = slow(options.port, options.seconds, options.number)
+    else:
         sys.stdout.write("\n")
         sys.stdout.flush()
-        numbers = garbage(options.port, options.seconds, options.number)
-    else:
-        numbers = slow(options.port, options.seconds, options.number)
+        if options.kind == "garbage":
+            numbers = garbage(options.port, options.seconds, options.number)
+        else:
+            numbers = asking(options.port, options.seconds, options.number, options.key.encode())
     sys.stdout.write(json.dumps(numbers) + "\n")
 
 

@@ -79,8 +79,7 @@ class Peer:
         """A query's datagram."""
         if transaction is None:
             transaction = self._next()
-        named = {name.encode(): value for name, value in arguments.items()}
-        return bencode({b"t": transaction, b"y": b"q", b"q": method, b"a": {b"id": self.node_id, **named}})
+        return query(method, transaction, id=self.node_id, **arguments)
 
     def query(self, port: int, method: bytes, seconds: float = 2.0, /, **arguments: object) -> Message | None:
         """The answer to a query, None if none comes in time; whatever else comes is passed over."""
@@ -110,6 +109,12 @@ class Peer:
         """What a grape names as closest to a target."""
         answer = self.query(port, b"find_node", target=target)
         return set() if answer is None else compact_nodes(answer.get(b"r", {}).get(b"nodes", b""))
+
+
+def query(method: bytes, transaction: bytes, /, **arguments: object) -> bytes:
+    """A query's datagram."""
+    named = {name.encode(): value for name, value in arguments.items()}
+    return bencode({b"t": transaction, b"y": b"q", b"q": method, b"a": named})
 
 
 def decoded(datagram: bytes) -> Message | None:
