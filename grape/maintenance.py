@@ -19,6 +19,7 @@ from grape.dht.nodeid import RandomBytes, position, random_id_sharing
 from grape.dht.routing import K
 from grape.protocol import DHTProtocol
 from grape.reactor import Clock, Timer
+from grape.udpsocket import is_elsewhere
 
 FIRST_RETRY_SECONDS = 0.3
 MAX_RETRY_SECONDS = 5.0
@@ -192,6 +193,9 @@ class Maintenance:
 
     def _not_joined(self, entry: Address, failure: Failure) -> bool:
         if failure.check(AnsweredByOurselves):
+            if entry not in self._own_entries and (is_elsewhere(entry[0]) or entry[1] != self._protocol.port):
+                log.info("bootstrap node {host}:{port} answers with this grape's own node id: it is this grape itself, "
+                         "or has a copy of its state file", host=entry[0], port=entry[1])  # fmt: skip
             self._own_entries[entry] = self._reactor.seconds() + OWN_ENTRY_SECONDS
         return False
 

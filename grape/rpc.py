@@ -30,7 +30,7 @@ from grape.dht.errors import (
 from grape.dht.krpc import Error, Frame, Query, Response
 from grape.dht.lookup import Candidate, Lookup
 from grape.dht.nodeid import ID_BYTES, RandomBytes
-from grape.dht.ratelimit import RateLimit
+from grape.dht.ratelimit import HostRateLimit, RateLimit
 from grape.dht.responder import Responder, not_kept
 from grape.dht.roundtrip import RoundTrips
 from grape.dht.routing import Listed, RoutingTable
@@ -49,6 +49,7 @@ MAX_STRANGERS = 4_096
 # The rest of the queries is for lookups under way, and for what keeps the table alive.
 BUSY_SHARE = 0.75
 UNVERIFIED_BYTES_PER_SECOND = 16_384
+ALL_UNVERIFIED_BYTES_PER_SECOND = 1_000_000
 # Queriers pinged, in all: what comes under many false addresses must not become pings to as many victims.
 VERIFICATIONS_PER_SECOND = 128.0
 VERIFICATIONS_AT_ONCE = 512.0
@@ -98,7 +99,7 @@ class KRPCProtocol(DatagramProtocol):
         self._max_strangers = max_strangers
         self._verifying: set[Address] = set()
         self._looked_into: OrderedDict[tuple[Address, bytes], float] = OrderedDict()
-        self._unverified = RateLimit(UNVERIFIED_BYTES_PER_SECOND, UNVERIFIED_BYTES_PER_SECOND, max_strangers)
+        self._unverified = HostRateLimit(UNVERIFIED_BYTES_PER_SECOND, ALL_UNVERIFIED_BYTES_PER_SECOND, max_strangers)
         self._verifications = RateLimit(VERIFICATIONS_PER_SECOND, VERIFICATIONS_AT_ONCE)
 
     @property
@@ -307,10 +308,11 @@ class KRPCProtocol(DatagramProtocol):
         looked_into = self._looked_into
         if now - looked_into.get((address, node_id), -math.inf) < STRANGER_SECONDS:
             return False
-        if not self._may_send(PING_BYTES, address, now):
-            return False
         if not self._verifications.allows("", 1, now):
             self.counters.shaped += 1
+            return False
+        if not self._may_send(PING_BYTES, address, now):
+            self._verifications.give_back("", 1)
             return False
         looked_into[address, node_id] = now
         looked_into.move_to_end((address, node_id))

@@ -247,3 +247,15 @@ def test_peers_too_old_leave_the_memory(network: MemoryNetwork) -> None:
     assert grape.stats().services == 1
     network.clock.advance(60)
     assert grape.stats().services == 0
+
+
+@pytest.mark.parametrize(("entry", "times"), [("10.0.0.9:20001", 1), ("127.0.0.1:20001", 0), ("127.0.0.1:20002", 1)])
+def test_a_bootstrap_node_with_this_grapes_own_id_is_named_once(network: MemoryNetwork, entry: str, times: int) -> None:
+    host, _, port = entry.partition(":")
+    double = Remote(network, host, port=int(port))
+    with capturedLogs() as logs:
+        grape = lone_grape(network, "10.0.0.2", dht_bootstrap=[entry])
+        double.id = bytes.fromhex(grape.stats().node_id)
+        network.clock.advance(300)
+    # A grape that names itself among the others, as it is told to, is no news.
+    assert sum("own node id" in formatEvent(event) for event in logs) == times

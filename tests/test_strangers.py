@@ -7,7 +7,12 @@ import pytest
 from grape.dht import krpc
 from grape.dht.addresses import PublicRules
 from grape.dht.compact import Address
-from grape.rpc import UNVERIFIED_BYTES_PER_SECOND, VERIFICATIONS_AT_ONCE, VERIFICATIONS_PER_SECOND
+from grape.rpc import (
+    ALL_UNVERIFIED_BYTES_PER_SECOND,
+    UNVERIFIED_BYTES_PER_SECOND,
+    VERIFICATIONS_AT_ONCE,
+    VERIFICATIONS_PER_SECOND,
+)
 from grape.testing import MemoryNetwork
 from tests.simulation import Bare, Remote, Traffic
 
@@ -50,6 +55,16 @@ def test_in_public_an_address_that_never_answered_gets_so_many_bytes_a_second(
     assert bare.protocol.counters.shaped > 1_000
     network.clock.advance(1)
     assert 0 < bytes_sent_to_the_victim(network, bare, datagram, 2_000) <= UNVERIFIED_BYTES_PER_SECOND
+
+
+def test_in_public_all_addresses_that_never_answered_share_a_megabyte_a_second(
+    network: MemoryNetwork, bare: Bare
+) -> None:
+    sizes: list[int] = []
+    network.sent = lambda source, destination, sent: sizes.append(len(sent))
+    for n in range(20_000):
+        bare.protocol.datagramReceived(PING, host(n))
+    assert ALL_UNVERIFIED_BYTES_PER_SECOND - 200 < sum(sizes) <= ALL_UNVERIFIED_BYTES_PER_SECOND
 
 
 def test_in_public_pings_that_verify_a_host_count_too(network: MemoryNetwork, bare: Bare) -> None:

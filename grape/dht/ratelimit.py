@@ -35,3 +35,20 @@ class RateLimit:
         """Put ``size`` units back that were just taken from a host's bucket."""
         left, at = self._buckets[host]
         self._buckets[host] = (left + size, at)
+
+
+class HostRateLimit:
+    """So many units a second for each host, and so many for all of them together; a second's worth at once."""
+
+    def __init__(self, of_each: float, of_all: float, max_buckets: int = MAX_BUCKETS) -> None:
+        self._each = RateLimit(of_each, of_each, max_buckets)
+        self._all = RateLimit(of_all, of_all)
+
+    def allows(self, host: str, size: int, now: float) -> bool:
+        """Take ``size`` units from both. False, and nothing taken, if one of them holds less."""
+        if not self._each.allows(host, size, now):
+            return False
+        if self._all.allows("", size, now):
+            return True
+        self._each.give_back(host, size)
+        return False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from grape.dht.ratelimit import MAX_BUCKETS, RateLimit
+from grape.dht.ratelimit import MAX_BUCKETS, HostRateLimit, RateLimit
 
 
 def test_a_burst_and_then_a_steady_rate() -> None:
@@ -27,3 +27,12 @@ def test_what_is_given_back_can_be_taken_again() -> None:
     limit.give_back("a", 9)
     assert not limit.allows("a", 10, 0.0)
     assert limit.allows("a", 10, 1.0)
+
+
+def test_hosts_have_a_limit_each_and_one_together() -> None:
+    limit = HostRateLimit(of_each=10, of_all=25)
+    assert [limit.allows("a", 6, 0.0), limit.allows("a", 6, 0.0)] == [True, False]
+    assert [limit.allows(host, 10, 0.0) for host in ("b", "c", "d")] == [True, False, False]
+    # What was refused for all is not taken from the one.
+    assert limit.allows("c", 9, 0.0)
+    assert limit.allows("c", 10, 1.0)
