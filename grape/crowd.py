@@ -20,40 +20,38 @@ Shares = Mapping[Address, Collection[Address]]
 
 
 class Tally(Generic[K]):
-    """How much each member has. A member with nothing is none; ``members`` has them in any order."""
+    """How much each member has; one with nothing is none. A collection of its members, in any order."""
 
-    __slots__ = ("_counts", "_levels", "_most", "_places", "members")
+    __slots__ = ("_counts", "_levels", "_most")
 
     def __init__(self) -> None:
-        self.members: list[K] = []
-        self._places: dict[K, int] = {}
         self._counts: dict[K, int] = {}
         # The members that have so much, the one that came to it last at the end.
         self._levels: dict[int, dict[K, None]] = {}
         self._most = 0
 
-    def add(self, member: K) -> None:
-        """It has one more."""
+    def __len__(self) -> int:
+        return len(self._counts)
+
+    def __iter__(self) -> Iterator[K]:
+        return iter(self._counts)
+
+    def __getitem__(self, member: K) -> int:
+        return self._counts.get(member, 0)
+
+    def add(self, member: K, number: int = 1) -> None:
+        """It has so much more."""
         count = self._counts.get(member, 0)
         if count:
             self._leave(member, count)
-        else:
-            self._places[member] = len(self.members)
-            self.members.append(member)
-        self._enter(member, count + 1)
+        self._enter(member, count + number)
 
     def remove(self, member: K) -> None:
         """It has one less."""
-        count = self._counts[member]
+        count = self._counts.pop(member)
         self._leave(member, count)
         if count > 1:
             self._enter(member, count - 1)
-        else:
-            del self._counts[member]
-            place, last = self._places.pop(member), self.members.pop()
-            if last != member:
-                self.members[place] = last
-                self._places[last] = place
         while self._most and self._most not in self._levels:
             self._most -= 1
 
@@ -78,34 +76,46 @@ class Crowd:
 
     def __init__(self, shares: Shares) -> None:
         self._hosts: Tally[str] = Tally()
-        self._announcers: dict[str, Tally[Address]] = {}
+        # Most hosts have one announcer: a tally for each of thousands would be felt.
+        self._announcers: dict[str, Address | Tally[Address]] = {}
         for announcer, peers in shares.items():
             for _ in peers:
                 self.add(announcer)
 
     def add(self, announcer: Address) -> None:
         """It announced one peer more."""
-        self._hosts.add(announcer[0])
-        self._announcers.setdefault(announcer[0], Tally()).add(announcer)
+        host = announcer[0]
+        there = self._announcers.setdefault(host, announcer)
+        if isinstance(there, Tally):
+            there.add(announcer)
+        elif there != announcer:
+            tally: Tally[Address] = Tally()
+            tally.add(there, self._hosts[host])
+            tally.add(announcer)
+            self._announcers[host] = tally
+        self._hosts.add(host)
 
     def remove(self, announcer: Address) -> None:
         """One peer of its is gone."""
         host = announcer[0]
         self._hosts.remove(host)
-        self._announcers[host].remove(announcer)
-        if not self._announcers[host].members:
+        there = self._announcers[host]
+        if isinstance(there, Tally):
+            there.remove(announcer)
+        if not self._hosts[host]:
             del self._announcers[host]
 
     def largest(self) -> Address:
         """Who has to give: the largest announcer of the host that has most."""
-        return self._announcers[self._hosts.largest()].largest()
+        there = self._announcers[self._hosts.largest()]
+        return there.largest() if isinstance(there, Tally) else there
 
     def draw(self, count: int, shares: Shares, sample: Sample) -> list[Address]:
         """``count`` of more peers, in random order.
 
         Every host has its turn before any has a second one, and so has every announcer of a host.
         """
-        hosts = self._hosts.members
+        hosts = list(self._hosts)
         # Where each host's line begins: to shuffle thousands of announcers would cost a millisecond.
         start = sample(range(MAX_START), 1)[0]
         waiting = deque(self._peers_of(host, shares, start) for host in sample(hosts, min(count, len(hosts))))
@@ -120,7 +130,8 @@ class Crowd:
 
     def _peers_of(self, host: str, shares: Shares, start: int) -> Iterator[Address]:
         """The peers of a host, one of each of its announcers, then second ones."""
-        announcers = self._announcers[host].members
+        there = self._announcers[host]
+        announcers = list(there) if isinstance(there, Tally) else [there]
         round_number, first = divmod(start, len(announcers))
         more: deque[Iterator[Address]] = deque()
         for number in range(len(announcers)):

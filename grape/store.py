@@ -35,7 +35,7 @@ MAX_ITEM_BYTES = 16 * 1024 * 1024
 
 # What Python takes for a key, for a peer and for an item, about.
 KEY_OVERHEAD_BYTES = 900
-PEER_OVERHEAD_BYTES = 700
+PEER_OVERHEAD_BYTES = 900
 ITEM_OVERHEAD_BYTES = 900
 
 # The host of what this grape put itself.

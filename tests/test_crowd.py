@@ -38,7 +38,7 @@ def test_the_largest_is_the_one_that_has_most_and_came_to_it_last(seed: int) -> 
             counts[member] -= 1
         came[member] = turn
         there = [member for member, count in counts.items() if count]
-        assert sorted(tally.members) == sorted(there)
+        assert sorted(tally) == sorted(there)
         if there:
             assert tally.largest() == max(there, key=lambda each: (counts[each], came[each]))
 
