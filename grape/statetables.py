@@ -75,8 +75,10 @@ def read_all(db: sqlite3.Connection, newest: int) -> Contents:
         if not is_damage(error):
             raise
         damage = str(error)
+    # What a later schema brings is not there yet.
+    there = _tables(db) if version < newest else set(TABLES)
     for table in TABLES:
-        rows[table], trouble = _whole_rows(db, table)
+        rows[table], trouble = _whole_rows(db, table) if table in there else ([], None)
         damage = damage or trouble
     noted = {row[0]: row[1] for row in rows["meta"]}.get(SCHEMA_ROW)
     if version > newest and noted in (None, version):
@@ -84,6 +86,16 @@ def read_all(db: sqlite3.Connection, newest: int) -> Contents:
     if noted != version:
         damage = damage or f"it says that its schema is {version} and {noted!r}"
     return Contents(rows, version, damage)
+
+
+def _tables(db: sqlite3.Connection) -> set[str]:
+    """The tables that there are; all that there should be, if that cannot be read."""
+    try:
+        return {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    except (sqlite3.DatabaseError, UnicodeError) as error:
+        if isinstance(error, sqlite3.Error) and not is_damage(error):
+            raise
+        return set(TABLES)
 
 
 def _whole_rows(db: sqlite3.Connection, table: str) -> tuple[list[Row], str | None]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
@@ -30,6 +30,8 @@ from grape.statetables import (
 )
 
 FIRST_BYTES = b"SQLite format 3\0"
+# What SQLite has beside a file, by the ends of their names.
+BESIDE = ("-wal", "-shm", "-journal")
 BUSY_SECONDS = 5.0
 MAX_LOG_BYTES = 16 * 1024 * 1024
 
@@ -177,8 +179,7 @@ class StateFile:
         Raises OSError and sqlite3.Error.
         """
         new = f"{self.path}.new"
-        for leftover in (new, f"{new}-journal"):
-            Path(leftover).unlink(missing_ok=True)
+        _remove(new)
         os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         db = self._connect(new)
         try:
@@ -206,26 +207,34 @@ class StateFile:
     def _move_aside(self) -> str:
         to = _free_name(f"{self.path}.damaged-{_date()}")
         # What SQLite has beside it belongs to it.
-        for suffix in ("-wal", "-shm", "-journal", ""):
+        for suffix in (*BESIDE, ""):
             if os.path.lexists(self.path + suffix):
                 os.rename(self.path + suffix, to + suffix)
         return to
 
     def _upgrade(self, version: int) -> None:
-        self.backup = _free_name(f"{self.path}.v{version}-backup-{_date()}")
-        os.close(os.open(self.backup, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        db, copy = self._connect(self.path), self._connect(self.backup)
+        backup = _free_name(f"{self.path}.v{version}-backup-{_date()}")
+        new = f"{self.path}.v{version}-backup.new"
         try:
-            db.backup(copy)
-            self._run_scripts(db, version)
-            # The checksums are over the columns, and these are others now.
-            for table, (columns, keys) in TABLES.items():
-                rows = db.execute(f"SELECT {', '.join(columns)} FROM {table}").fetchall()
-                apply(db, table, {row[:keys]: row[keys:] for row in rows})
-            db.execute("COMMIT")
-        finally:
-            db.close()
-            copy.close()
+            _remove(new)
+            os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+            with closing(self._connect(self.path)) as db:
+                with closing(self._connect(new)) as copy:
+                    db.backup(copy)
+                self._run_scripts(db, version)
+                # The checksums are over the columns, and these are others now.
+                for table, (columns, keys) in TABLES.items():
+                    rows = db.execute(f"SELECT {', '.join(columns)} FROM {table}").fetchall()
+                    apply(db, table, {row[:keys]: row[keys:] for row in rows})
+                os.rename(new, backup)
+                _sync_folder(backup)
+                db.execute("COMMIT")
+        except BaseException:
+            # The file is as it was. A full disk would be given another backup by every start.
+            _remove(new)
+            _remove(backup)
+            raise
+        self.backup = backup
 
     def _connected(self) -> sqlite3.Connection:
         db = self._connect(self.path)
@@ -248,10 +257,15 @@ def _date() -> str:
 
 def _free_name(name: str) -> str:
     number, free = 1, name
-    while os.path.lexists(free):
+    while any(os.path.lexists(free + suffix) for suffix in ("", *BESIDE)):
         number += 1
         free = f"{name}-{number}"
     return free
+
+
+def _remove(name: str) -> None:
+    for suffix in ("", *BESIDE):
+        Path(name + suffix).unlink(missing_ok=True)
 
 
 def _sync_folder(path: str) -> None:

@@ -196,17 +196,6 @@ def test_a_newer_schema_ends_the_process_and_is_left_as_it_is(
     assert path.read_bytes() == before
 
 
-def test_an_older_schema_is_upgraded_and_its_backup_named(
-    network: MemoryNetwork, path: Path, hashes: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    scripts = [*store_sqlite.schema(), "ALTER TABLE item ADD COLUMN later; ALTER TABLE item DROP COLUMN later;"]
-    monkeypatch.setattr(store_sqlite, "schema", lambda: scripts)
-    grape = start(network, path)
-    assert found(network, grape, hashes) == ITEMS
-    assert len([name for name in path.parent.iterdir() if ".v1-backup-20" in name.name]) == 1
-    stop(network, grape)
-
-
 def test_a_second_process_is_told_who_has_the_file(
     network: MemoryNetwork, path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
