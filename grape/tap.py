@@ -255,5 +255,5 @@ def _with_state(config: Config) -> Config:
         return config
     name = f"grape-{config.dht_port}.sqlite"
     # From systemd: a list, of one as a rule. Otherwise the working directory: twistd's --rundir.
-    folder = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    folder = next(filter(None, os.environ.get("STATE_DIRECTORY", "").split(":")), "")
     return attrs.evolve(config, state=os.path.join(folder, name))

@@ -227,6 +227,8 @@ def test_the_service_is_a_grape_of_these_options(monkeypatch: pytest.MonkeyPatch
         (["--dp", "20007"], None, "grape-20007.sqlite"),
         (["--dp", "20007"], "/var/lib/grape", "/var/lib/grape/grape-20007.sqlite"),
         ([], "/var/lib/grape:/elsewhere", "/var/lib/grape/grape-20001.sqlite"),
+        ([], ":/var/lib/grape:/elsewhere", "/var/lib/grape/grape-20001.sqlite"),
+        ([], ":", "grape-20001.sqlite"),
         (["--state", "a.sqlite"], "/var/lib/grape", "a.sqlite"),
         (["--state", ":memory:"], "/var/lib/grape", None),
         (["--dp", "0"], "/var/lib/grape", None),
