@@ -35,10 +35,13 @@ class FileLock:
 
     def take(self) -> None:
         """Take it. Raises StateInUse if another process has it, StateError if it cannot be made."""
+        name = f"{self._path}.lock"
         try:
-            descriptor = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+            descriptor = os.open(name, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            raise StateError(self._path, error.strerror or str(error)) from error
+            reason = error.strerror or str(error)
+            # It may be another user's, beside a file that is ours.
+            raise StateError(self._path, f"{name}: {reason}" if os.path.lexists(name) else reason) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

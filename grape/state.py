@@ -128,6 +128,9 @@ class State:
                          path=file.path, damage=file.damage, to=file.moved_to, saved=saved)  # fmt: skip
         if file.backup is not None:
             log.info("state file {path} is upgraded; as it was it is {backup}", path=file.path, backup=file.backup)
+        if file.leftovers is not None:
+            log.warn("state file {path} was gone: a new one is made, and what SQLite had beside it is {to}-*",
+                     path=file.path, to=file.leftovers)  # fmt: skip
         found = kept.read(file.contents.rows)
         file.contents = attrs.evolve(file.contents, rows={})
         beat = found.heartbeat

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, suppress
 from datetime import UTC, datetime
@@ -51,9 +52,21 @@ def schema() -> list[str]:
     return [(folder / name).read_text() for name in sorted(path.name for path in folder.iterdir()) if name[0] == "0"]
 
 
+def refuse_what_is_no_file(path: str) -> None:
+    """Raises StateError for a device, a pipe and the like: to read it may wait for ever, to move it break a machine.
+
+    Raises OSError if there is nothing at this path.
+    """
+    mode = os.stat(path).st_mode
+    # What is wrong with a folder the system says, once it is opened.
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise StateError(path, "it is no regular file")
+
+
 def examine(path: str, newest: int, connect: Connect = connect) -> Contents:
     """Read a whole file. Raises StateError if the system does not let us, or if its schema is newer."""
     try:
+        refuse_what_is_no_file(path)
         with open(path, "rb") as file:
             first = file.read(len(FIRST_BYTES))
     except OSError as error:
@@ -80,7 +93,8 @@ class StateFile:
     """An open state file, held by this process alone.
 
     ``contents`` is what it held when it was opened. ``moved_to`` is where a bad one went, ``damage`` what was wrong
-    with it. ``stamp()``, if set, gives the rows that every commit writes along.
+    with it; ``leftovers`` is where went what SQLite had beside a file that was gone. ``stamp()``, if set, gives the
+    rows that every commit writes along.
     """
 
     def __init__(
@@ -90,12 +104,16 @@ class StateFile:
         self.damage: str | None = None
         self.moved_to: str | None = None
         self.backup: str | None = None
+        self.leftovers: str | None = None
         self.stamp: Callable[[], Iterable[Change]] = lambda: ()
         self._synchronous = "FULL" if durability == "full" else "NORMAL"
         self._scripts = schema() if scripts is None else scripts
         self._connect = connect
         self._db: sqlite3.Connection | None = None
         self._is_moved = False
+        # Before there is a lock beside it. What else is wrong with the path is said when it is opened.
+        with suppress(OSError):
+            refuse_what_is_no_file(self.path)
         self._lock = FileLock(self.path)
         self._lock.take()
         try:
@@ -141,6 +159,7 @@ class StateFile:
     def _open(self) -> Contents:
         try:
             if not os.path.lexists(self.path):
+                self._move_leftovers()
                 # A salvage may have been cut short after the bad file went.
                 if not self._is_made():
                     self._make({})
@@ -211,6 +230,14 @@ class StateFile:
             if os.path.lexists(self.path + suffix):
                 os.rename(self.path + suffix, to + suffix)
         return to
+
+    def _move_leftovers(self) -> None:
+        """SQLite would write what the log of a file that is gone holds into the new one."""
+        left = [suffix for suffix in BESIDE if os.path.lexists(self.path + suffix)]
+        if left:
+            self.leftovers = _free_name(f"{self.path}.leftover-{_date()}")
+        for suffix in left:
+            os.rename(self.path + suffix, f"{self.leftovers}{suffix}")
 
     def _upgrade(self, version: int) -> None:
         backup = _free_name(f"{self.path}.v{version}-backup-{_date()}")
