@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from hashlib import sha1
+from math import isfinite
 
 import attrs
 
@@ -213,5 +214,7 @@ def _secrets(text: object) -> Secrets | None:
         current, previous, rotated_at = str(text).split()
         secrets = Secrets(bytes.fromhex(current), bytes.fromhex(previous), float(rotated_at))
     except ValueError:
+        return None
+    if not isfinite(secrets.rotated_at):
         return None
     return secrets if len(secrets.current) == len(secrets.previous) == SECRET_BYTES else None

@@ -7,9 +7,14 @@ reads such lines into a file that no grape has, a new one as a rule: together th
 from __future__ import annotations
 
 import json
+import os
+import sqlite3
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
+from io import TextIOWrapper
+from math import isfinite
 from typing import TextIO, TypeAlias
 
 from grape import kept
@@ -23,6 +28,21 @@ EXIT_USAGE = 2
 EXIT_IN_USE = 69
 EXIT_FILE = 74
 CHANGES_PER_COMMIT = 1_000
+# SQLite's have 64 bits.
+MAX_INTEGER = 2**63
+
+# What is in the columns that hold no bytes.
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    "name": (str,),
+    "value": (str, bytes, int, float),
+    "host": (str,),
+    "announcer_host": (str,),
+    "port": (int,),
+    "announcer_port": (int,),
+    "seq": (int,),
+    "at": (float,),
+    "published": (float,),
+}
 
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
 
@@ -33,11 +53,29 @@ def main(words: Sequence[str]) -> int:
     if len(words) != 2 or words[0] not in commands:
         sys.stderr.write(f"{USAGE}\n")
         return EXIT_USAGE
+    for stream in (sys.stdin, sys.stdout):
+        # Names of files and lines that are no text are told, or refused, like others.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="surrogateescape")
     try:
-        return commands[words[0]](words[1])
+        status = commands[words[0]](words[1])
+        sys.stdout.flush()
     except StateError as error:
         sys.stderr.write(f"grape: {error}\n")
         return EXIT_IN_USE if isinstance(error, StateInUse) else EXIT_FILE
+    except OSError as error:
+        sys.stderr.write(f"grape: input or output: {error.strerror or error}\n")
+        _drop_output()
+        return EXIT_FILE
+    return status
+
+
+def _drop_output() -> None:
+    """What could not be written Python would try again at its end."""
+    with suppress(OSError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def check(path: str) -> int:
@@ -75,17 +113,43 @@ def load(path: str, lines: TextIO | None = None) -> int:
     file = StateFile(path)
     rows = bad = 0
     try:
+        for line in _news(file):
+            sys.stderr.write(f"grape: {line}\n")
         for changes in _portions(_changes(sys.stdin if lines is None else lines)):
-            good = [change for change in changes if change is not None]
-            file.commit(good)
-            rows += len(good)
-            bad += len(changes) - len(good)
+            written = _commit(file, [change for change in changes if change is not None])
+            rows += written
+            bad += len(changes) - written
     finally:
         file.close()
     sys.stdout.write(f"{path}: {rows} rows written\n")
     if bad:
         sys.stderr.write(f"grape: {bad} lines are no rows of a dump\n")
     return EXIT_DAMAGED if bad else 0
+
+
+def _news(file: StateFile) -> Iterator[str]:
+    """What became of the file when it was opened."""
+    if file.moved_to is not None:
+        saved = sum(map(len, file.contents.rows.values()))
+        yield f"{file.path}: damaged ({file.damage}): moved to {file.moved_to}, {saved} rows of it could be saved"
+    if file.backup is not None:
+        yield f"{file.path}: upgraded; as it was it is {file.backup}"
+    if file.leftovers is not None:
+        yield f"{file.path}: it was gone; what SQLite had beside it is {file.leftovers}-*"
+
+
+def _commit(file: StateFile, changes: Sequence[Change]) -> int:
+    """How many of the changes are written: one that the tables do not take holds back no other. Raises StateError."""
+    try:
+        file.commit(changes)
+        return len(changes)
+    except StateError as error:
+        if not isinstance(error.__cause__, (sqlite3.IntegrityError, sqlite3.DataError)):
+            raise
+    if len(changes) == 1:
+        return 0
+    half = len(changes) // 2
+    return _commit(file, changes[:half]) + _commit(file, changes[half:])
 
 
 def _health(contents: Contents) -> str:
@@ -108,8 +172,10 @@ def _changes(lines: Iterable[str]) -> Iterator[Change | None]:
             named = json.loads(line)
             table = named["table"]
             columns, keys = TABLES[table]
-            row = tuple(_cell(named[name]) for name in columns)
-        except (ValueError, KeyError, TypeError):
+            row = tuple(_cell(name, named[name]) for name in columns)
+            if None in row[:keys]:
+                raise ValueError(row)
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             yield None
             continue
         # The new file has its own schema.
@@ -117,11 +183,26 @@ def _changes(lines: Iterable[str]) -> Iterator[Change | None]:
             yield Change(table, row[:keys], row[keys:])
 
 
-def _cell(value: object) -> Cell:
-    if isinstance(value, dict):
-        return bytes.fromhex(value["hex"])
-    if value is None or (isinstance(value, (str, int, float)) and not isinstance(value, bool)):
-        return value
+def _cell(name: str, value: object) -> Cell:
+    """A cell as SQLite gives it back: what it would change would not have its checksum any more."""
+    cell = bytes.fromhex(value["hex"]) if isinstance(value, dict) else value
+    types = _TYPES.get(name, (bytes,))
+    if float in types and isinstance(cell, int) and int not in types and not isinstance(cell, bool):
+        # Some programs that write JSON leave out what is zero behind the point.
+        return float(cell)
+    match cell:
+        case None:
+            return None
+        case bytes() if bytes in types:
+            return cell
+        case str() if str in types:
+            # Raises ValueError for half a surrogate pair, which is no text.
+            cell.encode()
+            return cell
+        case int() if int in types and not isinstance(cell, bool) and -MAX_INTEGER <= cell < MAX_INTEGER:
+            return cell
+        case float() if float in types and isfinite(cell):
+            return cell
     raise ValueError(value)
 
 

@@ -15,6 +15,9 @@ import attrs
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
+# More is no clock's: from it to the year 3871, and back to the year 68, a date can be told.
+MAX_CLOCK_SECONDS = 60e9
+
 
 @attrs.frozen
 class Moment:
@@ -60,9 +63,13 @@ class Heartbeat:
         """What ``to_text`` made; None if it is something else."""
         try:
             seconds, wall, boot, since_boot = json.loads(str(text))
-            return cls(float(seconds), Moment(float(wall), str(boot), float(since_boot)))
-        except (ValueError, TypeError):
+            times = float(seconds), float(wall), float(since_boot)
+        except (ValueError, TypeError, OverflowError, RecursionError):
             return None
+        # Not a number is within no bounds.
+        if not all(abs(time) < MAX_CLOCK_SECONDS for time in times):
+            return None
+        return cls(times[0], Moment(times[1], str(boot), times[2]))
 
     def seconds_at(self, moment: Moment) -> float:
         """The state seconds of a later moment."""

@@ -46,6 +46,11 @@ def connect(path: str) -> sqlite3.Connection:
     return sqlite3.connect(there, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, uri=True)
 
 
+def connect_unwritable(path: str) -> sqlite3.Connection:
+    """A file in a folder where SQLite may make none beside it, to be read: nobody else may write it meanwhile."""
+    return sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro&immutable=1", isolation_level=None, uri=True)
+
+
 def schema() -> list[str]:
     """The scripts that make the tables, each upon the one before."""
     folder = files("grape") / "schema"
@@ -86,7 +91,16 @@ def examine(path: str, newest: int, connect: Connect = connect) -> Contents:
     except sqlite3.Error as error:
         if is_damage(error):
             return Contents({}, damage=str(error))
+        if _is_unwritable(error) and connect is not connect_unwritable:
+            if not os.path.lexists(f"{path}-wal"):
+                return examine(path, newest, connect_unwritable)
+            raise StateError(path, f"{error}: copy it and {path}-wal to a folder where you may write") from error
         raise StateError(path, str(error)) from error
+
+
+def _is_unwritable(error: sqlite3.Error) -> bool:
+    code: int = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
 
 
 class StateFile:
