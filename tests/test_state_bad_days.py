@@ -177,15 +177,6 @@ def test_a_place_that_cannot_be_written_ends_the_process_with_a_line_that_names_
     assert refusal(network, state, capsys) == (f"grape: --state {state}: {reason}", 74)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_an_unwritable_folder_ends_the_process(
-    network: MemoryNetwork, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    tmp_path.chmod(0o500)
-    state = f"{tmp_path}/a.sqlite"
-    assert refusal(network, state, capsys) == (f"grape: --state {state}: Permission denied", 74)
-
-
 def test_a_newer_schema_ends_the_process_and_is_left_as_it_is(
     network: MemoryNetwork, path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
