@@ -15,6 +15,8 @@ from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 
+import attrs
+
 from grape.filelock import FileLock, StateError
 from grape.statetables import (
     APPLICATION_ID,
@@ -79,11 +81,8 @@ def examine(path: str, newest: int, connect: Connect = connect) -> Contents:
     if first != FIRST_BYTES:
         return Contents({}, damage="it is no SQLite file" if first else "it is empty")
     try:
-        db = connect(path)
-        try:
-            return read_all(db, newest)
-        finally:
-            db.close()
+        with closing(connect(path)) as db:
+            return _read(db, newest)
     except Newer as newer:
         raise StateError(
             path, f"a newer grape wrote it (schema {newer.version}; this one knows {newest}): it is left as it is"
@@ -96,6 +95,18 @@ def examine(path: str, newest: int, connect: Connect = connect) -> Contents:
                 return examine(path, newest, connect_unwritable)
             raise StateError(path, f"{error}: copy it and {path}-wal to a folder where you may write") from error
         raise StateError(path, str(error)) from error
+
+
+def _read(db: sqlite3.Connection, newest: int) -> Contents:
+    try:
+        return read_all(db, newest)
+    except sqlite3.DatabaseError as error:
+        if not is_damage(error):
+            raise
+        damage = str(error)
+    # Otherwise SQLite shows nothing of a file that is shorter than its header says.
+    db.execute("PRAGMA writable_schema = ON")
+    return attrs.evolve(read_all(db, newest), damage=damage)
 
 
 def _is_unwritable(error: sqlite3.Error) -> bool:

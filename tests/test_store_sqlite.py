@@ -237,6 +237,21 @@ def test_what_is_whole_of_a_damaged_file_is_taken_over(path: str) -> None:
     assert set(saved) <= set(rows(*(contact(n) for n in range(2_000))))
 
 
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_what_is_left_of_a_file_that_was_cut_short_is_taken_over(path: str, share: float) -> None:
+    file = StateFile(path)
+    written = [contact(n) for n in range(2_000)]
+    file.commit(written)
+    file.close()
+    os.truncate(path, int(os.path.getsize(path) * share))
+    file = StateFile(path)
+    file.close()
+    assert file.damage is not None
+    saved = held(path)["contact"]
+    assert share * 1_000 < len(saved) < 2_000
+    assert set(saved) <= set(rows(*written))
+
+
 def test_a_log_that_was_left_behind_goes_with_the_file_it_belongs_to(path: str) -> None:
     file = StateFile(path)
     file.commit([contact(1)])
