@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from gauntlet import abuse, browsers, clock, hostile, live, mutated, simulated, survival
+from gauntlet import abuse, baddays, browsers, clock, hostile, live, mutated, simulated, survival
 from gauntlet.faults import FAULTS
 from gauntlet.row import Finding, Record, Row, Run
 from gauntlet.table import as_json, table
@@ -19,6 +19,7 @@ from gauntlet.table import as_json, table
 ROWS = (
     *live.ROWS,
     *survival.ROWS,
+    *baddays.ROWS,
     *clock.ROWS,
     *abuse.ROWS,
     *hostile.ROWS,

@@ -104,6 +104,10 @@ class GrapeProcess:
     def alive(self) -> bool:
         return self._popen.poll() is None
 
+    def ended(self) -> int:
+        """The status with which it ended."""
+        return self._popen.wait(END_SECONDS)
+
     @property
     def log(self) -> str:
         """All that it wrote."""

@@ -134,6 +134,8 @@ def test_on_a_full_disk_puts_are_refused_until_there_is_room(grape_process: Star
     assert grape.call("lookup", "name") == [f"{HOST}:1"]
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
     kept.append(until("puts are taken again", lambda: _taken(put(grape, "after"))))
+    # Both turns are in the log, once each.
+    assert grape.process.output.count("the state file can be written again\n") == 1
     kill(grape)
     again = grape_process(api=grape.api)
     assert all(again.call("get", hash) is not None for hash in kept)
