@@ -91,9 +91,10 @@ def examine(path: str, newest: int, connect: Connect = connect) -> Contents:
         if is_damage(error):
             return Contents({}, damage=str(error))
         if _is_unwritable(error) and connect is not connect_unwritable:
-            if not os.path.lexists(f"{path}-wal"):
+            left = [path + suffix for suffix in ("-wal", "-journal") if os.path.lexists(path + suffix)]
+            if not left:
                 return examine(path, newest, connect_unwritable)
-            raise StateError(path, f"{error}: copy it and {path}-wal to a folder where you may write") from error
+            raise StateError(path, f"{error}: copy it and {left[0]} to a folder where you may write") from error
         raise StateError(path, str(error)) from error
 
 

@@ -155,9 +155,11 @@ def test_a_file_in_a_folder_where_nothing_can_be_written_is_read(path: str) -> N
 
     contents = examine(path, 1, unwritable)
     assert (contents.damage, len(contents.rows["contact"])) == (None, 1)
-    Path(f"{path}-wal").touch()
-    with pytest.raises(StateError, match=f"readonly database: copy it and {path}-wal to a folder where you"):
-        examine(path, 1, unwritable)
+    # What is in these is part of it.
+    for suffix in ("-journal", "-wal"):
+        Path(f"{path}{suffix}").touch()
+        with pytest.raises(StateError, match=f"readonly database: copy it and {path}{suffix} to a folder where you"):
+            examine(path, 1, unwritable)
     assert examine(path, 1, connect).damage is None
 
 
