@@ -1,6 +1,6 @@
 """One connection of the HTTP door: requests in, answers out in the same order.
 
-httptools (Node's own parser) reads the requests. The four calls are answered here; at the first request for anything
+The four calls are answered here; at the first request for anything
 else the rest of the connection is twisted.web's.
 """
 
@@ -10,33 +10,29 @@ import math
 from collections import deque
 from typing import Any, Protocol
 
-import httptools
 from twisted.internet import protocol
 from twisted.internet.interfaces import IPushProducer
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from grape.access import Access
-from grape.api import PAYLOAD_TOO_BIG, TEXT_TYPE, Answer
+from grape.api import Answer
 from grape.heads import END, MAX_KNOWN_BYTES, KnownHeads
 from grape.reactor import Clock
-from grape.request import Answerer, Request, Site
+from grape.reading import HEAD_SECONDS, Reading
+from grape.request import (
+    CALL_PATHS,
+    PREFLIGHT,
+    Answerer,
+    Request,
+    Site,
+)
 from grape.straight import write
 
-MAX_HEAD_BYTES = 16_384
 MAX_PIPELINED = 16
-HEAD_SECONDS = 10.0
-BODY_SECONDS = 10.0
 IDLE_SECONDS = 30.0
 # How long the sender of a refused body may go on before the connection is cut; it needs some time to read the answer.
 LINGER_SECONDS = 2.0
-
-CALL_PATHS = frozenset((b"/lookup", b"/announce", b"/put", b"/get"))
-
-BAD_REQUEST = Answer(400, b"", TEXT_TYPE)
-EXPECTATION_FAILED = Answer(417, b"", TEXT_TYPE)
-HEAD_TOO_BIG = Answer(431, b"", TEXT_TYPE)
-PREFLIGHT = Answer(204, b"", TEXT_TYPE)
 
 
 class Factory(Protocol):
@@ -60,28 +56,19 @@ class Factory(Protocol):
 
 
 @implementer(IPushProducer)
-class Connection(protocol.Protocol):
-    """A client's connection. The ``on_*`` methods are httptools' callbacks."""
+class Connection(Reading):
+    """A client's connection."""
 
     factory: Factory
     transport: Any
 
     def connectionMade(self) -> None:
         """A client came."""
-        self._parser = httptools.HttpRequestParser(self)
+        self._begin_reading()
         self._queue: deque[Request] = deque()
         self._running = 0
-        self._request: Request | None = None
-        self._in_head = False
-        self._data = b""
-        # Of the head: what came since it began, and what its fields add up to.
-        self._head_bytes = self._field_bytes = self._body_bytes = 0
-        # Once it is set nothing more is read; what comes in is thrown away.
-        self._deaf = False
         self._unread = False
         self._is_starting = False
-        self._upgrade_refused = False
-        self._upgrades = 0
         self._inner: Any = None
         self._local_host: str = self.transport.getHost().host
         self.peer_host: str = self.transport.getPeer().host
@@ -134,16 +121,8 @@ class Connection(protocol.Protocol):
             if not data:
                 return
             self._data = data
-        if self._in_head or self._request is None:
-            self._head_bytes += len(data)
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._without_upgrade(data[upgrade.args[0] :])
-        except httptools.HttpParserError:
-            self._refuse(BAD_REQUEST)
-        if self._in_head and self._head_bytes > MAX_HEAD_BYTES:
-            self._refuse(HEAD_TOO_BIG)
+        self._is_read_again = False
+        self._parse(data)
 
     def _read_known(self, data: bytes) -> bytes:
         """Take the calls whose heads are known from the front of ``data``; what is left is for the parser."""
@@ -156,6 +135,7 @@ class Connection(protocol.Protocol):
             request.method, request.path = b"POST", head.path
             request.body.append(data[body_at : body_at + head.body_bytes])
             data = data[body_at + head.body_bytes :]
+            self._read_bytes = 0
             self.deadline = math.inf
             self.factory.used(self)
             self._queue.append(request)
@@ -169,79 +149,7 @@ class Connection(protocol.Protocol):
                 self.transport.pauseProducing()
         return data
 
-    # The parser's callbacks
-
-    def on_message_begin(self) -> None:
-        self._request = Request(self._data)
-        self._data = b""
-        self._in_head = True
-        self._field_bytes = self._body_bytes = 0
-        self.deadline = self.factory.clock.seconds() + HEAD_SECONDS
-
-    def on_url(self, url: bytes) -> None:
-        assert self._request is not None
-        self._request.path += url
-        self._field_bytes += len(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        assert self._request is not None
-        headers, key = self._request.headers, name.lower()
-        if not self._in_head:  # A trailer.
-            return
-        self._field_bytes += len(name) + len(value)
-        if key in headers:
-            # Two Hosts are one malformed one; other repeated headers are lists, or mean nothing to us.
-            value = headers[key] + b", " + value
-        headers[key] = value
-
-    def on_headers_complete(self) -> None:
-        request = self._request
-        assert request is not None
-        self._in_head = False
-        self._head_bytes = 0
-        self.deadline = self.factory.clock.seconds() + BODY_SECONDS
-        request.method = self._parser.get_method()
-        request.keep_alive = self._parser.should_keep_alive() and self._parser.get_http_version() == "1.1"
-        if self._deaf:
-            return
-        if self._field_bytes > MAX_HEAD_BYTES:
-            self._refuse(HEAD_TOO_BIG)
-            return
-        version = self._parser.get_http_version()
-        if request.method == b"CONNECT" or (b"host" not in request.headers and version == "1.1"):
-            self._refuse(BAD_REQUEST)
-            return
-        if self._parser.should_upgrade():
-            self._upgrade_refused = True
-            return
-        length = request.headers.get(b"content-length", b"0")
-        if length.isdigit() and int(length[:20]) > self.factory.max_payload_size:
-            self._refuse(PAYLOAD_TOO_BIG)
-            return
-        expectation = request.headers.get(b"expect")
-        if expectation is None or version == "1.0":
-            return
-        if expectation.lower() != b"100-continue":
-            self._refuse(EXPECTATION_FAILED)
-        elif self.is_idle:
-            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-
-    def on_body(self, body: bytes) -> None:
-        request = self._request
-        if self._deaf or request is None:
-            return
-        self._body_bytes += len(body)
-        if self._body_bytes > self.factory.max_payload_size:
-            self._refuse(PAYLOAD_TOO_BIG)
-        else:
-            request.body.append(body)
-
-    def on_message_complete(self) -> None:
-        if self._upgrade_refused:
-            return
-        request, self._request = self._request, None
-        if self._deaf or request is None:
-            return
+    def _taken(self, request: Request) -> None:
         self.deadline = math.inf
         self.factory.used(self)
         if not request.keep_alive:
@@ -353,22 +261,6 @@ class Connection(protocol.Protocol):
         self._queue.append(request)
         self._run()
         self._flush()
-
-    def _without_upgrade(self, rest: bytes) -> None:
-        """The client would like another protocol: read its request again without that wish."""
-        request, self._request = self._request, None
-        if self._deaf or not self._upgrade_refused or request is None:
-            return
-        if self._upgrades:
-            # Once is a client that tries; reading on each time would go deeper each time.
-            self._upgrade_refused = False
-            self._request = request
-            self._refuse(BAD_REQUEST)
-            return
-        self._upgrades += 1
-        self._upgrade_refused = False
-        self._parser = httptools.HttpRequestParser(self)
-        self.dataReceived(request.head() + rest)
 
     def _hand_over(self) -> None:
         """Let the site answer what is in line, and all that follows on this connection."""

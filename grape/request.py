@@ -1,13 +1,20 @@
-"""An HTTP request on its way through the door, and who may answer it."""
+"""An HTTP request on its way through the door, who may answer it, and the answers that HTTP itself has."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any, Protocol
 from urllib.parse import unquote_to_bytes
 
-from grape.api import Answer
+from grape.api import TEXT_TYPE, Answer
 from grape.sharing import Cancellable
+
+CALL_PATHS = frozenset((b"/lookup", b"/announce", b"/put", b"/get"))
+
+BAD_REQUEST = Answer(400, b"", TEXT_TYPE)
+EXPECTATION_FAILED = Answer(417, b"", TEXT_TYPE)
+HEAD_TOO_BIG = Answer(431, b"", TEXT_TYPE)
+PREFLIGHT = Answer(204, b"", TEXT_TYPE)
 
 
 class Answerer(Protocol):
@@ -59,13 +66,15 @@ class Request:
 
     def head(self) -> bytes:
         """The head for another parser: the body follows in one piece, upgrades and expectations are left out."""
-        length = sum(map(len, self.body))
         left_out = (b"transfer-encoding", b"content-length", b"expect", b"upgrade", b"connection")
-        headers = [(name, value) for name, value in self.headers.items() if name not in left_out]
-        headers.append(
-            (b"content-length", self.headers.get(b"content-length", b"%d" % length) if not length else b"%d" % length)
-        )
+        return self._head_without(left_out, b"content-length: %d\r\n" % sum(map(len, self.body)))
+
+    def head_without_upgrade(self) -> bytes:
+        """The head for the same parser: the body follows as the client sends it."""
+        return self._head_without((b"upgrade", b"connection"))
+
+    def _head_without(self, left_out: Container[bytes], added: bytes = b"") -> bytes:
+        lines = b"".join(b"%b: %b\r\n" % header for header in self.headers.items() if header[0] not in left_out)
         if not self.keep_alive:
-            headers.append((b"connection", b"close"))
-        lines = b"".join(b"%b: %b\r\n" % header for header in headers)
-        return b"%b %b HTTP/1.1\r\n%b\r\n" % (self.method, self.path, lines)
+            added += b"connection: close\r\n"
+        return b"%b %b HTTP/1.1\r\n%b%b\r\n" % (self.method, self.path, lines, added)

@@ -13,8 +13,9 @@ from twisted.web.resource import Resource
 
 from grape.access import Access
 from grape.api import Answer
-from grape.connection import BODY_SECONDS, HEAD_SECONDS, IDLE_SECONDS, MAX_PIPELINED, Connection
+from grape.connection import IDLE_SECONDS, MAX_PIPELINED, Connection
 from grape.door import NEW_SECONDS, DoorFactory
+from grape.reading import BODY_SECONDS, HEAD_SECONDS
 from grape.sharing import Cancellable
 from grape.site import GrapeSite
 from grape.testing import HeapClock
