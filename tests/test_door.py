@@ -241,6 +241,15 @@ def test_an_idle_connection_is_closed_but_not_one_that_waits_for_its_answer(door
     waiting.abortConnection()
 
 
+def test_an_idle_connection_that_the_site_has_is_closed_as_soon(doorway: Doorway) -> None:
+    client = doorway.connect()
+    send(client, request(path=b"/page"))
+    doorway.clock.advance(IDLE_SECONDS - 1)
+    assert client.ended == ""
+    doorway.clock.advance(1)
+    assert client.ended == "aborted"
+
+
 def left(clients: list[Transport]) -> list[int]:
     """Which clients are still connected."""
     return [index for index, client in enumerate(clients) if not client.ended]
