@@ -61,8 +61,11 @@ class Access:
         cors = self.cors(headers)
         if method != b"OPTIONS" or not cors or b"access-control-request-method" not in headers:
             return None
+        # Chromium asks before a public page may call a private address: an allowed origin may.
+        private = headers.get(b"access-control-request-private-network", b"").lower() == b"true"
         return [
             *cors,
+            *([(b"Access-Control-Allow-Private-Network", b"true")] if private else []),
             (b"Access-Control-Allow-Methods", b"POST"),
             (b"Access-Control-Allow-Headers", b"content-type"),
             (b"Access-Control-Max-Age", b"%d" % PREFLIGHT_SECONDS),

@@ -69,6 +69,17 @@ def test_what_is_allowed_is_allowed() -> None:
     assert access.cors({b"origin": b"https://other.example"}) == []
 
 
+def test_a_public_page_may_call_a_private_address_if_its_origin_is_allowed() -> None:
+    access = Access(["https://app.example"])
+    asked = {b"origin": b"https://app.example", b"access-control-request-method": b"POST"}
+    allowed = (b"Access-Control-Allow-Private-Network", b"true")
+    assert allowed not in (access.preflight(b"OPTIONS", asked) or [])
+    asked[b"access-control-request-private-network"] = b"true"
+    assert allowed in (access.preflight(b"OPTIONS", asked) or [])
+    asked[b"origin"] = b"https://other.example"
+    assert access.preflight(b"OPTIONS", asked) is None
+
+
 @pytest.mark.parametrize("site", [b"cross-site", b"same-site"])
 def test_fetch_metadata_of_another_site_is_refused(site: bytes) -> None:
     assert Access().refusal(b"POST", {b"host": b"localhost", b"sec-fetch-site": site}, LOOPBACK) is not None
