@@ -188,11 +188,42 @@ def json_values() -> SearchStrategy[Any]:
     )
 
 
+def nearly_right_data() -> SearchStrategy[Any]:
+    """What the calls take, but for a field or two: edges, half surrogate pairs, keys of no point."""
+    odd = st.sampled_from(
+        ["\ud800", "a\udfff", "", "0" * 40, "f" * 64, "[1,2]", '"ab"', 2**63, -(2**63), 1e300, 1.5, []]
+    )
+    value = json_values() | odd
+    octets = st.lists(st.integers(0, 255), max_size=70)
+    buffers = octets | octets.map(lambda data: {"type": "Buffer", "data": data})
+    item = st.fixed_dictionaries(
+        {"v": value | st.text(min_size=990, max_size=1_010)},
+        optional={
+            "k": st.binary(min_size=32, max_size=32).map(bytes.hex) | buffers | value,
+            "sig": st.binary(min_size=64, max_size=64).map(bytes.hex) | buffers | value,
+            "seq": integers() | value,
+            "cas": integers() | value,
+            "salt": st.text(max_size=70) | buffers | value,
+        },
+    )
+    question = st.fixed_dictionaries(
+        {"hash": st.binary(min_size=20, max_size=20).map(bytes.hex) | value},
+        optional={"salt": st.text(max_size=70) | buffers | value, "cache": st.booleans() | value},
+    )
+    announce = st.tuples(st.text(max_size=40) | buffers | value, st.integers(-1, 65_536) | value).map(list)
+    return st.one_of(odd, item, question, announce)
+
+
 @st.composite
 def hostile_bodies(draw: st.DrawFn) -> bytes:
     """Bodies of HTTP requests: wrong types where Grenache's calls look, broken JSON, bad UTF-8, depth bombs, noise."""
     fields = st.sampled_from(["v", "k", "sig", "seq", "salt", "cas", "hash", "cache", "0", "type", "data", "__proto__"])
-    data = json_values() | st.dictionaries(fields, json_values(), max_size=5) | st.lists(json_values(), max_size=4)
+    data = st.one_of(
+        nearly_right_data(),
+        json_values(),
+        st.dictionaries(fields, json_values(), max_size=5),
+        st.lists(json_values(), max_size=4),
+    )
     body = json.dumps({"rid": draw(st.text(max_size=5)), "data": draw(data)}).encode()
     n = draw(st.sampled_from([1, 100, 1_000, 5_000, 50_000]))
     at = draw(st.integers(0, len(body)))
