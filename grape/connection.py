@@ -145,8 +145,8 @@ class Connection(Reading):
             else:
                 request.headers = dict(head.headers)
                 self._run()
-            if len(self._queue) >= MAX_PIPELINED:
-                self.transport.pauseProducing()
+                if len(self._queue) >= MAX_PIPELINED:
+                    self.transport.pauseProducing()
         return data
 
     def _taken(self, request: Request) -> None:

@@ -110,17 +110,13 @@ class Reading(protocol.Protocol):
             return
         self._fields += 1
         self._field_bytes += len(name) + len(value)
-        if self._is_head_too_big:
+        if self._fields > MAX_FIELDS or self._field_bytes > MAX_HEAD_BYTES:
             return
         headers, key = self._request.headers, name.lower()
         if key in headers:
             # Two Hosts are one malformed one; other repeated headers are lists, or mean nothing to us.
             value = headers[key] + b", " + value
         headers[key] = value
-
-    @property
-    def _is_head_too_big(self) -> bool:
-        return self._fields > MAX_FIELDS or self._field_bytes > MAX_HEAD_BYTES
 
     def on_headers_complete(self) -> None:
         request = self._request
@@ -132,7 +128,7 @@ class Reading(protocol.Protocol):
         request.keep_alive = self._parser.should_keep_alive() and self._parser.get_http_version() == "1.1"
         if self._deaf:
             return
-        if self._is_head_too_big:
+        if self._fields > MAX_FIELDS or self._field_bytes > MAX_HEAD_BYTES:
             self._refuse(HEAD_TOO_BIG)
             return
         version = self._parser.get_http_version()

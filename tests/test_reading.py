@@ -80,6 +80,15 @@ def test_a_wish_for_another_protocol_leaves_the_body_in_its_chunks(doorway: Door
     assert [body for _, body in doorway.calls.made] == [b"12345", b"6"]
 
 
+def test_who_asks_for_another_protocol_may_wait_to_be_told_to_go_on(doorway: Doorway) -> None:
+    client = doorway.connect()
+    head, end, body = chunked(b"12345", UPGRADE + b"Expect: 100-continue\r\n", 2).partition(b"\r\n\r\n")
+    send(client, head + end)
+    assert client.value() == b"HTTP/1.1 100 Continue\r\n\r\n"
+    send(client, body)
+    assert doorway.calls.made == [(b"/lookup", b"12345")]
+
+
 def test_a_body_in_chunks_is_handed_over_in_one_piece(doorway: Doorway) -> None:
     client = doorway.connect()
     send(client, chunked(b"12345", UPGRADE, 2).replace(b"/lookup", b"/page") + request(b"6"))
