@@ -23,7 +23,7 @@ help:
 	@echo "make test    run the tests"
 	@echo "make live    run the tests with real processes and real peers (some need npm)"
 	@echo "make lint    style, types and import contracts"
-	@echo "make gauntlet  attacks, deaths and simulated networks, with figures; about eleven minutes"
+	@echo "make gauntlet  attacks, deaths and simulated networks, with figures; about seven minutes"
 	@echo "make fuzz    throw damaged datagrams at it (make fuzz SECONDS=600)"
 	@echo "make bench   how fast it is beside the Node grape and libtorrent (some need npm and wrk); about twelve minutes"
 	@echo "make check   all of it, as CI does"

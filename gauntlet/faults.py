@@ -15,7 +15,6 @@ FAULTS: tuple[tuple[str, str], ...] = (
     ("ops 0.10: any web page can drive it", "browsers"),
     ("ops 0.11: bencode that ends the process", "mutated"),
     ("F3.3: every mutable put is refused (unused flags: tests/test_tap.py)", "clients"),
-    ("E 12: a restart forgets the id, the contacts, every item and every service", "kills, reborn"),
     ("F3.4: values or nodes, never both: stale replicas, partial announces", "tests/live/test_faults.py"),
     ("F3.7: the second port of a host is not seen by a standard client", "tests/live/test_faults.py"),
     ("E 12: a restart forgets the id, the contacts, every item and every service", "kills, reborn, baddays"),
