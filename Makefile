@@ -8,7 +8,7 @@ IN_VENV := $(VENV)/bin/python
 FLAGS ?=
 
 # A Python of 3.11 or later, with venv, and if there is one built with optimisations, as the system's own is: a grape is a
-# quarter quicker with it than with what pyenv builds by itself. That of an active virtual environment goes before.
+# sixth quicker with it than with what pyenv builds by itself. That of an active virtual environment goes before.
 ACTIVE = sys.prefix != sys.base_prefix
 QUICK = (sys.base_prefix == "/usr" or "--enable-optimizations" in str(sysconfig.get_config_var("CONFIG_ARGS")))
 WITH_VENV = all(map(util.find_spec, ("ensurepip", "venv")))
@@ -25,7 +25,7 @@ help:
 	@echo "make lint    style, types and import contracts"
 	@echo "make gauntlet  attacks, deaths and simulated networks, with figures; about seven minutes"
 	@echo "make fuzz    throw damaged datagrams at it (make fuzz SECONDS=600)"
-	@echo "make bench   how fast it is beside the Node grape and libtorrent (some need npm and wrk); about twelve minutes"
+	@echo "make bench   how fast it is beside the Node grape and libtorrent (some need npm and wrk); about thirteen minutes"
 	@echo "make check   all of it, as CI does"
 	@echo "make clean   remove the virtual environment and caches"
 

@@ -53,7 +53,7 @@ def options_of(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="How fast this grape is beside grenache-grape 1.0.0 (npm) and libtorrent (PyPI), measured in turn "
-        "on this machine; about twelve minutes. Leave the machine alone meanwhile.",
+        "on this machine; about thirteen minutes. Leave the machine alone meanwhile.",
         epilog=f"NAME: {' '.join(NAMES)}. {STATUS}.",
     )
     parser.add_argument("--rounds", type=int, metavar="N", help=f"how often each figure is measured ({ROUNDS})")

@@ -97,7 +97,7 @@ def run(rows: Sequence[Row], short: bool) -> list[Record]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m gauntlet", description="What a grape has to live through.")
-    parser.add_argument("--short", action="store_true", help="smaller sizes, under a minute")
+    parser.add_argument("--short", action="store_true", help="smaller sizes, a minute and a half")
     parser.add_argument(
         "--only", nargs="+", metavar="NAME", choices=[row.name for row in ROWS], help="these rows alone"
     )

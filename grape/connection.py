@@ -1,7 +1,6 @@
 """One connection of the HTTP door: requests in, answers out in the same order.
 
-The four calls are answered here; at the first request for anything
-else the rest of the connection is twisted.web's.
+The four calls are answered here; at the first request for anything else the rest of the connection is twisted.web's.
 """
 
 from __future__ import annotations
@@ -20,13 +19,7 @@ from grape.api import Answer
 from grape.heads import END, MAX_KNOWN_BYTES, KnownHeads
 from grape.reactor import Clock
 from grape.reading import HEAD_SECONDS, Reading
-from grape.request import (
-    CALL_PATHS,
-    PREFLIGHT,
-    Answerer,
-    Request,
-    Site,
-)
+from grape.request import CALL_PATHS, PREFLIGHT, Answerer, Request, Site
 from grape.straight import write
 
 MAX_PIPELINED = 16
