@@ -15,11 +15,11 @@ from itertools import cycle
 import attrs
 
 from grape.dht import items as bep44
-from grape.dht import krpc
+from grape.dht import messages as krpc
 from grape.dht.bencoding import BValue
 from grape.dht.compact import Address
-from grape.dht.krpc import Query
 from grape.dht.lookup import Lookup
+from grape.dht.messages import Query
 from grape.dht.nodeid import position
 from grape.dht.responder import Responder
 from grape.dht.routing import RoutingTable

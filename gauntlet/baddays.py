@@ -18,8 +18,8 @@ import attrs
 from gauntlet.client import Client
 from gauntlet.processes import MODULE, START_SECONDS, GrapeProcess, Ports, until
 from gauntlet.row import Figure, Finding, Row, Run, judge, ms
-from grape import kept
-from grape.store_sqlite import examine, schema
+from grape.state import records as kept
+from grape.state.sqlite import examine, schema
 
 START_GOAL_SECONDS = 2.0
 FILE = "state.sqlite"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from grape import statetables, store_sqlite
 from grape.cli import main as grape
+from grape.state import sqlite as store_sqlite
+from grape.state import tables as statetables
 
 SCRIPT = "CREATE TABLE later (crc INTEGER NOT NULL, name TEXT PRIMARY KEY, value);"
 

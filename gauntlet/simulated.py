@@ -16,8 +16,8 @@ from typing import Any
 
 from gauntlet.processes import ROOT
 from gauntlet.row import Figure, Finding, Row, Run, judge, ms, percentile
-from grape.scenarios import SCENARIOS, wide_area
 from grape.testing import MemoryNetwork, host_name, make_grapes
+from grape.testing.scenarios import SCENARIOS, wide_area
 
 ROUND_TRIP_SECONDS = 0.1  # of the scenarios that count steps
 SEEDS, SHORT_SEEDS = 10, 2
@@ -35,7 +35,7 @@ Numbers = dict[str, Any]
 
 
 def scenario(name: str, seed: int) -> Numbers:
-    """One of grape.scenarios."""
+    """One of grape.testing.scenarios."""
     outcome = SCENARIOS[name](seed)
     return {"lookups": outcome.lookups, "found": outcome.found, "times": outcome.times, "trace": outcome.trace}
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> object:
-        """``Grape``, at its first use: the command decides how Twisted is loaded, before it is (see grape.cli)."""
+        """``Grape``, at its first use: the command decides how Twisted is loaded, before it is (see grape.cli.run)."""
         if name == "Grape":
             from grape.service import Grape
 

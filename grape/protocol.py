@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 import attrs
 from twisted.internet.defer import Deferred, fail, maybeDeferred
 
+from grape.coalesce import Cancellable, deferred
 from grape.config import MAX_TABLES
-from grape.counters import Listener
 from grape.dht import items as bep44
-from grape.dht import krpc
+from grape.dht import messages as krpc
 from grape.dht.compact import Address, decode_peers
 from grape.dht.errors import Overloaded
 from grape.dht.items import Item
@@ -23,10 +23,10 @@ from grape.dht.nodeid import RandomBytes, position
 from grape.dht.responder import Responder
 from grape.dht.routing import MAX_GONE, K, RoutingTable
 from grape.dht.transactions import MAX_PENDING
+from grape.krpc.endpoint import MAX_STRANGERS, MAX_VERIFYING, KRPCProtocol
+from grape.krpc.traversal import Arguments, Traversal, Write, WriteOutcome
+from grape.metrics import Listener
 from grape.reactor import Clock
-from grape.rpc import MAX_STRANGERS, MAX_VERIFYING, KRPCProtocol
-from grape.sharing import Cancellable, deferred
-from grape.traversal import Arguments, Traversal, Write, WriteOutcome
 
 LOOKUP_SECONDS = 2.0
 # The lookup before a write and the write share 2.2 s; so does a write whose tokens are refused with both that

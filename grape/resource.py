@@ -8,8 +8,8 @@ from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource
 from werkzeug.exceptions import HTTPException
 
-from grape.access import Access
-from grape.api import PAYLOAD_TOO_BIG, Answer, Api
+from grape.web.access import Access
+from grape.web.api import PAYLOAD_TOO_BIG, Answer, Api
 
 CALLS = ("lookup", "announce", "put", "get")
 

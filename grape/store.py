@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterator
 
 import attrs
 
-from grape.crowd import Crowd
 from grape.dht.compact import Address
 from grape.dht.items import Item
 from grape.dht.responder import Sample
+from grape.fairshare import Crowd
 
 MAX_KEYS = 10_000
 # A service rarely has more than some dozens of peers; 2,000 leaves room for a thousand hosts and as many intruders.

@@ -14,18 +14,19 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.python.failure import Failure
 
 from grape import Grape
-from grape.dht import bencoding, krpc
+from grape.dht import bencoding
+from grape.dht import messages as krpc
 from grape.dht.bencoding import BValue
 from grape.dht.compact import Address, encode_peer
 from grape.dht.items import signature_input
-from grape.dht.krpc import Error, Query, Response
+from grape.dht.messages import Error, Query, Response
 from grape.dht.responder import Responder
 from grape.dht.routing import RoutingTable
 from grape.dht.tokens import Tokens
+from grape.encoding import Value, to_bencode
 from grape.protocol import DHTProtocol
 from grape.store import MemoryItems, MemoryPeers
 from grape.testing import MemoryNetwork
-from grape.values import Value, to_bencode
 
 PORT = 20_001
 

@@ -11,7 +11,8 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from grape.dht import bencoding, krpc
+from grape.dht import bencoding
+from grape.dht import messages as krpc
 from grape.dht.bencoding import BValue
 from grape.dht.compact import Address
 

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grape import Grape
-from grape.dht import bencoding, krpc
+from grape.dht import bencoding
+from grape.dht import messages as krpc
 from grape.dht.compact import Address
 from grape.dht.errors import RemoteProtocolError
 from grape.dht.items import immutable

@@ -1,4 +1,4 @@
-"""grape.protocol and grape.rpc: one socket, scripted nodes around it, virtual time."""
+"""grape.protocol and grape.krpc.endpoint: one socket, scripted nodes around it, virtual time."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
 
-from grape.dht import krpc
+from grape.dht import messages as krpc
 from grape.dht.bencoding import BValue
 from grape.dht.errors import QueryFailed, QueryTimeout, RemoteError
 from grape.dht.items import immutable
-from grape.dht.krpc import Error, Query, Response
+from grape.dht.messages import Error, Query, Response
 from grape.dht.nodeid import position
 from grape.protocol import DHTProtocol
 from grape.testing import MemoryNetwork

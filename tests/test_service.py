@@ -7,9 +7,9 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from grape import Grape
-from grape.access import Access
 from grape.service import SiteAtNeed
 from grape.testing import MemoryNetwork
+from grape.web.access import Access
 
 
 def test_stats_tell_how_often_there_was_no_room_for_http() -> None:

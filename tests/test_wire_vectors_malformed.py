@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from grape import Grape
-from grape.dht import krpc
+from grape.dht import messages as krpc
 from grape.dht.bencoding import BValue
 from grape.testing import MemoryNetwork
 from tests.simulation import Remote, Traffic, friendly, outcome

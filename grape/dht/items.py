@@ -9,7 +9,7 @@ import attrs
 from grape.dht import bencoding
 from grape.dht.bencoding import BValue
 from grape.dht.errors import RemoteProtocolError
-from grape.dht.krpc import CAS_MISMATCH, PROTOCOL_ERROR, SALT_TOO_BIG, SEQUENCE_TOO_LOW, VALUE_TOO_BIG
+from grape.dht.messages import CAS_MISMATCH, PROTOCOL_ERROR, SALT_TOO_BIG, SEQUENCE_TOO_LOW, VALUE_TOO_BIG
 
 KEY_BYTES = 32
 SIGNATURE_BYTES = 64

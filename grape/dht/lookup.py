@@ -15,8 +15,8 @@ from operator import attrgetter
 
 import attrs
 
+from grape.dht.buckets import Contact
 from grape.dht.compact import Address
-from grape.dht.contacts import Contact
 from grape.dht.nodeid import position
 from grape.dht.routing import K
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
-from grape.dht import bencoding, krpc
+from grape.dht import bencoding
 from grape.dht import items as bep44
+from grape.dht import messages as krpc
 from grape.dht.bencoding import BValue
 from grape.dht.compact import NODE_BYTES, Address, encode_peer, encode_value
 from grape.dht.errors import RemoteProtocolError
 from grape.dht.items import Item
-from grape.dht.krpc import INVALID_SIGNATURE, METHOD_UNKNOWN, PROTOCOL_ERROR, SERVER_ERROR, Query
+from grape.dht.messages import INVALID_SIGNATURE, METHOD_UNKNOWN, PROTOCOL_ERROR, SERVER_ERROR, Query
 from grape.dht.nodeid import position
 from grape.dht.routing import RoutingTable
+from grape.dht.signature_budget import Verifier
 from grape.dht.tokens import Tokens
-from grape.dht.verifier import Verifier
 
 MAX_REPLY_BYTES = 1_024
 # An item that is as big as BEP 44 allows does not fit into MAX_REPLY_BYTES; it is sent alone.

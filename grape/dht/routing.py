@@ -15,10 +15,10 @@ from itertools import islice, takewhile
 from operator import attrgetter
 
 from grape.dht.addresses import AddressRules, PrivateRules
+from grape.dht.bep42 import is_secure
+from grape.dht.buckets import Bucket, Contact, nearest_first
 from grape.dht.compact import NODE_BYTES, Address
-from grape.dht.contacts import Bucket, Contact, nearest_first
 from grape.dht.nodeid import ID_BITS, position, shared_bits
-from grape.dht.secureid import is_secure
 
 K = 20
 BAD_AFTER_FAILURES = 3

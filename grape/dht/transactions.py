@@ -14,7 +14,7 @@ from typing import Protocol
 
 from grape.dht.compact import Address
 from grape.dht.errors import LocalProtocolError, QueryFailed
-from grape.dht.krpc import Response
+from grape.dht.messages import Response
 from grape.dht.nodeid import RandomBytes
 
 TRANSACTION_ID_BYTES = 2

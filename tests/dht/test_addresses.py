@@ -7,9 +7,9 @@ import random
 import pytest
 
 from grape.dht.addresses import PrivateRules, PublicRules, scope
+from grape.dht.bep42 import secure_id
 from grape.dht.lookup import Lookup
 from grape.dht.routing import Listed, RoutingTable
-from grape.dht.secureid import secure_id
 
 OWN = b"\0" * 20
 

@@ -9,12 +9,13 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from grape.dht import bencoding, krpc
+from grape.dht import bencoding
+from grape.dht import messages as krpc
 from grape.dht.bencoding import BValue
 from grape.dht.compact import Address, encode_peer
 from grape.dht.errors import RemoteProtocolError
 from grape.dht.items import signature_input
-from grape.dht.krpc import Query
+from grape.dht.messages import Query
 from grape.dht.responder import MAX_ITEM_REPLY_BYTES, MAX_KEY_BYTES, MAX_REPLY_BYTES, Responder
 from grape.dht.routing import K, RoutingTable
 from grape.dht.tokens import Tokens

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from grape.dht.buckets import GOOD_SECONDS
 from grape.dht.compact import Address
-from grape.dht.contacts import GOOD_SECONDS
 from grape.dht.nodeid import distance, position, shared_bits
 from grape.dht.routing import (
     BAD_AFTER_FAILURES,

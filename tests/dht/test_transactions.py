@@ -7,7 +7,7 @@ import random
 import pytest
 
 from grape.dht.errors import LocalProtocolError, QueryFailed
-from grape.dht.krpc import Response
+from grape.dht.messages import Response
 from grape.dht.transactions import QUERY_TIMEOUT_SECONDS, TRANSACTION_ID_BYTES, Pending, Transactions
 
 HERE = ("10.0.0.1", 20_001)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from grape.store_sqlite import StateFile
+from grape.state.sqlite import StateFile
 from tests.live.processes import COMMANDS, END_SECONDS
 
 NOBODY = 65_534

@@ -1,0 +1,5 @@
+"""The console command ``grape``; ``main`` is its entry point."""
+
+from grape.cli.run import main
+
+__all__ = ["main"]

@@ -1,0 +1,47 @@
+"""Signatures of puts, verified within a budget: one takes 0.1 ms, and a flood of bad ones is not to take the processor.
+
+A good signature counts a tenth of a bad one: a ring on one host puts hundreds of items a second, and whoever makes good
+ones works as much as we do.
+"""
+
+from __future__ import annotations
+
+from grape.dht import items
+from grape.dht.errors import RemoteProtocolError
+from grape.dht.items import Item
+from grape.dht.messages import SERVER_ERROR
+from grape.dht.ratelimit import RateLimit
+
+BAD_PER_SECOND = 200
+# For all hosts together; bad ones alone then take a tenth of a processor.
+ALL_BAD_PER_SECOND = 1_000
+GOOD_UNITS = 1
+BAD_UNITS = 10
+
+_ALL = ""
+
+
+class Verifier:
+    """Verifies mutable items that hosts put. ``refused`` counts those that were not looked at, for lack of budget."""
+
+    def __init__(self) -> None:
+        self.refused = 0
+        self._hosts = RateLimit(BAD_PER_SECOND * BAD_UNITS, BAD_PER_SECOND * BAD_UNITS)
+        self._all = RateLimit(ALL_BAD_PER_SECOND * BAD_UNITS, ALL_BAD_PER_SECOND * BAD_UNITS)
+
+    def is_signed(self, item: Item, host: str, now: float) -> bool:
+        """Whether the item's signature is good. Raises RemoteProtocolError 202 when too many from ``host`` were bad."""
+        if not self._hosts.allows(host, BAD_UNITS, now):
+            raise self._refusal()
+        if not self._all.allows(_ALL, BAD_UNITS, now):
+            self._hosts.give_back(host, BAD_UNITS)
+            raise self._refusal()
+        is_good = items.is_signed(item)
+        if is_good:
+            self._hosts.give_back(host, BAD_UNITS - GOOD_UNITS)
+            self._all.give_back(_ALL, BAD_UNITS - GOOD_UNITS)
+        return is_good
+
+    def _refusal(self) -> RemoteProtocolError:
+        self.refused += 1
+        return RemoteProtocolError(SERVER_ERROR, "too many signatures to verify, try again later")

@@ -1,0 +1,400 @@
+"""KRPC over one UDP socket (BEP 5): answers what others ask, and matches answers to what was asked.
+
+A node is listed in the routing table only after it answered a query of ours; a querier that is not listed yet is
+pinged for that. Nothing that arrives raises out of ``datagramReceived``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
+
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.protocol import DatagramProtocol
+from twisted.logger import Logger
+
+from grape.dht import messages as krpc
+from grape.dht.addresses import scope
+from grape.dht.compact import Address, is_ipv4
+from grape.dht.errors import (
+    AnsweredByOurselves,
+    LocalProtocolError,
+    QueryFailed,
+    QueryTimeout,
+    RemoteError,
+    RemoteProtocolError,
+)
+from grape.dht.lookup import Candidate, Lookup
+from grape.dht.messages import Error, Frame, Query, Response
+from grape.dht.nodeid import ID_BYTES, RandomBytes
+from grape.dht.ratelimit import HostRateLimit, RateLimit
+from grape.dht.responder import Responder, not_kept
+from grape.dht.routing import Listed, RoutingTable
+from grape.dht.rtt import RoundTrips
+from grape.dht.transactions import MAX_PENDING, NOBODY, Outcome, Pending, Transactions
+from grape.krpc.admission import Question, Verification
+from grape.krpc.traversal import Arguments
+from grape.krpc.udp import SendTo, sender, sent_anyway
+from grape.metrics import Counters, Listener
+from grape.reactor import Clock, Timer
+from grape.state.journal import Journal, MemoryJournal
+
+MAX_VERIFYING = 512
+# A query for the longest key, with room to spare.
+MAX_STRANGERS_BYTES = 8_704
+STRANGER_SECONDS = 60.0
+MAX_STRANGERS = 4_096
+# The rest of the queries is for lookups under way, and for what keeps the table alive.
+BUSY_SHARE = 0.75
+UNVERIFIED_BYTES_PER_SECOND = 16_384
+ALL_UNVERIFIED_BYTES_PER_SECOND = 1_000_000
+# Queriers pinged, in all: what comes under many false addresses must not become pings to as many victims.
+VERIFICATIONS_PER_SECOND = 128.0
+VERIFICATIONS_AT_ONCE = 512.0
+PING_BYTES = len(krpc.encode_query(bytes(2), b"ping", {b"id": bytes(ID_BYTES)}))
+
+log = Logger(namespace="grape")
+
+
+class KRPCProtocol(DatagramProtocol):
+    """The socket: ``table`` is kept up to date from what is heard, ``responder`` answers queries.
+
+    With ``read_only`` (BEP 43) queries are not answered and ours say that we cannot be queried.
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        reactor: Clock,
+        table: RoutingTable,
+        responder: Responder,
+        random_bytes: RandomBytes,
+        listener: Listener,
+        *,
+        read_only: bool = False,
+        max_pending: int = MAX_PENDING,
+        max_verifying: int = MAX_VERIFYING,
+        max_strangers: int = MAX_STRANGERS,
+    ) -> None:
+        self.table = table
+        self.counters = Counters()
+        self._reactor = reactor
+        self._responder = responder
+        self._listener = listener
+        self._read_only = read_only
+        self._transactions = Transactions(random_bytes, max_pending)
+        self._busy_from = max_pending * BUSY_SHARE
+        self._round_trips = RoundTrips()
+        # The one timer of all queries, and when it is due: never, while there is none.
+        self._timer: Timer | None = None
+        self._timer_at = math.inf
+        self._send_to: SendTo | None = None
+        self._ping = self.frame(b"ping", {})
+        #: Whether a put may be answered yet.
+        self.journal: Journal = MemoryJournal()
+        self._max_verifying = max_verifying
+        self._max_strangers = max_strangers
+        self._verifying: set[Address] = set()
+        self._looked_into: OrderedDict[tuple[Address, bytes], float] = OrderedDict()
+        self._unverified = HostRateLimit(UNVERIFIED_BYTES_PER_SECOND, ALL_UNVERIFIED_BYTES_PER_SECOND, max_strangers)
+        self._verifications = RateLimit(VERIFICATIONS_PER_SECOND, VERIFICATIONS_AT_ONCE)
+
+    @property
+    def port(self) -> int:
+        """The UDP port of the open socket."""
+        assert self.transport is not None
+        port: int = self.transport.getHost().port
+        return port
+
+    @property
+    def pending(self) -> int:
+        """How many queries are in flight."""
+        return len(self._transactions)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether so many queries are in flight that no new lookup should begin."""
+        return len(self._transactions) >= self._busy_from
+
+    def ping(self, address: Address) -> Deferred[Response]:
+        """Ask whether a node lives. Fails with QueryFailed: QueryTimeout after 2 s, RemoteError if refused."""
+        return self.query(address, b"ping", {})
+
+    def probe(self, address: Address, node_id: bytes = b"") -> None:
+        """Ping a node for the table's sake alone, unless that is under way."""
+        self._verify(address, node_id)
+
+    def query(self, address: Address, method: bytes, arguments: Arguments) -> Deferred[Response]:
+        """One query of any method to one ``(host, port)``. Fails with QueryFailed, within 2 s."""
+        question = Question()
+        if not is_ipv4(address[0]):  # A name would be looked up at once, with all else waiting.
+            return fail(QueryFailed(f"not an IPv4 address: {address[0]!r}"))
+        if not self.send(address, 0.0, self.frame(method, arguments), question):
+            question.result.errback(QueryFailed("the query could not be sent"))
+        return question.result
+
+    def datagramReceived(self, datagram: bytes, addr: Address) -> None:
+        """Take in one datagram. No exception leaves this method: each would be a traceback for whoever sends it."""
+        self.counters.datagrams_in += 1
+        try:
+            if len(datagram) > MAX_STRANGERS_BYTES and self.table.at(addr) is None:
+                # Only a node that we know may send thousands of peers; reading much costs time.
+                self.counters.malformed += 1
+                return
+            now = self._reactor.seconds()
+            try:
+                message = krpc.decode(datagram)
+            except RemoteProtocolError as error:
+                self._malformed(error, addr)
+                return
+            if isinstance(message, Query):
+                self._query_received(message, addr, now)
+                return
+            pending = self._transactions.close(message.transaction_id, addr)
+            if pending is None:
+                self.counters.unexpected += 1
+                self._listener.warned("unexpected answer", addr)
+            elif isinstance(message, Response):
+                self._response_received(message, pending, now)
+            else:
+                self._error_received(message, pending, now)
+        except Exception:
+            self.counters.faults += 1
+            log.failure("a datagram of {size} bytes could not be handled", size=len(datagram))
+
+    def connectionRefused(self) -> None:
+        """An ICMP error came back for some datagram: a hint at most, the query's time-out decides."""
+
+    def startProtocol(self) -> None:
+        """The socket is open."""
+        assert self.transport is not None
+        self._send_to = sender(self.transport)
+
+    def identify(self) -> None:
+        """The table has another id now."""
+        self._ping = self.frame(b"ping", {})
+
+    def stopProtocol(self) -> None:
+        """The socket is closed: everything in flight ends now."""
+        self._send_to = None
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer_at = math.inf
+        for pending in self._transactions.abandon():
+            self._safely(pending.outcome.failed, pending, QueryFailed("the node is stopping"))
+
+    # What a traversal needs: traversal.Network
+
+    def frame(self, method: bytes, arguments: Arguments) -> Frame:
+        return krpc.encode_frame(method, {**arguments, b"id": self.table.own_id}, read_only=self._read_only)
+
+    def write_frame(self, method: bytes, arguments: Arguments) -> Frame:
+        return krpc.encode_write(method, {**arguments, b"id": self.table.own_id}, read_only=self._read_only)
+
+    def key_frame(self, method: bytes, field: bytes, key: bytes) -> Frame:
+        return krpc.encode_key_frame(method, self.table.own_id, field, key, read_only=self._read_only)
+
+    def send(self, address: Address, round_trip: float, frame: Frame, outcome: Outcome) -> bool:
+        now = self._reactor.seconds()
+        try:
+            pending = self._transactions.open(address, outcome, now, self._round_trips.soft_seconds(round_trip))
+        except LocalProtocolError:
+            self.counters.not_sent += 1
+            return False
+        if not self._write(frame[0] + pending.transaction_id + frame[1], address):
+            self._transactions.take_back(pending)
+            return False
+        self.counters.queries_out += 1
+        if pending.slow_at < self._timer_at:
+            self._set_timer()
+        return True
+
+    def patience(self, candidate: Candidate) -> float:
+        return self._round_trips.soft_seconds(candidate.round_trip)
+
+    def consider(self, lookup: Lookup, node_id: bytes, address: Address, told_by: Address) -> None:
+        contact = self.table.at(address)
+        if contact is not None:
+            lookup.add(contact.id, address, contact.round_trip, doubtful=contact.failures > 0)
+        elif self.table.is_worth_asking(address, self._reactor.seconds()) and self.table.rules.is_usable(
+            address[0], told_by[0]
+        ):
+            lookup.add(node_id, address)
+
+    def seconds(self) -> float:
+        return self._reactor.seconds()
+
+    def call_later(self, seconds: float, function: Callable[[], object]) -> Timer:
+        return self._reactor.callLater(seconds, function)
+
+    # In
+
+    def _malformed(self, error: RemoteProtocolError, address: Address) -> None:
+        self.counters.malformed += 1
+        if error.answerable:
+            self._refuse(error, address)
+        self._listener.warned(error.message, address)
+
+    def _error_received(self, error: Error, pending: Pending, now: float) -> None:
+        contact = self.table.at(pending.address)
+        if contact is not None:
+            # An error is a sign of life too, though it does not tell the sender's id.
+            self.table.heard(contact.id, pending.address, now, now - pending.sent_at)
+        pending.outcome.failed(pending, RemoteError(error.code, error.message))
+
+    def _query_received(self, query: Query, address: Address, now: float) -> None:
+        self.counters.queries_in += 1
+        if self._read_only:
+            return
+        try:
+            answer = self._responder.answer(query, address, now)
+        except RemoteProtocolError as error:
+            self.counters.refused += 1
+            self._refuse(error, address)
+        else:
+            if answer is not None and (not self.table.rules.is_public or self._may_send(len(answer), address, now)):
+                if query.method == b"put":
+                    self.journal.when_kept(partial(self._put_kept, query, answer, address))
+                else:
+                    self._write(answer, address)
+        node_id = query.arguments.get(b"id")
+        if not query.read_only and isinstance(node_id, bytes) and len(node_id) == ID_BYTES:
+            contact = self.table.at(address)
+            if contact is not None and contact.id == node_id:
+                contact.seen_at = now
+                if contact.failures:
+                    self._verify(address, node_id)
+            elif (contact or self.table.has_use_for(node_id, now)) and self._is_stranger(address, node_id, now):
+                self._verify(address, node_id)
+
+    def _response_received(self, response: Response, pending: Pending, now: float) -> None:
+        node_id = response.values.get(b"id")
+        if not isinstance(node_id, bytes) or len(node_id) != ID_BYTES:
+            pending.outcome.failed(pending, QueryFailed("the answer has no node id"))
+            return
+        if node_id == self.table.own_id:
+            pending.outcome.failed(pending, AnsweredByOurselves("the answer is our own"))
+            return
+        self.counters.answered += 1
+        round_trip = now - pending.sent_at
+        if not isinstance(pending.outcome, Verification):
+            # Who is pinged because he asked could teach us patience.
+            self._round_trips.measured(round_trip)
+        listed = self.table.heard(node_id, pending.address, now, round_trip)
+        if listed is Listed.NEW:
+            self._safely(self._listener.contact_listed, pending.address)
+        elif listed is Listed.REPLACEMENT:
+            rival = self.table.questionable_rival(node_id, now)
+            if rival is not None:
+                self._verify(rival.address, rival.id)
+        outcome, pending.outcome = pending.outcome, NOBODY
+        outcome.answered(pending, response)
+
+    def _may_send(self, size: int, address: Address, now: float) -> bool:
+        """In public an address that never answered us gets so much a second: it may be a victim's, not a sender's."""
+        if not self.table.rules.is_public or self.table.at(address) is not None or scope(address[0]) != "global":
+            return True
+        if self._unverified.allows(address[0], size, now):
+            return True
+        self.counters.shaped += 1
+        return False
+
+    def _is_stranger(self, address: Address, node_id: bytes, now: float) -> bool:
+        """Whether an unlisted querier was not looked into lately: two nodes that have no room for each other would
+        otherwise answer each other's pings with pings for ever."""
+        looked_into = self._looked_into
+        if now - looked_into.get((address, node_id), -math.inf) < STRANGER_SECONDS:
+            return False
+        if not self._verifications.allows("", 1, now):
+            self.counters.shaped += 1
+            return False
+        if not self._may_send(PING_BYTES, address, now):
+            self._verifications.give_back("", 1)
+            return False
+        looked_into[address, node_id] = now
+        looked_into.move_to_end((address, node_id))
+        if len(looked_into) > self._max_strangers:
+            looked_into.popitem(last=False)
+        return True
+
+    def _verify(self, address: Address, node_id: bytes) -> None:
+        """Ping a node: what it answers, or that it does not, decides whether it is listed."""
+        if node_id == self.table.own_id or address in self._verifying or len(self._verifying) >= self._max_verifying:
+            return
+        if not self.table.rules.is_usable(address[0]):
+            return
+        self._verifying.add(address)
+        outcome = Verification(self._verifying, lambda: self._looked_into.pop((address, node_id), None))
+        if not self.send(address, 0.0, self._ping, outcome):
+            self._verifying.discard(address)
+
+    # Out
+
+    def _put_kept(self, query: Query, answer: bytes, address: Address, problem: str | None) -> None:
+        if problem is None:
+            self._write(answer, address)
+        else:
+            self._refuse(not_kept(problem, query.transaction_id), address)
+
+    def _refuse(self, error: RemoteProtocolError, address: Address) -> None:
+        answer = krpc.encode_error(error.transaction_id, error.code, error.message)
+        if len(answer) <= krpc.MAX_ERROR_BYTES and self._may_send(len(answer), address, self._reactor.seconds()):
+            self._write(answer, address)
+
+    def _write(self, datagram: bytes, address: Address) -> bool:
+        if self._send_to is None:
+            return False
+        try:
+            self._send_to(datagram, address)
+        except OSError as error:
+            if not sent_anyway(self._send_to, datagram, address, error):
+                self.counters.send_errors += 1
+                return False
+        self.counters.datagrams_out += 1
+        return True
+
+    def _set_timer(self) -> None:
+        """See that ``_due`` runs at the next deadline: one timer serves all queries."""
+        at = self._transactions.next_deadline()
+        if at is None or at >= self._timer_at:
+            return
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer_at = at
+        self._timer = self._reactor.callLater(max(at - self._reactor.seconds(), 0.0), self._due)
+
+    def _due(self) -> None:
+        self._timer_at = math.inf
+        at, now = self._transactions.next_deadline(), self._reactor.seconds()
+        if at is None or at > now:
+            self._set_timer()
+            return
+        # When this process was busy the answers may be there, unread: the socket has its turn before the judgement.
+        self._timer_at = now
+        self._timer = self._reactor.callLater(0, self._deadlines)
+
+    def _deadlines(self) -> None:
+        self._timer_at = math.inf
+        now = self._reactor.seconds()
+        slow, failed = self._transactions.due(now)
+        self.counters.slow += len(slow)
+        self.counters.timed_out += len(failed)
+        for pending in slow:
+            self._safely(pending.outcome.slow, pending)
+        for pending in failed:
+            if self.table.failed(pending.address, pending.sent_at, now) is not None:
+                self._safely(self._listener.contact_dropped, pending.address)
+            reason = QueryTimeout(f"{pending.address[0]}:{pending.address[1]}")
+            self._safely(pending.outcome.failed, pending, reason)
+        self._set_timer()
+
+    def _safely(self, tell: Callable[..., None], *arguments: object) -> None:
+        """Tell an outcome; that one fails must not keep the others from hearing."""
+        try:
+            tell(*arguments)
+        except Exception:
+            self.counters.faults += 1
+            log.failure("the end of a query could not be handled")

@@ -1,0 +1,190 @@
+"""``grape state``: odd input ends in one line and a status that is documented, and costs nothing that is whole."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from grape.cli import state as state_cli
+from grape.state import clock as statetime
+from grape.state.lock import StateError
+from grape.state.records import HEARTBEAT
+from grape.state.sqlite import StateFile, connect, examine, schema
+from grape.state.tables import Change
+
+DEEP = "[" * 100_000
+CONTACT = {"table": "contact", "host": "10.0.0.1", "port": 1, "id": {"hex": "69" * 20}, "at": 1.0}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    return str(tmp_path / "grape.sqlite")
+
+
+def contact(port: object, **other: object) -> str:
+    return json.dumps({**CONTACT, "port": port, **other})
+
+
+def load(path: str, *lines: str) -> int:
+    return state_cli.load(path, io.StringIO("".join(f"{line}\n" for line in lines)))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        DEEP,
+        '{"table": "meta", "name": "a", "value": ' + DEEP,
+        contact(2**63),
+        contact(-(2**63) - 1),
+        contact(int("9" * 400)),
+        contact(2).replace(" 2,", f" {'9' * 5_000},"),
+        contact(2, host="\ud800"),
+        contact(2, host=None),
+        contact(2, id=None),
+        contact(2, at=None),
+        contact(2, at=float("nan")),
+        contact(2, at=float("inf")),
+        contact(2, at=int("9" * 400)),
+        contact(2, at=True),
+        contact("2"),
+        contact(2.0),
+        contact(True),
+        contact(2, host=7),
+        contact(2, id="text"),
+        contact(2, id={"hex": 1}),
+        json.dumps({"table": "item", **dict.fromkeys(("target", "raw", "key", "signature", "salt"))}),
+        json.dumps({"table": ["item"]}),
+        "\udcff",
+        "7",
+    ],
+    ids=lambda line: line[:70].encode("ascii", "backslashreplace").decode(),
+)
+def test_a_line_that_is_no_row_costs_no_other(path: str, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [contact(n) for n in range(100, 200)]
+    assert load(path, *lines[:50], line, *lines[50:]) == 1
+    assert capsys.readouterr() == (f"{path}: 100 rows written\n", "grape: 1 lines are no rows of a dump\n")
+    contents = examine(path, len(schema()))
+    assert contents.damage is None
+    assert {row[1] for row in contents.rows["contact"]} == set(range(100, 200))
+
+
+def test_times_without_a_point_are_times(path: str) -> None:
+    assert load(path, contact(1, at=7)) == 0
+    contents = examine(path, len(schema()))
+    assert (contents.damage, contents.rows["contact"]) == (None, [("10.0.0.1", 1, b"i" * 20, 7.0)])
+
+
+def test_what_is_dumped_is_imported(path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    file = StateFile(path)
+    rows = [
+        Change("meta", ("a",), (b"bytes",)),
+        Change("meta", ("b",), (2**62,)),
+        Change("meta", ("c",), (0.1,)),
+        Change("own_item", (b"t" * 20,), (b"1:a", b"k" * 32, b"s" * 64, -(2**63), b"salt", 1e9, None)),
+        Change("peer", (b"\xff\0name", "10.0.0.1", 1), ("10.0.0.2", 2, 0.1)),
+        Change("own_announce", (b"name", 0), (3.25,)),
+    ]
+    file.commit(rows)
+    file.close()
+    assert state_cli.dump(path) == 0
+    assert load(f"{path}.2", *capsys.readouterr().out.splitlines()) == 0
+    assert examine(f"{path}.2", 1) == examine(path, 1)
+
+
+def test_import_says_that_a_damaged_file_is_moved_aside(path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path(path).write_bytes(b"")
+    assert load(path, contact(1)) == 0
+    out, err = capsys.readouterr()
+    assert out == f"{path}: 1 rows written\n"
+    assert re.fullmatch(
+        rf"grape: {path}: damaged \(it is empty\): moved to {path}\.damaged-20\S+, 0 rows of it could be saved\n", err
+    )
+
+
+@pytest.mark.parametrize(
+    "beat",
+    [
+        "[Infinity, 1.0, 'a', 1.0]".replace("'", '"'),
+        '[1.0, Infinity, "a", 1.0]',
+        '[1.0, NaN, "a", 1.0]',
+        '[1.0, 1e18, "a", 1.0]',
+        '[1.0, -1e18, "a", 1.0]',
+        '[1.0, 1e11, "a", 1.0]',
+        f'[1.0, {"9" * 400}, "a", 1.0]',
+        DEEP,
+    ],
+    ids=lambda beat: beat[:40],
+)
+def test_a_heartbeat_that_makes_no_sense_is_none(path: str, beat: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert statetime.Heartbeat.from_text(beat) is None
+    file = StateFile(path)
+    file.commit([Change("meta", (HEARTBEAT,), (beat,))])
+    file.close()
+    assert state_cli.check(path) == 0
+    assert capsys.readouterr().out == (
+        f"{path}: schema 1, well\n0 items, 0 own items, 0 peers, 0 own announces, 0 contacts\n"
+    )
+
+
+@pytest.mark.parametrize("wall", [statetime.MAX_CLOCK_SECONDS - 1, 1 - statetime.MAX_CLOCK_SECONDS])
+def test_every_time_that_is_taken_is_told_as_a_date(path: str, wall: float) -> None:
+    file = StateFile(path)
+    file.commit([Change("meta", (HEARTBEAT,), (json.dumps([1.0, wall, "", 0.0]),))])
+    file.close()
+    assert state_cli.check(path) == 0
+
+
+def test_a_file_in_a_folder_where_nothing_can_be_written_is_read(path: str) -> None:
+    assert load(path, contact(1)) == 0
+
+    class ReadOnly(sqlite3.Connection):
+        def execute(self, *_: object) -> sqlite3.Cursor:
+            error = sqlite3.OperationalError("attempt to write a readonly database")
+            error.sqlite_errorcode = sqlite3.SQLITE_READONLY
+            raise error
+
+    def unwritable(path: str) -> sqlite3.Connection:
+        return sqlite3.connect(path, factory=ReadOnly)
+
+    contents = examine(path, 1, unwritable)
+    assert (contents.damage, len(contents.rows["contact"])) == (None, 1)
+    # What is in these is part of it.
+    for suffix in ("-journal", "-wal"):
+        Path(f"{path}{suffix}").touch()
+        with pytest.raises(StateError, match=f"readonly database: copy it and {path}{suffix} to a folder where you"):
+            examine(path, 1, unwritable)
+    assert examine(path, 1, connect).damage is None
+
+
+def command(*words: str, output: int, input: bytes = b"") -> tuple[int, str]:
+    """What ``grape state`` ends with, and says on stderr."""
+    grape = [sys.executable, "-m", "grape", "state", *words]
+    ran = subprocess.run(grape, stdout=output, stderr=subprocess.PIPE, input=input, check=False)
+    return ran.returncode, ran.stderr.decode()
+
+
+@pytest.mark.parametrize("rows", [1, 5_000])
+def test_output_that_nobody_reads_ends_the_command(path: str, rows: int) -> None:
+    assert load(path, *(contact(1 + n) for n in range(rows))) == 0
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        for word in ("dump", "check"):
+            assert command(word, path, output=writer) == (74, "grape: input or output: Broken pipe\n")
+    finally:
+        os.close(writer)
+
+
+def test_octets_that_are_no_text_are_no_rows(path: str) -> None:
+    lines = b"\xff\xfe\n" + contact(1).encode() + b"\n"
+    said = command("import", path, output=subprocess.DEVNULL, input=lines)
+    assert said == (1, "grape: 1 lines are no rows of a dump\n")
+    assert len(examine(path, 1).rows["contact"]) == 1

@@ -1,0 +1,101 @@
+"""What is sent to addresses that never answered: they may be a victim's, not the sender's."""
+
+from __future__ import annotations
+
+import pytest
+
+from grape.dht import messages as krpc
+from grape.dht.addresses import PublicRules
+from grape.dht.compact import Address
+from grape.krpc.endpoint import (
+    ALL_UNVERIFIED_BYTES_PER_SECOND,
+    UNVERIFIED_BYTES_PER_SECOND,
+    VERIFICATIONS_AT_ONCE,
+    VERIFICATIONS_PER_SECOND,
+)
+from grape.testing import MemoryNetwork
+from tests.simulation import Bare, Remote, Traffic
+
+VICTIM = ("9.9.9.9", 6_881)
+PING = krpc.encode_query(b"aa", b"ping", {b"id": b"x" * 20})
+REFUSED = krpc.encode_query(b"aa", b"get_peers", {b"id": b"x" * 20})
+MALFORMED = b"d1:ale1:q4:ping1:t2:aa1:y1:qe"
+
+
+@pytest.fixture
+def network() -> MemoryNetwork:
+    return MemoryNetwork(seed=1)
+
+
+@pytest.fixture
+def bare(network: MemoryNetwork) -> Bare:
+    bare = Bare(network)
+    bare.table.rules = PublicRules()
+    return bare
+
+
+def host(n: int) -> Address:
+    return f"9.{n >> 16}.{n >> 8 & 255}.{n & 255}", 6_881
+
+
+def bytes_sent_to_the_victim(network: MemoryNetwork, bare: Bare, datagram: bytes, times: int) -> int:
+    sizes: list[int] = []
+    network.sent = lambda source, destination, sent: sizes.append(len(sent)) if destination == VICTIM else None
+    for _ in range(times):
+        bare.protocol.datagramReceived(datagram, VICTIM)
+    return sum(sizes)
+
+
+@pytest.mark.parametrize("datagram", [PING, REFUSED, MALFORMED], ids=["answers", "refusals", "errors"])
+def test_in_public_an_address_that_never_answered_gets_so_many_bytes_a_second(
+    network: MemoryNetwork, bare: Bare, datagram: bytes
+) -> None:
+    sent = bytes_sent_to_the_victim(network, bare, datagram, 2_000)
+    assert UNVERIFIED_BYTES_PER_SECOND - 200 < sent <= UNVERIFIED_BYTES_PER_SECOND
+    assert bare.protocol.counters.shaped > 1_000
+    network.clock.advance(1)
+    assert 0 < bytes_sent_to_the_victim(network, bare, datagram, 2_000) <= UNVERIFIED_BYTES_PER_SECOND
+
+
+def test_in_public_all_addresses_that_never_answered_share_a_megabyte_a_second(
+    network: MemoryNetwork, bare: Bare
+) -> None:
+    sizes: list[int] = []
+    network.sent = lambda source, destination, sent: sizes.append(len(sent))
+    for n in range(20_000):
+        bare.protocol.datagramReceived(PING, host(n))
+    assert ALL_UNVERIFIED_BYTES_PER_SECOND - 200 < sum(sizes) <= ALL_UNVERIFIED_BYTES_PER_SECOND
+
+
+def test_in_public_pings_that_verify_a_host_count_too(network: MemoryNetwork, bare: Bare) -> None:
+    sizes: list[int] = []
+    network.sent = lambda source, destination, sent: sizes.append(len(sent))
+    for port in range(1, 501):
+        bare.protocol.datagramReceived(PING, (VICTIM[0], port))
+    assert UNVERIFIED_BYTES_PER_SECOND - 200 < sum(sizes) <= UNVERIFIED_BYTES_PER_SECOND
+    assert bare.protocol.counters.queries_out > 10
+
+
+def test_pings_for_queriers_are_bounded_in_all(network: MemoryNetwork) -> None:
+    bare = Bare(network)
+    traffic = Traffic(network)
+    for n in range(20_000):
+        bare.protocol.datagramReceived(PING, host(n))
+        network.clock.advance(0.001)
+    pings = len(traffic.queries(b"ping"))
+    assert VERIFICATIONS_AT_ONCE < pings <= VERIFICATIONS_AT_ONCE + 20 * VERIFICATIONS_PER_SECOND + 1
+    assert bare.protocol.counters.shaped > 10_000
+
+
+def test_who_was_not_pinged_for_lack_of_room_is_pinged_when_it_asks_again(network: MemoryNetwork) -> None:
+    bare = Bare(network)
+    for n in range(1_000):
+        bare.protocol.datagramReceived(PING, host(n))
+    node = Remote(network, "10.0.0.1")
+    node.ask(bare.address, b"ping")
+    network.clock.advance(0.1)
+    assert not bare.ears.listed
+    network.clock.advance(3)
+    node.ask(bare.address, b"ping")
+    network.clock.advance(0.1)
+    assert bare.ears.listed == [node.address]

@@ -1,0 +1,106 @@
+"""grape.krpc.udp: a UDP socket that is read, and what its errors mean."""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+import pytest
+import pytest_twisted  # type: ignore[import-untyped]
+from twisted.internet import reactor
+from twisted.internet.defer import maybeDeferred
+from twisted.internet.protocol import DatagramProtocol
+from twisted.logger import LogEvent
+
+from grape.dht.compact import Address
+from grape.krpc.udp import DATAGRAMS_PER_TURN, Port, is_elsewhere, listen, sent_anyway
+from grape.testing import MemoryNetwork, MemoryPort
+
+THERE = ("127.0.0.1", 20_001)
+
+
+def test_an_error_left_over_from_an_earlier_datagram_sends_this_one_again() -> None:
+    sent: list[tuple[bytes, Address]] = []
+    assert sent_anyway(lambda *datagram: sent.append(datagram), b"x", THERE, ConnectionRefusedError())
+    assert sent == [(b"x", THERE)]
+
+
+def test_a_full_buffer_is_a_lost_datagram_and_no_error() -> None:
+    assert sent_anyway(lambda *_: pytest.fail("sent again"), b"x", THERE, BlockingIOError())
+
+
+@pytest.mark.parametrize("number", [errno.EMSGSIZE, errno.ENETUNREACH, errno.EPERM])
+def test_other_errors_count(number: int) -> None:
+    assert not sent_anyway(lambda *_: pytest.fail("sent again"), b"x", THERE, OSError(number, "no"))
+
+
+def test_an_error_that_comes_twice_counts() -> None:
+    def refused(datagram: bytes, address: Address) -> None:
+        raise ConnectionRefusedError
+
+    assert not sent_anyway(refused, b"x", THERE, ConnectionRefusedError())
+
+
+def test_what_is_elsewhere() -> None:
+    assert is_elsewhere("10.0.0.1")
+    assert not is_elsewhere("localhost")
+    assert not is_elsewhere("127.0.0.2")
+
+
+class Ears(DatagramProtocol):
+    """Notes what comes, and what of it came when the socket was read once."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[bytes, Address]] = []
+
+    def datagramReceived(self, datagram: bytes, addr: Address) -> None:
+        self.heard.append((datagram, addr))
+
+
+@pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
+async def test_a_turn_reads_what_is_there_but_not_for_ever() -> None:
+    ears = Ears()
+    port = listen(reactor, 0, ears, "127.0.0.1")  # type: ignore[arg-type]
+    assert isinstance(port, Port)
+    here = ("127.0.0.1", port.getHost().port)
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.bind(("127.0.0.1", 0))
+            count = DATAGRAMS_PER_TURN + 10
+            for number in range(count):
+                sender.sendto(b"%d" % number, here)
+            port.doRead()
+            assert len(ears.heard) == DATAGRAMS_PER_TURN
+            port.doRead()
+            assert ears.heard == [(b"%d" % number, sender.getsockname()) for number in range(count)]
+            port.doRead()
+            assert len(ears.heard) == count
+    finally:
+        await maybeDeferred(port.stopListening)
+
+
+@pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
+async def test_whatever_is_raised_the_socket_stays_open(logged_failures: list[LogEvent]) -> None:
+    class Raising(Ears):
+        def datagramReceived(self, datagram: bytes, addr: Address) -> None:
+            super().datagramReceived(datagram, addr)
+            raise SystemExit if datagram == b"0" else OSError
+
+    ears = Raising()
+    port = listen(reactor, 0, ears, "127.0.0.1")  # type: ignore[arg-type]
+    assert isinstance(port, Port)
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            for number in range(3):
+                sender.sendto(b"%d" % number, ("127.0.0.1", port.getHost().port))
+            port.doRead()
+        assert [datagram for datagram, _ in ears.heard] == [b"0", b"1", b"2"]
+        assert len(logged_failures) == 3
+        logged_failures.clear()
+    finally:
+        await maybeDeferred(port.stopListening)
+
+
+def test_a_reactor_without_sockets_opens_its_own_port() -> None:
+    network = MemoryNetwork()
+    assert isinstance(listen(network.reactor("10.0.0.1"), 0, Ears(), ""), MemoryPort)

@@ -1,0 +1,195 @@
+"""Own items are put again each hour, each at its own time and never many at once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import pairwise
+from typing import Any
+
+import attrs
+import pytest
+
+from grape import Grape
+from grape.dht.items import Item, immutable
+from grape.dht.messages import Error, Query
+from grape.node.republish import AGAIN_PER_SECOND, JITTER, MAX_OWN_ITEMS, REPUBLISH_SECONDS, Own, OwnItems
+from grape.testing import MemoryNetwork, make_grape, make_grapes
+from tests.simulation import Key, Remote, Traffic, friendly
+
+HOUR = 3_600.0
+
+
+@pytest.fixture
+def network() -> MemoryNetwork:
+    return MemoryNetwork(seed=1)
+
+
+def own_items(grape: Grape) -> OwnItems:
+    return grape.node._own_items
+
+
+def put_times(traffic: Traffic, grape: str = "10.0.0.1") -> list[float]:
+    """When each item was begun to be put, to the second, by the first of its writes."""
+    first: dict[bytes, float] = {}
+    for at, source, _, message in traffic.sent:
+        if source[0] == grape and isinstance(message, Query) and message.method == b"put":
+            value = message.arguments[b"v"]
+            assert isinstance(value, bytes)
+            first.setdefault(value, at)
+    return list(first.values())
+
+
+def test_an_own_item_is_put_again_about_each_hour(network: MemoryNetwork) -> None:
+    grapes = make_grapes(network, 3)
+    network.result(grapes[0].put("mine"))
+    times = [network.clock.seconds()]
+    for _ in range(4):
+        traffic = Traffic(network)
+        while not put_times(traffic):
+            network.clock.advance(10)
+        times += put_times(traffic)
+    pauses = [later - sooner for sooner, later in pairwise(times)]
+    assert all(HOUR * (1 - JITTER / 2) - 1 < pause < HOUR * (1 + JITTER / 2) + 1 for pause in pauses)
+    assert len({round(pause) for pause in pauses}) == 4
+
+
+def test_a_newcomer_has_the_item_within_the_hour(network: MemoryNetwork) -> None:
+    grapes = make_grapes(network, 2)
+    hash = network.result(grapes[0].put("mine"))
+    newcomer = make_grape(network, 3)
+    network.clock.advance(HOUR * (1 + JITTER))
+    got = network.result(newcomer.get(hash, cache=True))
+    assert got is not None
+
+
+def test_an_item_put_anew_has_its_time_anew(network: MemoryNetwork) -> None:
+    grapes = make_grapes(network, 2)
+    network.result(grapes[0].put("mine"))
+    network.clock.advance(HOUR / 2)
+    network.result(grapes[0].put("mine"))
+    traffic = Traffic(network)
+    network.clock.advance(HOUR / 2 + HOUR * JITTER / 2 + 5)
+    assert put_times(traffic) == []
+    network.clock.advance(HOUR / 2)
+    assert len(put_times(traffic)) == 1
+
+
+def test_who_is_told_of_a_newer_one_puts_no_more(network: MemoryNetwork) -> None:
+    grapes = make_grapes(network, 3)
+    key = Key()
+    network.result(key.put(grapes[0], "old", 1))
+    network.result(key.put(grapes[1], "new", 2))
+    network.clock.advance(HOUR * (1 + JITTER))
+    assert len(own_items(grapes[0])) == 0
+    assert len(own_items(grapes[1])) == 1
+    traffic = Traffic(network)
+    network.clock.advance(HOUR * (1 + JITTER))
+    assert put_times(traffic) == []
+
+
+def test_a_put_that_fails_does_not_end_the_turns_of_the_one_before(network: MemoryNetwork) -> None:
+    grapes = make_grapes(network, 2)
+    key = Key()
+    network.result(key.put(grapes[0], "old", 1))
+    own = own_items(grapes[0])
+    newer = attrs.evolve(next(there.item for there in map(own.get, own.targets()) if there is not None), seq=2)
+    before = own.add(newer)
+    own.stop()
+    network.clock.advance(2 * HOUR)
+    own.take_back(newer, before)
+    own.start()
+    traffic = Traffic(network)
+    network.clock.advance(5)
+    assert len(put_times(traffic)) == 1
+
+
+def test_ten_thousand_own_items_after_a_restart_are_no_storm(network: MemoryNetwork) -> None:
+    grapes = make_grapes(network, 2)
+    own = own_items(grapes[0])
+    now = network.clock.seconds()
+    for n in range(MAX_OWN_ITEMS):
+        # Put evenly over the hour before, and then the grape was down for another: all are due.
+        at = now - HOUR - n * HOUR / MAX_OWN_ITEMS
+        own.restore(Own(immutable(b"%d" % n), at, at))
+    own.stop()
+    own.start()
+    traffic = Traffic(network)
+    network.clock.advance(120)
+    seconds = Counter(int(at) for at in put_times(traffic))
+    assert max(seconds.values()) <= 2 * AGAIN_PER_SECOND
+    assert sum(seconds.values()) >= 100 * AGAIN_PER_SECOND
+
+
+def test_what_nobody_takes_is_tried_again(network: MemoryNetwork) -> None:
+    takes = [False]
+
+    def reply(query: Any) -> Any:
+        return friendly(query) if query.method != b"put" or takes[0] else None
+
+    grape = make_grape(network, 1)
+    own, item = own_items(grape), immutable(b"mine")
+    own.restore(Own(item, 0.0))
+    Remote(network, "10.0.0.9", reply).ask(("10.0.0.1", 20_001), b"ping")
+    network.clock.advance(30)
+    there = own.get(item.target)
+    assert there is not None
+    assert there.published is None
+    takes[0] = True
+    network.clock.advance(120)
+    assert there.published is not None
+
+
+def test_no_more_own_items_are_kept_than_there_is_room_for(network: MemoryNetwork) -> None:
+    grape = make_grape(network, 1)
+    own = own_items(grape)
+    gone: list[bytes] = []
+    own.changed = gone.append
+    items = [Item(b"2:%02d" % (n % 100), b"%032d" % n, b"s" * 64, n) for n in range(MAX_OWN_ITEMS + 1)]
+    for item in items:
+        own.add(item)
+    assert len(own) == MAX_OWN_ITEMS
+    assert own.get(items[0].target) is None
+    assert gone[-1] == items[0].target
+    assert REPUBLISH_SECONDS / MAX_OWN_ITEMS * AGAIN_PER_SECOND > 1
+
+
+def test_a_grape_that_is_stopped_puts_nothing(network: MemoryNetwork) -> None:
+    grapes = make_grapes(network, 2)
+    network.result(grapes[0].put("mine"))
+    network.result(grapes[0].stopService())
+    traffic = Traffic(network)
+    network.clock.advance(2 * HOUR)
+    assert put_times(traffic) == []
+
+
+@pytest.mark.parametrize("is_mutable", [False, True])
+def test_who_only_says_that_there_is_a_newer_one_is_not_believed(network: MemoryNetwork, is_mutable: bool) -> None:
+    def reply(query: Any) -> Any:
+        if query.method == b"put":
+            return Error(302, "sequence number less than current", query.transaction_id)
+        return friendly(query)
+
+    alone = make_grape(network, 1)
+    hash = network.result(Key().put(alone, "mine", 1) if is_mutable else alone.put("mine"))
+    liar = Remote(network, "10.0.0.9", reply)
+    liar.ask(("10.0.0.1", 20_001), b"ping")
+    network.clock.advance(10)
+    assert b"put" in liar.methods()
+    assert own_items(alone).get(bytes.fromhex(hash)) is not None
+    before = liar.methods().count(b"put")
+    network.clock.advance(200)
+    assert liar.methods().count(b"put") > before
+
+
+def test_an_item_that_is_put_very_often_takes_no_more_room(network: MemoryNetwork, monkeypatch: Any) -> None:
+    monkeypatch.setattr("grape.node.republish.MAX_OWN_ITEMS", 10)
+    own = own_items(make_grape(network, 1))
+    network.clock.advance(1)
+    for _ in range(100):
+        item = immutable(b"mine")
+        own.add(item)
+        own.taken(item)
+        assert len(own._later) <= 20
+    there = own.get(item.target)
+    assert there is not None
+    assert (there.due, item.target) in own._later

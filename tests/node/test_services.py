@@ -1,0 +1,335 @@
+"""grape.node.services: announces and lookups by name, over a network in memory."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from twisted.internet.defer import CancelledError
+
+from grape import Grape, GrapeError
+from grape.dht.compact import encode_peer
+from grape.dht.messages import Query
+from grape.testing import MemoryNetwork, make_grapes
+from tests.simulation import Remote, Traffic, friendly, lone_grape, outcome
+
+FIRST = "10.0.0.1:20001"
+
+
+@pytest.fixture
+def network() -> MemoryNetwork:
+    return MemoryNetwork(seed=1)
+
+
+def failure(network: MemoryNetwork, deferred: Any) -> tuple[str, int]:
+    """The code and status of the GrapeError that a call fails with."""
+    with pytest.raises(GrapeError) as raised:
+        network.result(deferred)
+    return raised.value.code, raised.value.status
+
+
+@pytest.mark.parametrize("name", ["", None, 5, b"bytes", ["a"]])
+def test_what_is_no_name_cannot_be_looked_up(network: MemoryNetwork, name: Any) -> None:
+    assert failure(network, lone_grape(network).lookup(name)) == ("ERR_GRAPE_LOOKUP", 200)
+
+
+@pytest.mark.parametrize("port", [-1, 65_536, 1.5, "1", None, True])
+def test_what_is_no_port_cannot_be_announced(network: MemoryNetwork, port: Any) -> None:
+    assert failure(network, lone_grape(network).announce("a", port)) == ("ERR_GRAPE_SERVICE_PORT", 200)
+
+
+@pytest.mark.parametrize("name", ["", b"", None, 5])
+def test_what_is_no_name_cannot_be_announced(network: MemoryNetwork, name: Any) -> None:
+    assert failure(network, lone_grape(network).announce(name, 1)) == ("ERR_GRAPE_ANNOUNCE", 200)
+
+
+@pytest.mark.parametrize(
+    "name", ["a", "x" * 20, "y" * 21, "rest:util:net", "ünï", "a b\0", "🍇", "l" * 1_000, "\ud800"]
+)
+def test_names_of_all_kinds_are_found(network: MemoryNetwork, name: str) -> None:
+    grapes = make_grapes(network, 3)
+    assert network.result(grapes[0].announce(name, 1337)) == 2
+    for grape in grapes:
+        assert network.result(grape.lookup(name)) == ["10.0.0.1:1337"]
+        assert network.result(grape.lookup(f"{name}.")) == []
+
+
+def test_bytes_are_a_name_too(network: MemoryNetwork) -> None:
+    grapes = make_grapes(network, 2)
+    assert network.result(grapes[0].announce("ü".encode(), 1)) == 1
+    assert network.result(grapes[1].lookup("ü")) == ["10.0.0.1:1"]
+
+
+def test_port_0_is_the_grapes_own(network: MemoryNetwork) -> None:
+    grapes = make_grapes(network, 2)
+    assert network.result(grapes[0].announce("a", 0)) == 1
+    assert network.result(grapes[1].lookup("a")) == ["10.0.0.1:20001"]
+
+
+@pytest.mark.parametrize(
+    ("host", "listed"),
+    [(None, "127.0.0.1"), ("10.0.0.1", "10.0.0.1"), ("localhost", "127.0.0.1"), ("0.0.0.0", "127.0.0.1")],
+)
+def test_a_lone_grape_keeps_and_finds_its_own_services(network: MemoryNetwork, host: str | None, listed: str) -> None:
+    grape = lone_grape(network, host=host)
+    assert network.result(grape.announce("a", 1337)) == 1
+    assert network.result(grape.lookup("a")) == [f"{listed}:1337"]
+    assert network.result(grape.lookup("b")) == []
+
+
+def test_what_was_announced_while_alone_is_announced_to_the_first_contact(network: MemoryNetwork) -> None:
+    alone = lone_grape(network)
+    for name in ("a", "b"):
+        network.result(alone.announce(name, 1337))
+    second = lone_grape(network, "10.0.0.2", dht_bootstrap=[FIRST])
+    network.clock.advance(1)
+    network.result(alone.stopService())
+    for name in ("a", "b"):
+        assert network.result(second.lookup(name)) == ["10.0.0.1:1337"]
+
+
+def test_what_was_announced_too_long_ago_is_not_shared(network: MemoryNetwork) -> None:
+    alone = lone_grape(network, dht_peer_maxAge=10_000)
+    network.result(alone.announce("a", 1337))
+    network.clock.advance(10)
+    second = lone_grape(network, "10.0.0.2", dht_bootstrap=[FIRST])
+    network.clock.advance(1)
+    assert network.result(second.lookup("a")) == []
+
+
+def test_what_the_first_contact_did_not_take_is_shared_with_the_next(network: MemoryNetwork) -> None:
+    alone = lone_grape(network)
+    network.result(alone.announce("a", 1337))
+    useless = Remote(network, "10.0.0.9", lambda query: {})
+    useless.ask(("10.0.0.1", 20_001), b"ping")
+    network.clock.advance(1)
+    assert b"get_peers" in useless.methods()
+    second = lone_grape(network, "10.0.0.2", dht_bootstrap=[FIRST])
+    network.clock.advance(6)
+    network.result(alone.stopService())
+    assert network.result(second.lookup("a")) == ["10.0.0.1:1337"]
+
+
+def test_with_unreachable_bootstrap_nodes_an_announce_fails(network: MemoryNetwork) -> None:
+    grape = lone_grape(network, dht_bootstrap=["10.0.0.9:1"])
+    assert failure(network, grape.announce("a", 1)) == ("No nodes to query", 200)
+    assert network.result(grape.lookup("a")) == []
+
+
+def test_with_a_host_of_its_own_an_isolated_grape_still_finds_what_it_announced(network: MemoryNetwork) -> None:
+    grape = lone_grape(network, host="10.0.0.1", dht_bootstrap=["10.0.0.9:1"])
+    assert failure(network, grape.announce("a", 1)) == ("No nodes to query", 200)
+    assert network.result(grape.lookup("a")) == ["10.0.0.1:1"]
+
+
+def test_an_announce_that_nobody_accepts_fails(network: MemoryNetwork) -> None:
+    Remote(network, "10.0.0.1", lambda query: friendly(query) if query.method != b"announce_peer" else None)
+    grape = lone_grape(network, "10.0.0.2", dht_bootstrap=[FIRST])
+    network.result(grape.when_ready())
+    assert failure(network, grape.announce("a", 1)) == ("All queries failed", 200)
+
+
+def test_announcing_works_as_soon_as_peers_appear(network: MemoryNetwork) -> None:
+    grape = lone_grape(network, "10.0.0.2", dht_bootstrap=[FIRST])
+    assert failure(network, grape.announce("a", 1)) == ("No nodes to query", 200)
+    lone_grape(network)
+    network.clock.advance(10)
+    assert network.result(grape.announce("a", 1)) == 1
+
+
+def test_a_restarted_peer_takes_the_next_announce(network: MemoryNetwork) -> None:
+    first, second = make_grapes(network, 2)
+    assert network.result(second.announce("a", 1)) == 1
+    network.result(first.stopService())
+    again = Grape(reactor=network.reactor("10.0.0.1"))
+    again.startService()
+    assert network.result(second.announce("a", 1)) == 1
+    assert network.result(again.lookup("a")) == ["10.0.0.2:1"]
+
+
+def test_a_repeated_announce_sends_only_announce_peer(network: MemoryNetwork) -> None:
+    grapes = make_grapes(network, 5)
+    network.clock.advance(30)
+    network.result(grapes[0].announce("a", 1))
+    for wait, lookups in ((100, 0), (100, 0), (101, 1)):
+        network.clock.advance(wait)
+        traffic = Traffic(network)
+        assert network.result(grapes[0].announce("a", 1)) == 4
+        assert len(traffic.queries(b"announce_peer")) == 4
+        assert len(traffic.queries(b"get_peers")) == 4 * lookups
+
+
+def test_equal_lookups_under_way_share_one_traversal(network: MemoryNetwork) -> None:
+    grapes = make_grapes(network, 2)
+    network.result(grapes[0].announce("a", 1))
+    traffic = Traffic(network)
+    results = [outcome(grapes[1].lookup("a")) for _ in range(20)]
+    outcome(grapes[1].lookup("b"))
+    network.clock.advance(0.1)
+    assert results == [[["10.0.0.1:1"]]] * 20
+    assert len(traffic.queries(b"get_peers")) == 2
+    network.result(grapes[1].lookup("a"))
+    assert len(traffic.queries(b"get_peers")) == 3
+
+
+def test_a_cancelled_caller_leaves_the_others_waiting(network: MemoryNetwork) -> None:
+    grapes = make_grapes(network, 2)
+    lookups = [grapes[1].lookup("a") for _ in range(3)]
+    results = [outcome(lookup) for lookup in lookups]
+    lookups[0].cancel()
+    network.clock.advance(0.1)
+    assert [type(result[0]) for result in results] == [CancelledError, list, list]
+
+
+def test_when_all_callers_cancelled_the_next_one_starts_anew(network: MemoryNetwork) -> None:
+    grapes = make_grapes(network, 2)
+    traffic = Traffic(network)
+    for _ in range(3):
+        lookup = grapes[1].lookup("a")
+        results = outcome(lookup)
+        lookup.cancel()
+        assert isinstance(results[0], CancelledError)
+    assert network.result(grapes[1].lookup("a")) == []
+    assert len(traffic.queries(b"get_peers")) == 4
+    network.clock.advance(3)
+    assert grapes[1].stats().queries_in_flight == 0
+
+
+def test_a_lookup_gives_a_hundred_peers_at_most_in_random_order(network: MemoryNetwork) -> None:
+    grape = lone_grape(network)
+    for port in range(1, 151):
+        network.result(grape.announce("a", port))
+    answers = [network.result(grape.lookup("a")) for _ in range(20)]
+    assert {len(answer) for answer in answers} == {len(set(answers[0]))} == {100}
+    assert len({tuple(answer) for answer in answers}) == 20
+    assert len(set().union(*answers)) == 150
+
+
+def test_peers_of_port_0_are_passed_over(network: MemoryNetwork) -> None:
+    def reply(query: Query) -> Any:
+        return {**friendly(query), b"values": [encode_peer(("10.1.1.1", 0)), encode_peer(("10.1.1.1", 1)), b"bad", 5]}
+
+    Remote(network, "10.0.0.1", reply)
+    grape = lone_grape(network, "10.0.0.2", dht_bootstrap=[FIRST])
+    network.result(grape.when_ready())
+    assert network.result(grape.lookup("a")) == ["10.1.1.1:1"]
+
+
+def test_a_peer_is_gone_exactly_at_its_age(network: MemoryNetwork) -> None:
+    grapes = make_grapes(network, 2, dht_peer_maxAge=120_000)
+    start = network.clock.seconds()
+    network.result(grapes[0].announce("a", 1))
+    # The announce arrives with the fourth datagram: 3 ms after it was asked for.
+    stored_at = start + 0.003
+    network.clock.advance(stored_at + 119.997 - network.clock.seconds())
+    assert network.result(grapes[1].lookup("a")) == ["10.0.0.1:1"]
+    assert network.clock.seconds() < stored_at + 120
+    network.clock.advance(stored_at + 120 - network.clock.seconds())
+    assert network.result(grapes[1].lookup("a")) == []
+
+
+def test_a_peer_announced_again_in_time_stays(network: MemoryNetwork) -> None:
+    grapes = make_grapes(network, 2)
+    for _ in range(10):
+        network.result(grapes[0].announce("a", 1))
+        network.clock.advance(180)
+        assert network.result(grapes[1].lookup("a")) == ["10.0.0.1:1"]
+    network.clock.advance(60)
+    assert network.result(grapes[1].lookup("a")) == []
+
+
+def test_age_0_is_for_ever(network: MemoryNetwork) -> None:
+    grape = lone_grape(network, dht_peer_maxAge=0)
+    network.result(grape.announce("a", 1))
+    network.clock.advance(1e6)
+    assert network.result(grape.lookup("a")) == ["127.0.0.1:1"]
+
+
+@pytest.mark.parametrize(("keywords", "age"), [({}, 120), ({"cache_maxAge": 20_000}, 20)])
+def test_what_a_lookup_found_stands_in_only_while_nobody_can_be_reached(
+    network: MemoryNetwork, keywords: dict[str, Any], age: float
+) -> None:
+    grapes = make_grapes(network, 2, **keywords)
+    network.result(grapes[1].announce("a", 1))
+    network.result(grapes[1].lookup("a"))
+    network.loss = 1.0
+    for wait in (1, age - 4):
+        network.clock.advance(wait)
+        assert network.result(grapes[1].lookup("a")) == ["10.0.0.2:1"]
+    network.clock.advance(4)
+    assert network.result(grapes[1].lookup("a")) == []
+
+
+def test_what_others_answer_counts_more_than_what_was_found_before(network: MemoryNetwork) -> None:
+    grapes = make_grapes(network, 2, dht_peer_maxAge=60_000)
+    network.result(grapes[1].announce("a", 1))
+    assert network.result(grapes[1].lookup("a")) == ["10.0.0.2:1"]
+    network.clock.advance(60)
+    assert network.result(grapes[1].lookup("a")) == []
+    network.loss = 1.0
+    assert network.result(grapes[1].lookup("a")) == []
+
+
+class Wall(datetime):
+    """A wall clock that stands where a test put it."""
+
+    seconds = 1_700_000_012.345
+
+    @classmethod
+    def now(cls, tz: Any = None) -> Wall:
+        return cls.fromtimestamp(cls.seconds, UTC)
+
+
+def test_time_slots_are_part_of_the_names(network: MemoryNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("grape.node.services.datetime", Wall)
+    plain = lone_grape(network)
+    slotted = [lone_grape(network, f"10.0.0.{n}", dht_bootstrap=[FIRST], timeslot=10_000) for n in (2, 3)]
+    network.clock.advance(1)
+    stored: list[str] = []
+    plain.on("announce", stored.append)
+    assert network.result(slotted[0].announce("a", 1)) == 2
+    assert stored == ["a-1700000010000"]
+    assert network.result(plain.lookup("a")) == []
+    assert network.result(plain.lookup("a-1700000010000")) == ["10.0.0.2:1"]
+    for seconds, found in ((0, True), (7.6, True), (10, True), (10, False)):
+        monkeypatch.setattr(Wall, "seconds", Wall.seconds + seconds)
+        assert network.result(slotted[1].lookup("a")) == (["10.0.0.2:1"] if found else [])
+
+
+def test_a_lookup_unites_the_current_slot_and_the_last(network: MemoryNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("grape.node.services.datetime", Wall)
+    grape = lone_grape(network, timeslot=60_000)
+    for port in (1, 2):
+        network.result(grape.announce("a", port))
+        monkeypatch.setattr(Wall, "seconds", Wall.seconds + 30)
+    found = network.result(grape.lookup("a"))
+    assert sorted(found) == ["127.0.0.1:1", "127.0.0.1:2"]
+
+
+def test_a_lookup_in_time_slots_can_be_cancelled(network: MemoryNetwork) -> None:
+    lone_grape(network)
+    grape = lone_grape(network, "10.0.0.2", dht_bootstrap=[FIRST], timeslot=10_000)
+    network.result(grape.when_ready())
+    lookup = grape.lookup("a")
+    results = outcome(lookup)
+    lookup.cancel()
+    assert [type(result) for result in results] == [CancelledError]
+
+
+def test_nobody_hears_of_a_lookup_in_time_slots_that_was_cancelled(network: MemoryNetwork) -> None:
+    grape = make_grapes(network, 2, timeslot=10_000)[0]
+    heard: list[object] = []
+    grape.node.begin_lookup("a", heard.append).cancel()
+    network.clock.advance(5)
+    assert heard == []
+    assert grape.stats().queries_in_flight == 0
+
+
+def test_a_lookup_in_time_slots_that_cannot_begin_the_second_gives_up_the_first(network: MemoryNetwork) -> None:
+    # The first one asks thirteen nodes: the second would be too much.
+    grape = make_grapes(network, 14, timeslot=10_000, max_pending=16)[0]
+    assert failure(network, grape.lookup("a")) == ("ERR_GRAPE_OVERLOADED", 503)
+    asked = grape.stats().counters["queries_out"]
+    network.clock.advance(0.5)
+    assert grape.stats().counters["queries_out"] == asked

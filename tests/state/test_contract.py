@@ -1,0 +1,368 @@
+"""One contract, two stores: what is stored is served and outlives a restart, in memory and with a state file alike.
+
+A restart in memory is a pause: nothing is lost, time goes on. With a file it is the end of all rooms and new ones that
+are read from it. The model says the same for both.
+"""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from grape.dht.items import Item, immutable
+from grape.dht.routing import RoutingTable
+from grape.dht.tokens import Tokens
+from grape.node.reannounce import Replicas
+from grape.node.republish import OwnItems
+from grape.state.clock import Moment
+from grape.state.journal import Journal, MemoryJournal
+from grape.state.recorder import Rooms, State
+from grape.state.sqlite import StateFile
+from grape.store import MemoryItems, MemoryPeers
+from grape.testing.clock import HeapClock
+
+MAX_AGE = 10.0
+MAX_ITEMS = 5
+HOST = "10.0.0.1"
+
+
+def not_running() -> Any:
+    raise AssertionError("nothing is sent here")
+
+
+class Stores:
+    """The rooms of a node, with the journal that they tell."""
+
+    journal: Journal
+
+    def __init__(self) -> None:
+        self.clock = HeapClock()
+        self.make_rooms()
+
+    def make_rooms(self) -> None:
+        self.peers = MemoryPeers(MAX_AGE, max_keys=4, max_peers_per_key=5, max_peers_per_announcer=3)
+        self.items = MemoryItems(MAX_ITEMS)
+        self.own_items = OwnItems(self.clock, not_running, lambda: 0.5)
+        self.replicas = Replicas(self.clock, MAX_AGE, not_running)
+        self.tokens = Tokens(random.Random(1).randbytes, self.clock.seconds())
+
+    def restart(self) -> None:
+        """End, and start anew."""
+
+    def close(self) -> None:
+        """The end."""
+
+    def keep(self) -> None:
+        """Have what was stored acknowledged."""
+        problems: list[str | None] = []
+        self.journal.when_kept(problems.append)
+        assert problems == [None]
+        # What may lag has a second.
+        self.clock.advance(1.0)
+
+
+class MemoryStores(Stores):
+    def __init__(self) -> None:
+        super().__init__()
+        self.journal = MemoryJournal()
+
+
+class FileStores(Stores):
+    def __init__(self) -> None:
+        super().__init__()
+        self._folder = tempfile.TemporaryDirectory()
+        self._path = str(Path(self._folder.name) / "grape.sqlite")
+        self._open()
+
+    def _open(self) -> None:
+        rooms = Rooms(RoutingTable(bytes(20)), self.tokens, self.items, self.own_items, self.peers, self.replicas)
+        self._file: StateFile | None = None
+
+        def open_file() -> StateFile:
+            self._file = StateFile(self._path)
+            return self._file
+
+        def now() -> Moment:
+            return Moment(0.0, "this boot", self.clock.seconds())
+
+        self.journal = self.state = State(self.clock, rooms, open_file, now)
+        self.state.open()
+        assert self._file is not None
+        assert self._file.moved_to is None
+
+    def _kill(self) -> None:
+        # As kill -9 does: nothing more is written.
+        assert self._file is not None
+        self._file.close()
+        if self.state._timer is not None:
+            self.state._timer.cancel()
+
+    def restart(self) -> None:
+        self._kill()
+        self.make_rooms()
+        self._open()
+
+    def close(self) -> None:
+        self._kill()
+        self._folder.cleanup()
+
+
+STORES = {"memory": MemoryStores, "sqlite": FileStores}
+
+
+@pytest.fixture(params=STORES)
+def stores(request: pytest.FixtureRequest) -> Any:
+    stores = STORES[request.param]()
+    yield stores
+    stores.close()
+
+
+def mutable(seq: int) -> Item:
+    raw = b"%d:%b" % (len(b"v%d" % seq), b"v%d" % seq)
+    return Item(raw, b"k" * 32, b"s" * 64, seq, b"salt")
+
+
+def peer(n: int) -> tuple[str, int]:
+    return (f"10.0.0.{n + 1}", 1_000 + n)
+
+
+def test_items_are_there_with_all_their_parts(stores: Stores) -> None:
+    items = [immutable(b"a"), immutable(7), immutable([b"x", {b"y": -1}]), mutable(-5), mutable(2**63 - 1)]
+    for item in items:
+        stores.items.put(item)
+    stores.keep()
+    stores.restart()
+    for item in [*items[:3], items[4]]:
+        assert stores.items.get(item.target) == item
+
+
+def test_an_item_that_had_to_go_stays_away(stores: Stores) -> None:
+    items = [immutable(n) for n in range(MAX_ITEMS + 2)]
+    for item in items:
+        stores.items.put(item)
+        stores.keep()
+    stores.restart()
+    assert [stores.items.get(item.target) for item in items] == [None, None, *items[2:]]
+
+
+def test_the_item_put_longest_ago_still_goes_first(stores: Stores) -> None:
+    for n in range(MAX_ITEMS):
+        stores.items.put(immutable(n))
+        stores.keep()
+    stores.restart()
+    stores.items.put(immutable(99))
+    assert stores.items.get(immutable(0).target) is None
+    assert stores.items.get(immutable(1).target) is not None
+
+
+def test_a_peer_lives_its_time_across_a_restart(stores: Stores) -> None:
+    start = stores.clock.seconds()
+    stores.peers.announce(b"name", peer(1), start, peer(2))
+    stores.keep()
+    stores.restart()
+    assert stores.peers.peers(b"name", stores.clock.seconds()) == [peer(1)]
+    known = stores.peers.known(b"name", peer(1))
+    assert known is not None
+    assert known[1] == peer(2)
+    assert stores.peers.peers(b"name", start + MAX_AGE - 0.001) == [peer(1)]
+    assert stores.peers.peers(b"name", start + MAX_AGE) == []
+
+
+def test_own_items_and_announces_are_there(stores: Stores) -> None:
+    stores.own_items.add(immutable(1))
+    stores.own_items.add(mutable(1))
+    before = stores.own_items.add(mutable(2))
+    stores.own_items.add(mutable(3))
+    stores.own_items.take_back(mutable(3), before)
+    own = stores.own_items.get(mutable(1).target)
+    assert own is not None
+    stores.own_items.taken(own.item)
+    stores.replicas.announced(b"name", 1_337)
+    stores.keep()
+    stores.restart()
+    assert [own.item for own in map(stores.own_items.get, stores.own_items.targets()) if own is not None] == [
+        immutable(1),
+        own.item,
+    ]
+    first, second = map(stores.own_items.get, stores.own_items.targets())
+    assert first is not None
+    assert second is not None
+    assert first.published is None
+    assert second.published is not None
+    assert stores.replicas.announces() == [(b"name", 1_337)]
+
+
+def test_an_item_that_is_no_longer_an_own_one_is_still_held(stores: Stores) -> None:
+    item = immutable(1)
+    stores.items.put(item)
+    stores.own_items.add(item)
+    stores.keep()
+    stores.items.put(immutable(1), HOST)
+    stores.own_items.take_back(item, None)
+    stores.keep()
+    stores.restart()
+    assert stores.items.get(item.target) == item
+    assert stores.own_items.get(item.target) is None
+
+
+def test_a_mutable_item_put_while_alone_is_served_after_others_took_it(stores: Stores) -> None:
+    item = mutable(5)
+    stores.own_items.add(item)
+    stores.items.put(item)
+    stores.own_items.alone(item)
+    stores.keep()
+    stores.own_items.taken(item)
+    stores.keep()
+    stores.restart()
+    assert stores.items.get(item.target) == item
+
+
+def test_an_own_announce_that_is_too_old_is_gone_after_a_restart() -> None:
+    stores = FileStores()
+    stores.replicas.announced(b"name", 1)
+    stores.keep()
+    stores.clock.advance(MAX_AGE)
+    stores.restart()
+    assert stores.replicas.announces() == []
+    stores.keep()
+    stores.restart()
+    assert stores.state._announces == {}
+    stores.close()
+
+
+def test_of_very_many_changed_peers_all_that_are_there_are_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("grape.state.recorder.MAX_CHANGED_PEERS", 2)
+    stores = FileStores()
+    for n in range(5):
+        stores.peers.announce(b"name", peer(n), stores.clock.seconds())
+        assert len(stores.state._peers) <= 2
+    stores.keep()
+    stores.restart()
+    assert len(stores.peers.peers(b"name", stores.clock.seconds())) == 5
+    stores.close()
+
+
+def test_a_start_that_fails_lets_others_have_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    stores = FileStores()
+    stores._kill()
+
+    def fail(*_: object) -> None:
+        raise ValueError("a bug")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("grape.state.recorder.kept.read", fail)
+        with pytest.raises(ValueError, match="a bug"):
+            stores._open()
+    StateFile(stores._path).close()
+    stores.restart()
+    stores.close()
+
+
+def test_a_token_outlives_a_restart(stores: Stores) -> None:
+    token = stores.tokens.issue(HOST, stores.clock.seconds())
+    stores.clock.advance(1.0)
+    stores.restart()
+    now = stores.clock.seconds()
+    assert stores.tokens.accepts(token, HOST, now + 299)
+    assert not stores.tokens.accepts(token, HOST, now + 601)
+
+
+class Machine(RuleBasedStateMachine):
+    """Both kinds of stores do what the model does, whatever comes between two restarts."""
+
+    kind: str
+
+    @initialize()
+    def begin(self) -> None:
+        self.stores = STORES[self.kind]()
+        self.items: OrderedDict[bytes, Item] = OrderedDict()
+        self.own: dict[bytes, Item] = {}
+        self.peers: dict[tuple[bytes, tuple[str, int]], float] = {}
+
+    @rule(n=st.integers(0, 9))
+    def put(self, n: int) -> None:
+        item = immutable(n)
+        self.stores.items.put(item)
+        self.items[item.target] = item
+        self.items.move_to_end(item.target)
+        if len(self.items) > MAX_ITEMS:
+            self.items.popitem(last=False)
+
+    @rule(n=st.integers(0, 9))
+    def put_own(self, n: int) -> None:
+        item = mutable(n)
+        self.stores.own_items.add(item)
+        # One that nobody has taken is served from here, too.
+        self.stores.own_items.taken(item)
+        self.own[item.target] = item
+
+    @rule(n=st.integers(0, 9))
+    def put_own_in_vain(self, n: int) -> None:
+        item = mutable(n)
+        self.stores.own_items.take_back(item, self.stores.own_items.add(item))
+
+    @rule(key=st.sampled_from([b"a", b"b"]), n=st.integers(0, 2))
+    def announce(self, key: bytes, n: int) -> None:
+        now = self.stores.clock.seconds()
+        self.stores.peers.announce(key, peer(n), now)
+        self.peers[key, peer(n)] = now
+
+    @rule(seconds=st.integers(1, 8))
+    def wait(self, seconds: int) -> None:
+        self.stores.clock.advance(seconds)
+
+    @rule()
+    def expire(self) -> None:
+        self.stores.peers.expire(self.stores.clock.seconds())
+
+    @rule()
+    def restart(self) -> None:
+        self.stores.keep()
+        self.stores.restart()
+        # Which one goes next follows from when they were put; what was put again without a change keeps its place.
+        self.items = OrderedDict((target, self.items[target]) for target in self.stores.items)
+
+    @invariant()
+    def serves_what_the_model_holds(self) -> None:
+        if not hasattr(self, "stores"):
+            return
+        stores = self.stores
+        assert set(stores.items) == set(self.items)
+        for target, item in self.items.items():
+            there = stores.items.peek(target)
+            assert there is not None
+            assert there[0] == item
+        assert {target: own.item for target in stores.own_items.targets() if (own := stores.own_items.get(target))} == (
+            self.own
+        )
+        now = stores.clock.seconds()
+        for key in (b"a", b"b"):
+            live = {p for (k, p), at in self.peers.items() if k == key and now - at < MAX_AGE}
+            assert set(stores.peers.peers(key, now)) == live
+
+    def teardown(self) -> None:
+        if hasattr(self, "stores"):
+            self.stores.close()
+
+
+class MemoryMachine(Machine):
+    kind = "memory"
+
+
+class FileMachine(Machine):
+    kind = "sqlite"
+
+
+SETTINGS = settings(max_examples=40, stateful_step_count=25)
+TestMemory = MemoryMachine.TestCase
+TestMemory.settings = SETTINGS
+TestFile = FileMachine.TestCase
+TestFile.settings = SETTINGS

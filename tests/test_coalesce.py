@@ -1,0 +1,136 @@
+"""grape.coalesce: one piece of work, several callers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
+
+from grape.coalesce import Cancellable, Shared, deferred
+from tests.simulation import outcome
+
+
+class Work:
+    """Work that a test ends; it counts its starts."""
+
+    def __init__(self) -> None:
+        self.under_way: list[Deferred[int]] = []
+
+    def start(self, done: Callable[[int], None]) -> Deferred[int]:
+        def tell(result: int) -> int:
+            done(result)
+            return result
+
+        work: Deferred[int] = Deferred()
+        work.addCallback(tell).addErrback(lambda failure: failure.trap(CancelledError))
+        self.under_way.append(work)
+        return work
+
+
+def run(
+    shared: Shared[str, int, int], key: str, start: Callable[[Callable[[int], None]], Deferred[int]]
+) -> Deferred[int]:
+    """As Services does, for a Deferred."""
+
+    def join(done: Callable[[int | Failure], object]) -> Cancellable:
+        joined = shared.join(key, done)
+        return shared.start(key, start, done) if joined is None else joined
+
+    return deferred(join)
+
+
+def test_equal_keys_share_the_work_and_its_result() -> None:
+    shared: Shared[str, int, int] = Shared(int)
+    work = Work()
+    results = [outcome(run(shared, "key", work.start)) for _ in range(3)]
+    other = outcome(run(shared, "other", work.start))
+    assert len(work.under_way) == 2
+    work.under_way[0].callback(7)
+    assert results == [[7]] * 3
+    assert other == []
+    assert len(shared) == 1
+
+
+def test_after_its_end_the_work_starts_anew() -> None:
+    shared: Shared[str, int, int] = Shared(int)
+    work = Work()
+    for number in range(3):
+        result = outcome(run(shared, "key", work.start))
+        work.under_way[number].callback(number)
+        assert result == [number]
+    assert len(shared) == 0
+
+
+def test_work_that_is_done_at_once_is_not_kept() -> None:
+    shared: Shared[str, int, int] = Shared(int)
+
+    def start(done: Callable[[int], None]) -> Deferred[int]:
+        done(5)
+        return Deferred()
+
+    assert [outcome(run(shared, "key", start)) for _ in range(2)] == [[5], [5]]
+    assert len(shared) == 0
+
+
+def test_work_that_raises_at_its_start_is_forgotten() -> None:
+    shared: Shared[str, int, int] = Shared(int)
+
+    def start(done: Callable[[int], None]) -> Deferred[int]:
+        raise KeyError("lost")
+
+    for _ in range(2):
+        with pytest.raises(KeyError):
+            run(shared, "key", start)
+    assert len(shared) == 0
+
+
+def test_one_caller_can_cancel_without_the_others() -> None:
+    shared: Shared[str, int, int] = Shared(int)
+    work = Work()
+    callers = [run(shared, "key", work.start) for _ in range(3)]
+    results = [outcome(caller) for caller in callers]
+    callers[1].cancel()
+    assert isinstance(results[1][0], CancelledError)
+    assert not work.under_way[0].called
+    work.under_way[0].callback(1)
+    assert (results[0], results[2]) == ([1], [1])
+
+
+def test_the_last_caller_cancels_the_work_too() -> None:
+    shared: Shared[str, int, int] = Shared(int)
+    work = Work()
+    callers = [run(shared, "key", work.start) for _ in range(2)]
+    results = [outcome(caller) for caller in callers]
+    for caller in callers:
+        caller.cancel()
+    assert work.under_way[0].called
+    assert [type(result[0]) for result in results] == [CancelledError] * 2
+    assert len(shared) == 0
+    outcome(run(shared, "key", work.start))
+    assert len(work.under_way) == 2
+
+
+def test_a_caller_may_cancel_another_when_it_hears_the_result() -> None:
+    shared: Shared[str, int, int] = Shared(int)
+    work = Work()
+    first = run(shared, "key", work.start)
+    second = run(shared, "key", work.start)
+    results = outcome(second)
+    first.addCallback(lambda _: second.cancel())
+    third = outcome(run(shared, "key", work.start))
+    work.under_way[0].callback(1)
+    assert isinstance(results[0], CancelledError)
+    assert third == [1]
+
+
+def test_a_caller_may_ask_again_when_it_hears_the_result() -> None:
+    shared: Shared[str, int, int] = Shared(int)
+    work = Work()
+    again: list[list[int]] = []
+    run(shared, "key", work.start).addCallback(lambda _: again.append(outcome(run(shared, "key", work.start))))
+    work.under_way[0].callback(1)
+    assert again == [[]]
+    work.under_way[1].callback(2)
+    assert again == [[2]]

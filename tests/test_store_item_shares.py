@@ -1,0 +1,143 @@
+"""The item store shares its room fairly among the hosts that put, and keeps this grape's own items."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grape.dht.items import Item, immutable
+from grape.dht.messages import Response
+from grape.store import ITEM_OVERHEAD_BYTES, OWN, Evictions, MemoryItems
+from grape.testing import MemoryNetwork
+from tests.simulation import Remote, lone_grape
+
+HONEST = "10.0.0.1"
+INTRUDER = "10.6.6.6"
+
+
+def item(n: int) -> Item:
+    return immutable(n)
+
+
+def put(store: MemoryItems, numbers: range, host: str = OWN) -> None:
+    for n in numbers:
+        store.put(item(n), host)
+
+
+def kept(store: MemoryItems, numbers: range) -> list[int]:
+    """Which of the items are there."""
+    there = set(store)
+    return [n for n in numbers if item(n).target in there]
+
+
+def test_a_flood_from_one_host_empties_its_own_share() -> None:
+    store = MemoryItems(100)
+    put(store, range(10), HONEST)
+    put(store, range(10, 15), "10.0.0.2")
+    put(store, range(1_000, 2_000), INTRUDER)
+    assert kept(store, range(15)) == list(range(15))
+    assert kept(store, range(1_000, 2_000)) == list(range(1_915, 2_000))
+    assert store.evictions == Evictions(items=915)
+
+
+def test_hosts_of_one_item_each_take_turns() -> None:
+    store = MemoryItems(3)
+    for n in range(3):
+        store.put(item(n), f"10.0.0.{n}")
+    store.get(item(0).target)
+    store.put(item(3), "10.0.0.3")
+    assert kept(store, range(4)) == [0, 2, 3]
+
+
+def test_own_items_stay_while_they_are_at_most_half_of_all() -> None:
+    store = MemoryItems(100)
+    put(store, range(50))
+    put(store, range(1_000, 2_000), INTRUDER)
+    assert kept(store, range(50)) == list(range(50))
+    # More than that goes when others bring something: else a busy client would keep this grape from serving them.
+    put(store, range(50, 200))
+    assert kept(store, range(200)) == list(range(150, 200))
+    assert kept(store, range(1_000, 2_000)) == list(range(1_950, 2_000))
+
+
+def test_own_items_alone_fill_the_store() -> None:
+    store = MemoryItems(100)
+    put(store, range(150))
+    assert kept(store, range(150)) == list(range(50, 150))
+    store.put(item(1_000), HONEST)
+    assert kept(store, range(1_001)) == [*range(51, 150), 1_000]
+
+
+def test_nobody_draws_an_item_of_another_into_his_flood() -> None:
+    store = MemoryItems(10)
+    put(store, range(5), HONEST)
+    put(store, range(5), INTRUDER)
+    put(store, range(100, 200), INTRUDER)
+    assert kept(store, range(200)) == [*range(5), *range(195, 200)]
+
+
+def test_what_this_grape_put_stays_its_own() -> None:
+    store = MemoryItems(10)
+    put(store, range(1), INTRUDER)
+    put(store, range(2))
+    put(store, range(2), INTRUDER)
+    put(store, range(100, 200), INTRUDER)
+    assert kept(store, range(2)) == [0, 1]
+
+
+def test_bytes_are_bounded_too() -> None:
+    store = MemoryItems(max_bytes=100_000)
+    for n in range(1_000):
+        store.put(immutable([n, b"x" * 900]), INTRUDER)
+    size = len(immutable([999, b"x" * 900]).raw) + ITEM_OVERHEAD_BYTES
+    assert len(store) == 100_000 // size
+    # What replaces an item counts once.
+    for n in range(1_000):
+        store.put(Item(b"i%de" % n, b"k" * 32, b"s" * 64, n), HONEST)
+    assert len(store) >= 100_000 // size - 1
+
+
+HOSTS = st.sampled_from([OWN, HONEST, INTRUDER, "10.0.0.2"])
+
+
+@given(st.lists(st.tuples(st.booleans(), HOSTS, st.integers(0, 30)), max_size=120), st.integers(1, 12))
+def test_whatever_is_put_the_limits_hold_and_own_items_go_last(
+    events: list[tuple[bool, str, int]], max_items: int
+) -> None:
+    limit = min(max_items, 10)
+    store = MemoryItems(max_items, max_bytes=10 * (ITEM_OVERHEAD_BYTES + 4))
+    own: set[int] = set()
+    there: set[int] = set()
+    for asks, host, n in events:
+        if asks:
+            assert store.get(item(n).target) == (item(n) if n in there else None)
+            continue
+        store.put(item(n), host)
+        before, there = there | {n}, set(kept(store, range(31)))
+        own |= {n} if host == OWN else set()
+        gone = before - there
+        assert there <= before
+        assert len(there) == len(store) == min(len(before), limit)
+        # Of a store that was full one goes; an own one only if those are more than half.
+        assert not gone & own or 2 * len(own) > len(before)
+        assert n in there or host != OWN
+        own &= there
+
+
+def test_a_flood_of_puts_over_the_network_leaves_the_items_of_others() -> None:
+    network = MemoryNetwork(seed=1)
+    grape = lone_grape(network, HONEST, dht_maxValues=10)
+    own = network.result(grape.put("own"))
+    other, intruder = Remote(network, "10.0.0.2"), Remote(network, INTRUDER)
+    for remote, count in ((other, 3), (intruder, 100)):
+        remote.ask((HONEST, 20_001), b"get", target=bytes(20))
+        network.clock.advance(1)
+        (token,) = [message.values[b"token"] for message in remote.heard if isinstance(message, Response)]
+        for n in range(count):
+            remote.ask((HONEST, 20_001), b"put", token=token, v=b"%s %d" % (remote.id, n))
+        network.clock.advance(1)
+    kept_hashes = {target.hex() for target in grape.node._items}
+    theirs = {immutable(b"%s %d" % (other.id, n)).target.hex() for n in range(3)}
+    assert kept_hashes >= theirs | {own}
+    assert grape.stats().items == 10
+    assert grape.stats().counters["evicted_items"] == 94

@@ -1,0 +1,46 @@
+"""Whatever body comes to a real node's four calls: a documented answer, nothing left under way, no error logged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.logger import LogLevel, capturedLogs, eventAsText
+
+from grape.testing import MemoryNetwork, make_grapes
+from grape.web.api import NOTHING, PAYLOAD_INVALID, Api
+from tests import strategies
+
+# What docs/http-api.md has for a grape that runs, is not overloaded and can keep what it is given.
+STATUSES = {200, 301, 302, 400}
+
+
+class Ring:
+    """The API of a grape in a ring of three."""
+
+    def __init__(self) -> None:
+        self.network = MemoryNetwork(seed=1)
+        self.grapes = make_grapes(self.network, 3)
+        self.api = Api(self.grapes[0].node)
+
+
+@pytest.fixture(scope="module")
+def ring() -> Iterator[Ring]:
+    ring = Ring()
+    yield ring
+    for grape in ring.grapes:
+        ring.network.result(grape.stopService())
+
+
+@settings(max_examples=200)
+@given(path=st.sampled_from([b"/lookup", b"/announce", b"/put", b"/get"]), body=strategies.hostile_bodies())
+def test_any_body_gets_a_documented_answer(path: bytes, body: bytes, ring: Ring) -> None:
+    with capturedLogs() as logs:
+        answer = ring.network.result(ring.api.call(path, body))
+    assert answer == PAYLOAD_INVALID or answer.status in STATUSES
+    assert answer in (NOTHING, PAYLOAD_INVALID) or json.loads(answer.body) is not None
+    assert ring.api.under_way == 0
+    assert [eventAsText(event) for event in logs if event["log_level"] >= LogLevel.error] == []
