@@ -18,7 +18,7 @@ import attrs
 from gauntlet.client import Client
 from gauntlet.processes import MODULE, START_SECONDS, GrapeProcess, Ports, until
 from gauntlet.row import Figure, Finding, Row, Run, judge, ms
-from grape.state import records as kept
+from grape.state import records
 from grape.state.sqlite import examine, schema
 
 START_GOAL_SECONDS = 2.0
@@ -93,7 +93,7 @@ def _whole(octets: bytes) -> tuple[str | None, set[str]]:
         path = Path(folder) / FILE
         path.write_bytes(octets)
         contents = examine(str(path), len(schema()))
-    found = kept.read(contents.rows)
+    found = records.read(contents.rows)
     items = [one.item for one in found.items] + [one.item for one in found.own_items]
     return contents.damage, {item.target.hex() for item in items}
 

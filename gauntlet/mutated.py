@@ -65,7 +65,7 @@ class Barrage:
                 run.say(f"{self.sent:,} datagrams")
 
 
-class Crowd:
+class FairShares:
     """Requests on connections of their own, of which some hundred are open at a time."""
 
     def __init__(self, grape: GrapeProcess) -> None:
@@ -132,7 +132,7 @@ def mutated(run: Run) -> Finding:
     """Both, at one process."""
     datagrams, requests = run.size(1_000_000, 20_000), run.size(100_000, 2_000)
     with lone_grape() as grape, ExitStack() as stack:
-        barrage, crowd = Barrage(grape, stack), Crowd(grape)
+        barrage, crowd = Barrage(grape, stack), FairShares(grape)
         stack.callback(crowd.close)
         barrage.send(int(datagrams * WARM_UP), run)
         crowd.send(int(requests * WARM_UP), run)

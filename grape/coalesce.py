@@ -76,7 +76,7 @@ class _UnderWay(Generic[V]):
             del self._all[self._key]
 
 
-class Shared(Generic[K, T, V]):
+class Coalescer(Generic[K, T, V]):
     """Work by key: who asks for what is under way already waits for the same result, each with a view of his own."""
 
     def __init__(self, view: Callable[[T], V]) -> None:

@@ -19,7 +19,7 @@ MAX_START = 1 << 30
 Shares = Mapping[Address, Collection[Address]]
 
 
-class Tally(Generic[K]):
+class ShareCounts(Generic[K]):
     """How much each member has; one with nothing is none. A collection of its members, in any order."""
 
     __slots__ = ("_counts", "_levels", "_most")
@@ -71,13 +71,13 @@ class Tally(Generic[K]):
             del self._levels[count]
 
 
-class Crowd:
+class FairShares:
     """The announcers of a key by their hosts. It is told of each peer that comes or goes."""
 
     def __init__(self, shares: Shares) -> None:
-        self._hosts: Tally[str] = Tally()
+        self._hosts: ShareCounts[str] = ShareCounts()
         # Most hosts have one announcer: a tally for each of thousands would be felt.
-        self._announcers: dict[str, Address | Tally[Address]] = {}
+        self._announcers: dict[str, Address | ShareCounts[Address]] = {}
         for announcer, peers in shares.items():
             for _ in peers:
                 self.add(announcer)
@@ -86,10 +86,10 @@ class Crowd:
         """It announced one peer more."""
         host = announcer[0]
         there = self._announcers.setdefault(host, announcer)
-        if isinstance(there, Tally):
+        if isinstance(there, ShareCounts):
             there.add(announcer)
         elif there != announcer:
-            tally: Tally[Address] = Tally()
+            tally: ShareCounts[Address] = ShareCounts()
             tally.add(there, self._hosts[host])
             tally.add(announcer)
             self._announcers[host] = tally
@@ -100,7 +100,7 @@ class Crowd:
         host = announcer[0]
         self._hosts.remove(host)
         there = self._announcers[host]
-        if isinstance(there, Tally):
+        if isinstance(there, ShareCounts):
             there.remove(announcer)
         if not self._hosts[host]:
             del self._announcers[host]
@@ -108,7 +108,7 @@ class Crowd:
     def largest(self) -> Address:
         """Who has to give: the largest announcer of the host that has most."""
         there = self._announcers[self._hosts.largest()]
-        return there.largest() if isinstance(there, Tally) else there
+        return there.largest() if isinstance(there, ShareCounts) else there
 
     def draw(self, count: int, shares: Shares, sample: Sample) -> list[Address]:
         """``count`` of more peers, in random order.
@@ -131,7 +131,7 @@ class Crowd:
     def _peers_of(self, host: str, shares: Shares, start: int) -> Iterator[Address]:
         """The peers of a host, one of each of its announcers, then second ones."""
         there = self._announcers[host]
-        announcers = list(there) if isinstance(there, Tally) else [there]
+        announcers = list(there) if isinstance(there, ShareCounts) else [there]
         round_number, first = divmod(start, len(announcers))
         more: deque[Iterator[Address]] = deque()
         for number in range(len(announcers)):

@@ -211,7 +211,7 @@ class DHTProtocol(KRPCProtocol):
         """Write to the closest nodes: those of a fresh lookup, or kept ones whose tokens still hold."""
         if self.is_busy:
             raise Overloaded
-        return _Storing(self, key, find, field, write, arguments, done).start()
+        return _WriteOperation(self, key, find, field, write, arguments, done).start()
 
     def _keep(self, key: bytes, found: Found) -> None:
         if found.complete and found.closest:
@@ -271,7 +271,7 @@ class DHTProtocol(KRPCProtocol):
         return traversal
 
 
-class _Storing:
+class _WriteOperation:
     """A write under way, with the lookup that it needs before it, and the one after it that refused tokens need."""
 
     def __init__(
@@ -293,7 +293,7 @@ class _Storing:
         self._done = done
         self._under_way: Cancellable | None = None
 
-    def start(self) -> _Storing:
+    def start(self) -> _WriteOperation:
         kept = self._protocol._kept(self._key)
         if kept is None:
             self._look_up(LOOKUP_BEFORE_WRITE_SECONDS)

@@ -39,7 +39,7 @@ from grape.node.node import Node
 from grape.reactor import Reactor
 from grape.web.access import Access
 from grape.web.api import Api
-from grape.web.server import DoorFactory
+from grape.web.server import HTTPServerFactory
 
 if TYPE_CHECKING:
     from twisted.web.resource import IResource
@@ -63,7 +63,7 @@ class CannotListenTCP(CannotListenError):
     """The HTTP socket could not be opened (CannotListenError alone: the UDP socket)."""
 
 
-class SiteAtNeed:
+class LazySite:
     """The twisted.web site behind the door, made when the first request comes that is none of the four calls.
 
     Most grapes never get one. The first such request has the node wait for 70 ms, once: the system keeps its datagrams
@@ -105,8 +105,8 @@ class HTTPService(Service):
         self._api = Api(node, self._config.max_calls)
         max_payload_size = self._config.check_max_payload_size
         access = Access(self._config.allow_origin, self._config.allow_host, gethostname())
-        self._site = SiteAtNeed(self._api, access, max_payload_size, reactor)
-        self._door = DoorFactory(
+        self._site = LazySite(self._api, access, max_payload_size, reactor)
+        self._door = HTTPServerFactory(
             self._api,
             self._site,
             reactor,
@@ -128,7 +128,7 @@ class HTTPService(Service):
 
     def resource(self) -> IResource:
         """The API as a resource, for a site of one's own, which says itself whose requests it serves."""
-        # As in SiteAtNeed: for those who ask for it alone.
+        # As in LazySite: for those who ask for it alone.
         from grape.resource import GrapeResource
 
         return GrapeResource(self._api, self._config.check_max_payload_size).resource()

@@ -20,7 +20,7 @@ import attrs
 from grape.dht.compact import Address
 from grape.dht.items import Item
 from grape.dht.responder import Sample
-from grape.fairshare import Crowd
+from grape.fairshare import FairShares
 
 MAX_KEYS = 10_000
 # A service rarely has more than some dozens of peers; 2,000 leaves room for a thousand hosts and as many intruders.
@@ -56,13 +56,13 @@ class _Key:
         self.by_age: list[tuple[float, int, Address]] = []
         self.serial = 0
         self.announcers: dict[Address, OrderedDict[Address, None]] = {}
-        self._crowd: Crowd | None = None
+        self._crowd: FairShares | None = None
 
     @property
-    def crowd(self) -> Crowd:
+    def crowd(self) -> FairShares:
         """The announcers, for who has to choose among them."""
         if self._crowd is None:
-            self._crowd = Crowd(self.announcers)
+            self._crowd = FairShares(self.announcers)
         return self._crowd
 
     @property

@@ -8,7 +8,7 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
-from grape.coalesce import Cancellable, Shared, deferred
+from grape.coalesce import Cancellable, Coalescer, deferred
 from tests.simulation import outcome
 
 
@@ -30,7 +30,7 @@ class Work:
 
 
 def run(
-    shared: Shared[str, int, int], key: str, start: Callable[[Callable[[int], None]], Deferred[int]]
+    shared: Coalescer[str, int, int], key: str, start: Callable[[Callable[[int], None]], Deferred[int]]
 ) -> Deferred[int]:
     """As Services does, for a Deferred."""
 
@@ -42,7 +42,7 @@ def run(
 
 
 def test_equal_keys_share_the_work_and_its_result() -> None:
-    shared: Shared[str, int, int] = Shared(int)
+    shared: Coalescer[str, int, int] = Coalescer(int)
     work = Work()
     results = [outcome(run(shared, "key", work.start)) for _ in range(3)]
     other = outcome(run(shared, "other", work.start))
@@ -54,7 +54,7 @@ def test_equal_keys_share_the_work_and_its_result() -> None:
 
 
 def test_after_its_end_the_work_starts_anew() -> None:
-    shared: Shared[str, int, int] = Shared(int)
+    shared: Coalescer[str, int, int] = Coalescer(int)
     work = Work()
     for number in range(3):
         result = outcome(run(shared, "key", work.start))
@@ -64,7 +64,7 @@ def test_after_its_end_the_work_starts_anew() -> None:
 
 
 def test_work_that_is_done_at_once_is_not_kept() -> None:
-    shared: Shared[str, int, int] = Shared(int)
+    shared: Coalescer[str, int, int] = Coalescer(int)
 
     def start(done: Callable[[int], None]) -> Deferred[int]:
         done(5)
@@ -75,7 +75,7 @@ def test_work_that_is_done_at_once_is_not_kept() -> None:
 
 
 def test_work_that_raises_at_its_start_is_forgotten() -> None:
-    shared: Shared[str, int, int] = Shared(int)
+    shared: Coalescer[str, int, int] = Coalescer(int)
 
     def start(done: Callable[[int], None]) -> Deferred[int]:
         raise KeyError("lost")
@@ -87,7 +87,7 @@ def test_work_that_raises_at_its_start_is_forgotten() -> None:
 
 
 def test_one_caller_can_cancel_without_the_others() -> None:
-    shared: Shared[str, int, int] = Shared(int)
+    shared: Coalescer[str, int, int] = Coalescer(int)
     work = Work()
     callers = [run(shared, "key", work.start) for _ in range(3)]
     results = [outcome(caller) for caller in callers]
@@ -99,7 +99,7 @@ def test_one_caller_can_cancel_without_the_others() -> None:
 
 
 def test_the_last_caller_cancels_the_work_too() -> None:
-    shared: Shared[str, int, int] = Shared(int)
+    shared: Coalescer[str, int, int] = Coalescer(int)
     work = Work()
     callers = [run(shared, "key", work.start) for _ in range(2)]
     results = [outcome(caller) for caller in callers]
@@ -113,7 +113,7 @@ def test_the_last_caller_cancels_the_work_too() -> None:
 
 
 def test_a_caller_may_cancel_another_when_it_hears_the_result() -> None:
-    shared: Shared[str, int, int] = Shared(int)
+    shared: Coalescer[str, int, int] = Coalescer(int)
     work = Work()
     first = run(shared, "key", work.start)
     second = run(shared, "key", work.start)
@@ -126,7 +126,7 @@ def test_a_caller_may_cancel_another_when_it_hears_the_result() -> None:
 
 
 def test_a_caller_may_ask_again_when_it_hears_the_result() -> None:
-    shared: Shared[str, int, int] = Shared(int)
+    shared: Coalescer[str, int, int] = Coalescer(int)
     work = Work()
     again: list[list[int]] = []
     run(shared, "key", work.start).addCallback(lambda _: again.append(outcome(run(shared, "key", work.start))))

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from grape.dht.compact import Address
-from grape.fairshare import Crowd, Tally
+from grape.fairshare import FairShares, ShareCounts
 
 
 def crowded(dice: random.Random, hosts: int, announcers: int, most: int) -> dict[Address, list[Address]]:
@@ -25,7 +25,7 @@ def crowded(dice: random.Random, hosts: int, announcers: int, most: int) -> dict
 @pytest.mark.parametrize("seed", range(20))
 def test_the_largest_is_the_one_that_has_most_and_came_to_it_last(seed: int) -> None:
     dice = random.Random(seed)
-    tally: Tally[int] = Tally()
+    tally: ShareCounts[int] = ShareCounts()
     counts: Counter[int] = Counter()
     came: dict[int, int] = {}
     for turn in range(500):
@@ -47,7 +47,7 @@ def test_the_largest_is_the_one_that_has_most_and_came_to_it_last(seed: int) -> 
 def test_every_host_has_its_turn_before_any_has_a_second_one(seed: int) -> None:
     dice = random.Random(seed)
     shares = crowded(dice, dice.choice((1, 3, 40, 200)), 200, dice.choice((1, 1, 4)))
-    crowd = Crowd(shares)
+    crowd = FairShares(shares)
     of_host = Counter(announcer[0] for announcer, peers in shares.items() for _ in peers)
     by = {peer: announcer for announcer, peers in shares.items() for peer in peers}
     for count in (1, 50, 100, len(by)):
@@ -67,7 +67,7 @@ def test_every_host_has_its_turn_before_any_has_a_second_one(seed: int) -> None:
 def test_everybody_is_drawn_in_the_end() -> None:
     dice = random.Random(1)
     shares = crowded(dice, 2, 60, 30)
-    crowd = Crowd(shares)
+    crowd = FairShares(shares)
     seen = {peer for _ in range(2_000) for peer in crowd.draw(10, shares, dice.sample)}
     assert seen == {peer for peers in shares.values() for peer in peers}
 
@@ -75,7 +75,7 @@ def test_everybody_is_drawn_in_the_end() -> None:
 def test_it_follows_what_comes_and_goes() -> None:
     dice = random.Random(2)
     shares: dict[Address, list[Address]] = {("10.0.0.1", 1): [("10.0.0.1", 1)]}
-    crowd = Crowd(shares)
+    crowd = FairShares(shares)
     for number in range(2_000):
         announcer = (f"10.0.0.{dice.randrange(5)}", dice.randrange(40))
         share = shares.setdefault(announcer, [])

@@ -7,7 +7,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from grape import Grape
-from grape.service import SiteAtNeed
+from grape.service import LazySite
 from grape.testing import MemoryNetwork
 from grape.web.access import Access
 
@@ -19,9 +19,9 @@ def test_stats_tell_how_often_there_was_no_room_for_http() -> None:
     assert (counters["evicted_connections"], counters["refused_connections"], counters["overloads"]) == (1, 2, 3)
 
 
-def a_site_at_need() -> SiteAtNeed:
+def a_site_at_need() -> LazySite:
     reactor = MemoryNetwork(seed=1).reactor("10.0.0.1")
-    return SiteAtNeed(Grape(reactor=reactor).http._api, Access(), 100, reactor)
+    return LazySite(Grape(reactor=reactor).http._api, Access(), 100, reactor)
 
 
 def test_a_site_that_nobody_needed_is_closed_at_once() -> None:

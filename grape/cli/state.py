@@ -17,7 +17,7 @@ from io import TextIOWrapper
 from math import isfinite
 from typing import TextIO, TypeAlias
 
-from grape.state import records as kept
+from grape.state import records
 from grape.state.lock import StateError, StateInUse
 from grape.state.sqlite import StateFile, examine, schema
 from grape.state.tables import SCHEMA_ROW, TABLES, Cell, Change, Contents, Row
@@ -81,7 +81,7 @@ def _drop_output() -> None:
 def check(path: str) -> int:
     """Say what a file holds, and whether it is well. Raises StateError."""
     contents = examine(path, len(schema()))
-    found = kept.read(contents.rows)
+    found = records.read(contents.rows)
     lines = [f"{path}: {_health(contents)}"]
     if found.node_id is not None:
         lines.append(f"node id {found.node_id.hex()}")

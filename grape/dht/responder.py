@@ -15,7 +15,7 @@ from grape.dht.items import Item
 from grape.dht.messages import INVALID_SIGNATURE, METHOD_UNKNOWN, PROTOCOL_ERROR, SERVER_ERROR, Query
 from grape.dht.nodeid import position
 from grape.dht.routing import RoutingTable
-from grape.dht.signature_budget import Verifier
+from grape.dht.signature_budget import SignatureBudget
 from grape.dht.tokens import Tokens
 
 MAX_REPLY_BYTES = 1_024
@@ -84,7 +84,7 @@ class Responder:
         self._items = items
         self._sample = sample
         self._on_announce = on_announce
-        self.verifier = Verifier()
+        self.verifier = SignatureBudget()
         self._refusal = refusal
         self._methods: dict[bytes, Callable[[Query, Address, float], bytes]] = {
             b"ping": self._ping,
@@ -172,7 +172,7 @@ class Responder:
         self._check_token(query, address, now)
         problem = self._refusal()
         if problem is not None:
-            raise not_kept(problem)
+            raise not_durable(problem)
         if not query.canonical:
             # BEP 44: what is stored under its hash must be well-formed.
             raise RemoteProtocolError(PROTOCOL_ERROR, "not in canonical bencoding")
@@ -205,7 +205,7 @@ class Responder:
         return b"5:nodes%d:%b" % (len(nodes), nodes)
 
 
-def not_kept(problem: str, transaction_id: BValue | None = None) -> RemoteProtocolError:
+def not_durable(problem: str, transaction_id: BValue | None = None) -> RemoteProtocolError:
     """The answer to a put that could not be kept."""
     return RemoteProtocolError(SERVER_ERROR, f"the item cannot be kept: {problem}", transaction_id)
 

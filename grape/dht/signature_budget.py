@@ -21,7 +21,7 @@ BAD_UNITS = 10
 _ALL = ""
 
 
-class Verifier:
+class SignatureBudget:
     """Verifies mutable items that hosts put. ``refused`` counts those that were not looked at, for lack of budget."""
 
     def __init__(self) -> None:

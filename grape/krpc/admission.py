@@ -30,7 +30,7 @@ class Question:
             self.result.errback(reason)
 
 
-class Verification:
+class LivenessCheck:
     """The outcome of a ping whose only effect is on the routing table."""
 
     __slots__ = ("_on_failure", "_verifying")

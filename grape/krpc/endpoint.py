@@ -30,16 +30,16 @@ from grape.dht.lookup import Candidate, Lookup
 from grape.dht.messages import Error, Frame, Query, Response
 from grape.dht.nodeid import ID_BYTES, RandomBytes
 from grape.dht.ratelimit import HostRateLimit, RateLimit
-from grape.dht.responder import Responder, not_kept
+from grape.dht.responder import Responder, not_durable
 from grape.dht.routing import Listed, RoutingTable
 from grape.dht.rtt import RoundTrips
 from grape.dht.transactions import MAX_PENDING, NOBODY, Outcome, Pending, Transactions
-from grape.krpc.admission import Question, Verification
+from grape.krpc.admission import LivenessCheck, Question
 from grape.krpc.traversal import Arguments
 from grape.krpc.udp import SendTo, sender, sent_anyway
 from grape.metrics import Counters, Listener
 from grape.reactor import Clock, Timer
-from grape.state.journal import Journal, MemoryJournal
+from grape.state.journal import Journal, NullJournal
 
 MAX_VERIFYING = 512
 # A query for the longest key, with room to spare.
@@ -94,7 +94,7 @@ class KRPCProtocol(DatagramProtocol):
         self._send_to: SendTo | None = None
         self._ping = self.frame(b"ping", {})
         #: Whether a put may be answered yet.
-        self.journal: Journal = MemoryJournal()
+        self.journal: Journal = NullJournal()
         self._max_verifying = max_verifying
         self._max_strangers = max_strangers
         self._verifying: set[Address] = set()
@@ -257,7 +257,7 @@ class KRPCProtocol(DatagramProtocol):
         else:
             if answer is not None and (not self.table.rules.is_public or self._may_send(len(answer), address, now)):
                 if query.method == b"put":
-                    self.journal.when_kept(partial(self._put_kept, query, answer, address))
+                    self.journal.when_durable(partial(self._put_kept, query, answer, address))
                 else:
                     self._write(answer, address)
         node_id = query.arguments.get(b"id")
@@ -280,7 +280,7 @@ class KRPCProtocol(DatagramProtocol):
             return
         self.counters.answered += 1
         round_trip = now - pending.sent_at
-        if not isinstance(pending.outcome, Verification):
+        if not isinstance(pending.outcome, LivenessCheck):
             # Who is pinged because he asked could teach us patience.
             self._round_trips.measured(round_trip)
         listed = self.table.heard(node_id, pending.address, now, round_trip)
@@ -327,7 +327,7 @@ class KRPCProtocol(DatagramProtocol):
         if not self.table.rules.is_usable(address[0]):
             return
         self._verifying.add(address)
-        outcome = Verification(self._verifying, lambda: self._looked_into.pop((address, node_id), None))
+        outcome = LivenessCheck(self._verifying, lambda: self._looked_into.pop((address, node_id), None))
         if not self.send(address, 0.0, self._ping, outcome):
             self._verifying.discard(address)
 
@@ -337,7 +337,7 @@ class KRPCProtocol(DatagramProtocol):
         if problem is None:
             self._write(answer, address)
         else:
-            self._refuse(not_kept(problem, query.transaction_id), address)
+            self._refuse(not_durable(problem, query.transaction_id), address)
 
     def _refuse(self, error: RemoteProtocolError, address: Address) -> None:
         answer = krpc.encode_error(error.transaction_id, error.code, error.message)

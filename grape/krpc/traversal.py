@@ -67,7 +67,7 @@ class WriteOutcome:
     holders: frozenset[bytes] = frozenset()
 
 
-class _Ending(Generic[T]):
+class _Operation(Generic[T]):
     """A result that ``done`` is told once, when it is there or at a deadline; never, if it was cancelled."""
 
     def __init__(self, network: Network, seconds: float, done: Callable[[T], object]) -> None:
@@ -105,7 +105,7 @@ class _Ending(Generic[T]):
             done(value)
 
 
-class Traversal(_Ending[Found]):
+class Traversal(_Operation[Found]):
     """One lookup under way: ``done`` is told what was found, within ``seconds``.
 
     ``on_response`` sees each answer (candidate, values) first and returns true to end the lookup there.
@@ -193,7 +193,7 @@ class Traversal(_Ending[Found]):
         self._end(self._lookup.found())
 
 
-class Write(_Ending[WriteOutcome]):
+class Write(_Operation[WriteOutcome]):
     """One write to the nodes that a lookup found, each with its own token, all at once."""
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Storage: small values by hash (BEP 44). Puts and gets over one DHT socket."""
+"""Items: small values by hash (BEP 44). Puts and gets over one DHT socket."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Got:
     local: bool
 
 
-class Storage:
+class Items:
     """The item calls of a node. ``socket()`` gives its protocol, or raises GrapeError while it does not run."""
 
     def __init__(
@@ -145,7 +145,7 @@ class Storage:
             else:
                 kept.errback(GrapeError(NOT_KEPT, 503))
 
-        self._journal.when_kept(tell)
+        self._journal.when_durable(tell)
         return kept
 
     def _refusal(self, item: Item, cas: int | None) -> GrapeError | None:

@@ -28,14 +28,14 @@ from grape.events import Callback, Events
 from grape.krpc.udp import bindable, is_elsewhere, listen
 from grape.metrics import Stats
 from grape.node.identity import fits, new_id
-from grape.node.items import Got, Storage
+from grape.node.items import Got, Items
 from grape.node.maintenance import Maintenance
 from grape.node.republish import OwnItems
 from grape.node.services import Services
 from grape.protocol import DHTProtocol
 from grape.reactor import Reactor, resolver
-from grape.state.journal import Journal, MemoryJournal
-from grape.state.recorder import Rooms, state_in
+from grape.state.journal import Journal, NullJournal
+from grape.state.recorder import Recorded, state_in
 from grape.store import MemoryItems, MemoryPeers
 
 Trace = Callable[[str], object]
@@ -87,10 +87,10 @@ class Node(Service):
         tokens = Tokens(random_bytes, reactor.seconds())
         self._own_items = OwnItems(reactor, self._socket, self._dice.random)
         self._services = Services(config, reactor, self._socket, self._peers, self._dice, self)
-        rooms = Rooms(self._table, tokens, self._items, self._own_items, self._peers, self._services.replicas)
+        rooms = Recorded(self._table, tokens, self._items, self._own_items, self._peers, self._services.replicas)
         self._state = state_in(config.state_file, config.durability, reactor, rooms)
-        self._journal: Journal = self._state if self._state is not None else MemoryJournal()
-        self._storage = Storage(config, lambda: self.node_id, self._socket, self._items, self._own_items, self._journal)
+        self._journal: Journal = self._state if self._state is not None else NullJournal()
+        self._storage = Items(config, lambda: self.node_id, self._socket, self._items, self._own_items, self._journal)
         self._responder = Responder(
             self._table,
             tokens,

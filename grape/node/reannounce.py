@@ -49,7 +49,7 @@ class _Made:
     version: int = -1
 
 
-class Replicas:
+class Reannouncer:
     """The announces made here, each with the nodes that took it."""
 
     def __init__(

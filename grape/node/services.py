@@ -13,7 +13,7 @@ from twisted.internet.defer import CancelledError, FirstError, gatherResults
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from grape.coalesce import Cancellable, Shared, deferred
+from grape.coalesce import Cancellable, Coalescer, deferred
 from grape.config import MAX_PORT, Config
 from grape.dht.compact import Address
 from grape.dht.errors import Overloaded
@@ -22,7 +22,7 @@ from grape.encoding import text_to_bytes
 from grape.errors import GrapeError
 from grape.krpc.traversal import WriteOutcome
 from grape.node.errors import accepted, overload
-from grape.node.reannounce import Replicas
+from grape.node.reannounce import Reannouncer
 from grape.protocol import DHTProtocol
 from grape.reactor import Clock
 from grape.store import MemoryPeers
@@ -69,12 +69,12 @@ class Services:
         self._peers = peers
         self._dice = dice
         self._observer = observer
-        self._lookups: Shared[bytes, Peers, list[str]] = Shared(self._pick)
+        self._lookups: Coalescer[bytes, Peers, list[str]] = Coalescer(self._pick)
         # Those of a time slot, of which a lookup puts two together.
-        self._slots: Shared[bytes, Peers, Peers] = Shared(lambda peers: peers)
+        self._slots: Coalescer[bytes, Peers, Peers] = Coalescer(lambda peers: peers)
         # What lookups found and when, for the time when no other node can be reached.
         self._found: OrderedDict[bytes, tuple[tuple[Address, ...], float]] = OrderedDict()
-        self.replicas = Replicas(clock, config.dht_peer_max_age, socket, config.max_announces)
+        self.replicas = Reannouncer(clock, config.dht_peer_max_age, socket, config.max_announces)
 
     def begin_lookup(self, name: str, done: Callable[[list[str] | Failure], object]) -> Cancellable:
         """See Node.begin_lookup. Raises GrapeError."""
@@ -144,7 +144,7 @@ class Services:
         return both.addCallbacks(done, failed)
 
     def _look_up(
-        self, name: str, lookups: Shared[bytes, Peers, T], done: Callable[[T | Failure], object]
+        self, name: str, lookups: Coalescer[bytes, Peers, T], done: Callable[[T | Failure], object]
     ) -> Cancellable:
         key = text_to_bytes(name)
         joined = lookups.join(key, done)

@@ -8,7 +8,7 @@ from typing import Protocol
 from grape.dht.compact import Address
 
 # Told None once it is kept, or why it is not.
-Kept = Callable[[str | None], object]
+OnDurable = Callable[[str | None], object]
 
 
 class Journal(Protocol):
@@ -19,7 +19,7 @@ class Journal(Protocol):
         """Why nothing that is stored now could be promised to be kept; None if it can."""
         ...
 
-    def when_kept(self, kept: Kept) -> None:
+    def when_durable(self, kept: OnDurable) -> None:
         """Call ``kept`` when all items stored until now are kept, or when they are not."""
         ...
 
@@ -40,12 +40,12 @@ class Journal(Protocol):
         ...
 
 
-class MemoryJournal:
+class NullJournal:
     """Keeps nothing: what is in memory is all there is."""
 
     refusal = None
 
-    def when_kept(self, kept: Kept) -> None:
+    def when_durable(self, kept: OnDurable) -> None:
         kept(None)
 
     def item_changed(self, target: bytes) -> None:

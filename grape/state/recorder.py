@@ -1,8 +1,8 @@
-"""What of a node outlives its process: written to a state file as it changes, and read back at the next start.
+"""Records node state to disk and restores it at start.
 
-The rooms of the node hold what is served and say what changed; this room asks them for what there is now and hands it
-to the writer. Items go at once, so that puts can be acknowledged when they are on the disk; all else within a second.
-When the disk fails, what has changed is kept in mind and tried again, and puts are refused until then.
+The stores say what changed; the recorder reads the current values from them and hands these to the writer. Items are
+written at once, so that puts can be acknowledged when they are on the disk; all else within a second. When the disk
+fails, the changes are remembered and retried, and puts are refused until they are written.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from twisted.logger import Logger
 from grape.dht.compact import Address
 from grape.dht.routing import RoutingTable
 from grape.dht.tokens import Secrets, Tokens
-from grape.node.reannounce import Replicas
+from grape.node.reannounce import Reannouncer
 from grape.node.republish import Own, OwnItems
 from grape.reactor import Clock, Timer
-from grape.state import records as kept
+from grape.state import records
 from grape.state.clock import Heartbeat, Moment
-from grape.state.journal import Kept
+from grape.state.journal import OnDurable
 from grape.state.lock import StateError
-from grape.state.records import KeptContact, KeptItem, KeptOwnItem, KeptPeer
+from grape.state.records import ContactRecord, ItemRecord, OwnItemRecord, PeerRecord
 from grape.state.sqlite import StateFile
 from grape.state.tables import Change
 from grape.state.writer import DirectWriter, ThreadWriter, Writer
@@ -49,15 +49,15 @@ OpenFile = Callable[[], StateFile]
 
 
 @attrs.frozen
-class Rooms:
-    """The rooms whose content is kept."""
+class Recorded:
+    """The parts of a node that are recorded."""
 
     table: RoutingTable
     tokens: Tokens
     items: MemoryItems
     own_items: OwnItems
     peers: MemoryPeers
-    replicas: Replicas
+    replicas: Reannouncer
 
 
 @attrs.frozen
@@ -77,17 +77,17 @@ class StateCounters:
     state_moved_aside: int = 0
 
 
-class State:
+class StateRecorder:
     """The journal of a node that has a state file. ``open_file()`` opens that. See grape.state.journal.Journal."""
 
     def __init__(
-        self, clock: Clock, rooms: Rooms, open_file: OpenFile, now: Callable[[], Moment] | None = None
+        self, clock: Clock, recorded: Recorded, open_file: OpenFile, now: Callable[[], Moment] | None = None
     ) -> None:
         self.counters = StateCounters()
         #: Why the file cannot be written now.
         self.problem: str | None = None
         self._clock = clock
-        self._rooms = rooms
+        self._recorded = recorded
         self._open_file = open_file
         self._now = now if now is not None else Moment.now
         self._file: StateFile | None = None
@@ -99,7 +99,7 @@ class State:
         self._retry_pause = WRITE_SECONDS
         self._beat_at = 0.0
         self._secrets: Secrets | None = None
-        self._contacts: dict[Address, KeptContact] = {}
+        self._contacts: dict[Address, ContactRecord] = {}
         self._contacts_at = 0.0
         self._table_version = -1
         # What changed since it was given to the writer.
@@ -112,7 +112,7 @@ class State:
     # Opening and closing
 
     def open(self) -> Restored:
-        """Open the file, and give the rooms what it holds. Raises StateError."""
+        """Open the file, and give the recorded what it holds. Raises StateError."""
         file = self._file = self._open_file()
         try:
             return self._opened(file)
@@ -131,20 +131,20 @@ class State:
         if file.leftovers is not None:
             log.warn("state file {path} was gone: a new one is made, and what SQLite had beside it is {to}-*",
                      path=file.path, to=file.leftovers)  # fmt: skip
-        found = kept.read(file.contents.rows)
+        found = records.read(file.contents.rows)
         file.contents = attrs.evolve(file.contents, rows={})
         beat = found.heartbeat
         seconds = beat.seconds_at(self._now()) if beat is not None else found.latest
         self._offset = seconds - self._clock.seconds()
         self._restore(found)
-        file.stamp = lambda: [kept.heartbeat_change(self._heartbeat())]
+        file.stamp = lambda: [records.heartbeat_change(self._heartbeat())]
         call_from_thread: Any = getattr(self._clock, "callFromThread", None)
         self._writer = ThreadWriter(file, call_from_thread) if call_from_thread is not None else DirectWriter(file)
-        rooms = self._rooms
-        rooms.items.changed = self.item_changed
-        rooms.peers.changed = self.peer_changed
-        rooms.own_items.changed = self.own_item_changed
-        rooms.replicas.changed = self.own_announce_changed
+        recorded = self._recorded
+        recorded.items.changed = self.item_changed
+        recorded.peers.changed = self.peer_changed
+        recorded.own_items.changed = self.own_item_changed
+        recorded.replicas.changed = self.own_announce_changed
         self.problem = None
         self._timer = self._clock.callLater(WRITE_SECONDS, self._tick)
         contacts = [contact.address for contact in reversed(found.contacts)]
@@ -153,7 +153,7 @@ class State:
     def keep_id(self, node_id: bytes) -> None:
         """Keep the node's id. Raises StateError."""
         if self._file is not None:
-            self._file.commit([kept.node_id_change(node_id)])
+            self._file.commit([records.node_id_change(node_id)])
 
     def close(self) -> Deferred[None]:
         """Write what is left, and close the file. Fires when that is done, after some seconds in any case."""
@@ -186,11 +186,11 @@ class State:
             return self.problem
         return "the disk is too slow" if self._writer.waiting > MAX_WAITING else None
 
-    def when_kept(self, kept: Kept) -> None:
+    def when_durable(self, done: OnDurable) -> None:
         if self._writer is None or self.problem is not None:
-            kept(self.refusal)
+            done(self.refusal)
         else:
-            self._write(self._writer, self._urgent(), kept)
+            self._write(self._writer, self._urgent(), done)
 
     def item_changed(self, target: bytes) -> None:
         self._items[target] = None
@@ -229,15 +229,15 @@ class State:
         except Exception:
             log.failure("what changed could not be written")
 
-    def _write(self, writer: Writer, changes: list[Change], kept: Kept | None = None) -> None:
+    def _write(self, writer: Writer, changes: list[Change], done: OnDurable | None = None) -> None:
         def written(error: StateError | None) -> None:
             if error is None:
                 self._written()
             else:
                 self._not_written(changes, error)
-            if kept is not None:
+            if done is not None:
                 try:
-                    kept(error.problem if error is not None else None)
+                    done(error.problem if error is not None else None)
                 except Exception:
                     log.failure("an acknowledgement could not be given")
 
@@ -287,91 +287,91 @@ class State:
         changes = []
         at = self._clock.seconds() + self._offset
         for target in items:
-            there = self._rooms.items.peek(target)
-            own = self._rooms.own_items.get(target)
+            there = self._recorded.items.peek(target)
+            own = self._recorded.own_items.get(target)
             if there is not None and own is not None and own.item == there[0] and own.item.key is None:
                 # It is written once, as its own. A mutable one is not always served for being one's own.
                 continue
-            changes.append(kept.item_change(target, KeptItem(*there, at) if there is not None else None))
+            changes.append(records.item_change(target, ItemRecord(*there, at) if there is not None else None))
         for target in own_items:
-            own = self._rooms.own_items.get(target)
-            changes.append(kept.own_item_change(target, self._kept_own(own) if own is not None else None))
+            own = self._recorded.own_items.get(target)
+            changes.append(records.own_item_change(target, self._kept_own(own) if own is not None else None))
         return changes
 
-    def _kept_own(self, own: Own) -> KeptOwnItem:
+    def _kept_own(self, own: Own) -> OwnItemRecord:
         published = own.published + self._offset if own.published is not None else None
-        return KeptOwnItem(own.item, own.at + self._offset, published)
+        return OwnItemRecord(own.item, own.at + self._offset, published)
 
     def _others(self, now: float, *, at_end: bool = False) -> list[Change]:
-        peers = dict.fromkeys(self._rooms.peers.all()) if self._all_peers else self._peers
+        peers = dict.fromkeys(self._recorded.peers.all()) if self._all_peers else self._peers
         self._peers, self._all_peers = {}, False
         announces, self._announces = self._announces, {}
         changes = []
         for key, peer in peers:
-            there = self._rooms.peers.known(key, peer)
-            now_kept = KeptPeer(key, peer, there[1], there[0] + self._offset) if there is not None else None
-            changes.append(kept.peer_change(key, peer, now_kept))
+            there = self._recorded.peers.known(key, peer)
+            now_kept = PeerRecord(key, peer, there[1], there[0] + self._offset) if there is not None else None
+            changes.append(records.peer_change(key, peer, now_kept))
         for key, port in announces:
-            at = self._rooms.replicas.made_at(key, port)
-            changes.append(kept.own_announce_change(key, port, at + self._offset if at is not None else None))
-        secrets = self._rooms.tokens.secrets(now)
+            at = self._recorded.replicas.made_at(key, port)
+            changes.append(records.own_announce_change(key, port, at + self._offset if at is not None else None))
+        secrets = self._recorded.tokens.secrets(now)
         if secrets != self._secrets:
             self._secrets = secrets
-            changes.append(kept.secrets_change(attrs.evolve(secrets, rotated_at=secrets.rotated_at + self._offset)))
+            changes.append(records.secrets_change(attrs.evolve(secrets, rotated_at=secrets.rotated_at + self._offset)))
         return changes + self._contact_changes(now, at_end=at_end)
 
     def _contact_changes(self, now: float, *, at_end: bool) -> list[Change]:
-        table = self._rooms.table
+        table = self._recorded.table
         pause = CONTACTS_SECONDS if table.version == self._table_version else CONTACTS_PAUSE_SECONDS
         # Without contacts those from before are the best there is.
         if not len(table) or (now - self._contacts_at < pause and not at_end):
             return []
         latest = sorted(table, key=lambda contact: -contact.heard_at)[:MAX_CONTACTS]
-        contacts = {c.address: KeptContact(c.id, c.address, c.heard_at + self._offset) for c in latest}
+        contacts = {c.address: ContactRecord(c.id, c.address, c.heard_at + self._offset) for c in latest}
         gone = [address for address in self._contacts if address not in contacts]
         came = [contact for contact in contacts.values() if self._contacts.get(contact.address) != contact]
         self._contacts, self._contacts_at, self._table_version = contacts, now, table.version
-        return [kept.contact_change(address, None) for address in gone] + [
-            kept.contact_change(contact.address, contact) for contact in came
+        return [records.contact_change(address, None) for address in gone] + [
+            records.contact_change(contact.address, contact) for contact in came
         ]
 
     # What there was
 
-    def _restore(self, found: kept.Kept) -> None:
-        rooms, offset, now = self._rooms, self._offset, self._clock.seconds()
+    def _restore(self, found: records.Records) -> None:
+        recorded, offset, now = self._recorded, self._offset, self._clock.seconds()
         if found.secrets is not None:
-            rooms.tokens.restore(attrs.evolve(found.secrets, rotated_at=found.secrets.rotated_at - offset), now)
+            recorded.tokens.restore(attrs.evolve(found.secrets, rotated_at=found.secrets.rotated_at - offset), now)
         for own in found.own_items:
-            if own.item.target in self._own_items or rooms.own_items.get(own.item.target) is not None:
+            if own.item.target in self._own_items or recorded.own_items.get(own.item.target) is not None:
                 # A grape that was only stopped knows better.
                 continue
             published = own.published - offset if own.published is not None else None
-            rooms.own_items.restore(Own(own.item, own.at - offset, published))
+            recorded.own_items.restore(Own(own.item, own.at - offset, published))
             if own.item.key is None or published is None:
-                rooms.items.put(own.item)
+                recorded.items.put(own.item)
         for one in found.items:
-            there = rooms.items.peek(one.item.target)
+            there = recorded.items.peek(one.item.target)
             if there is None or there[0].seq < one.item.seq:
-                rooms.items.put(one.item, one.host)
+                recorded.items.put(one.item, one.host)
         for peer in found.peers:
-            rooms.peers.announce(peer.key, peer.peer, now, peer.announcer, max(now - (peer.at - offset), 0.0))
+            recorded.peers.announce(peer.key, peer.peer, now, peer.announcer, max(now - (peer.at - offset), 0.0))
         for announce in found.own_announces:
-            rooms.replicas.restore(announce.key, announce.port, announce.at - offset)
+            recorded.replicas.restore(announce.key, announce.port, announce.at - offset)
         self._contacts = {contact.address: contact for contact in found.contacts}
         # What is too old, or has no room any more, goes from the file, too. What a bad disk did not take goes in.
         items = {one.item.target: one.item for one in found.items}
         peers = {(peer.key, peer.peer) for peer in found.peers}
-        for target in {*items, *rooms.items}:
-            there = rooms.items.peek(target)
+        for target in {*items, *recorded.items}:
+            there = recorded.items.peek(target)
             if there is None or there[0] != items.get(target):
                 self._items[target] = None
-        for key, address in peers.symmetric_difference(rooms.peers.all()):
+        for key, address in peers.symmetric_difference(recorded.peers.all()):
             self.peer_changed(key, address)
         for announce in found.own_announces:
-            if rooms.replicas.made_at(announce.key, announce.port) is None:
+            if recorded.replicas.made_at(announce.key, announce.port) is None:
                 self._announces[announce.key, announce.port] = None
 
 
-def state_in(path: str | None, durability: str, clock: Clock, rooms: Rooms) -> State | None:
+def state_in(path: str | None, durability: str, clock: Clock, recorded: Recorded) -> StateRecorder | None:
     """The state that is kept in a file; None if in none."""
-    return None if path is None else State(clock, rooms, lambda: StateFile(path, durability=durability))
+    return None if path is None else StateRecorder(clock, recorded, lambda: StateFile(path, durability=durability))

@@ -26,7 +26,7 @@ SECRETS = "token secrets"
 
 
 @attrs.frozen
-class KeptItem:
+class ItemRecord:
     """An item, the host that put it ("" if not known) and when."""
 
     item: Item
@@ -35,7 +35,7 @@ class KeptItem:
 
 
 @attrs.frozen
-class KeptOwnItem:
+class OwnItemRecord:
     """An item that was put here, when, and when others took it last (None: nobody yet)."""
 
     item: Item
@@ -44,7 +44,7 @@ class KeptOwnItem:
 
 
 @attrs.frozen
-class KeptPeer:
+class PeerRecord:
     """A peer, when it was announced and from which address."""
 
     key: bytes
@@ -54,7 +54,7 @@ class KeptPeer:
 
 
 @attrs.frozen
-class KeptAnnounce:
+class AnnounceRecord:
     """An announce that was made here."""
 
     key: bytes
@@ -63,7 +63,7 @@ class KeptAnnounce:
 
 
 @attrs.frozen
-class KeptContact:
+class ContactRecord:
     """A node, and when it answered last."""
 
     id: bytes
@@ -72,17 +72,17 @@ class KeptContact:
 
 
 @attrs.frozen
-class Kept:
+class Records:
     """All that a file holds; each list begins with the oldest. Times are state seconds."""
 
     heartbeat: Heartbeat | None
     node_id: bytes | None
     secrets: Secrets | None
-    items: list[KeptItem]
-    own_items: list[KeptOwnItem]
-    peers: list[KeptPeer]
-    own_announces: list[KeptAnnounce]
-    contacts: list[KeptContact]
+    items: list[ItemRecord]
+    own_items: list[OwnItemRecord]
+    peers: list[PeerRecord]
+    own_announces: list[AnnounceRecord]
+    contacts: list[ContactRecord]
 
     @property
     def latest(self) -> float:
@@ -91,11 +91,11 @@ class Kept:
         return max((kept.at for some in lists for kept in some), default=0.0)
 
 
-def read(rows: Rows) -> Kept:
+def read(rows: Rows) -> Records:
     """What rows mean."""
     meta = {row[0]: row[1] for row in rows.get("meta", ()) if len(row) == 2}
     node_id = meta.get(NODE_ID)
-    return Kept(
+    return Records(
         Heartbeat.from_text(meta.get(HEARTBEAT)),
         node_id if isinstance(node_id, bytes) and len(node_id) == ID_BYTES else None,
         _secrets(meta.get(SECRETS)),
@@ -120,19 +120,19 @@ def secrets_change(secrets: Secrets) -> Change:
     return Change("meta", (SECRETS,), (f"{secrets.current.hex()} {secrets.previous.hex()} {secrets.rotated_at!r}",))
 
 
-def item_change(target: bytes, kept: KeptItem | None) -> Change:
+def item_change(target: bytes, kept: ItemRecord | None) -> Change:
     if kept is None:
         return Change("item", (target,), None)
     return Change("item", (target,), (*_cells(kept.item), kept.host, kept.at))
 
 
-def own_item_change(target: bytes, kept: KeptOwnItem | None) -> Change:
+def own_item_change(target: bytes, kept: OwnItemRecord | None) -> Change:
     if kept is None:
         return Change("own_item", (target,), None)
     return Change("own_item", (target,), (*_cells(kept.item), kept.at, kept.published))
 
 
-def peer_change(key: bytes, peer: Address, kept: KeptPeer | None) -> Change:
+def peer_change(key: bytes, peer: Address, kept: PeerRecord | None) -> Change:
     return Change("peer", (key, *peer), None if kept is None else (*kept.announcer, kept.at))
 
 
@@ -140,7 +140,7 @@ def own_announce_change(key: bytes, port: int, at: float | None) -> Change:
     return Change("own_announce", (key, port), None if at is None else (at,))
 
 
-def contact_change(address: Address, kept: KeptContact | None) -> Change:
+def contact_change(address: Address, kept: ContactRecord | None) -> Change:
     return Change("contact", address, None if kept is None else (kept.id, kept.at))
 
 
@@ -148,22 +148,22 @@ def _cells(item: Item) -> Row:
     return (item.raw, item.key, item.signature, item.seq, item.salt)
 
 
-def _items(rows: Iterable[Row]) -> Iterator[KeptItem]:
+def _items(rows: Iterable[Row]) -> Iterator[ItemRecord]:
     for row in rows:
         match row:
             case (target, raw, key, signature, seq, salt, str() as host, int() | float() as at):
                 item = _item(target, raw, key, signature, seq, salt)
                 if item is not None:
-                    yield KeptItem(item, host, at)
+                    yield ItemRecord(item, host, at)
 
 
-def _own_items(rows: Iterable[Row]) -> Iterator[KeptOwnItem]:
+def _own_items(rows: Iterable[Row]) -> Iterator[OwnItemRecord]:
     for row in rows:
         match row:
             case (target, raw, key, signature, seq, salt, int() | float() as at, None | int() | float() as published):
                 item = _item(target, raw, key, signature, seq, salt)
                 if item is not None:
-                    yield KeptOwnItem(item, at, published)
+                    yield OwnItemRecord(item, at, published)
 
 
 def _item(target: object, raw: object, key: object, signature: object, seq: object, salt: object) -> Item | None:
@@ -178,29 +178,29 @@ def _item(target: object, raw: object, key: object, signature: object, seq: obje
     return None
 
 
-def _peers(rows: Iterable[Row]) -> Iterator[KeptPeer]:
+def _peers(rows: Iterable[Row]) -> Iterator[PeerRecord]:
     for row in rows:
         match row:
             case (bytes() as key, host, port, by_host, by_port, int() | float() as at):
                 peer, announcer = _address(host, port), _address(by_host, by_port)
                 if peer is not None and announcer is not None:
-                    yield KeptPeer(key, peer, announcer, at)
+                    yield PeerRecord(key, peer, announcer, at)
 
 
-def _own_announces(rows: Iterable[Row]) -> Iterator[KeptAnnounce]:
+def _own_announces(rows: Iterable[Row]) -> Iterator[AnnounceRecord]:
     for row in rows:
         match row:
             case (bytes() as key, int() as port, int() | float() as at) if 0 <= port < 65_536:
-                yield KeptAnnounce(key, port, at)
+                yield AnnounceRecord(key, port, at)
 
 
-def _contacts(rows: Iterable[Row]) -> Iterator[KeptContact]:
+def _contacts(rows: Iterable[Row]) -> Iterator[ContactRecord]:
     for row in rows:
         match row:
             case (host, port, bytes() as node_id, int() | float() as at) if len(node_id) == ID_BYTES:
                 address = _address(host, port)
                 if address is not None:
-                    yield KeptContact(node_id, address, at)
+                    yield ContactRecord(node_id, address, at)
 
 
 def _address(host: object, port: object) -> Address | None:

@@ -17,8 +17,8 @@ from zope.interface import implementer
 from grape.reactor import Clock
 from grape.web.access import Access
 from grape.web.api import Answer
-from grape.web.head_cache import END, MAX_KNOWN_BYTES, KnownHeads
-from grape.web.parser import HEAD_SECONDS, Reading
+from grape.web.head_cache import END, MAX_KNOWN_BYTES, HeadCache
+from grape.web.parser import HEAD_SECONDS, RequestParser
 from grape.web.request import CALL_PATHS, PREFLIGHT, Answerer, Request, Site
 from grape.web.straight import write
 
@@ -34,7 +34,7 @@ class Factory(Protocol):
     calls: Answerer
     site: Site
     access: Access
-    heads: KnownHeads
+    heads: HeadCache
     clock: Clock
     max_payload_size: int
     is_closing: bool
@@ -49,7 +49,7 @@ class Factory(Protocol):
 
 
 @implementer(IPushProducer)
-class Connection(Reading):
+class Connection(RequestParser):
     """A client's connection."""
 
     factory: Factory

@@ -36,7 +36,7 @@ class Head:
     body_bytes: int
 
 
-class KnownHeads:
+class HeadCache:
     """The heads that came lately to one address of this machine's, by their bytes."""
 
     def __init__(self) -> None:

@@ -29,7 +29,7 @@ class Limits(Protocol):
     max_payload_size: int
 
 
-class Reading(protocol.Protocol):
+class RequestParser(protocol.Protocol):
     """A connection as far as it reads. The ``on_*`` methods are httptools' callbacks."""
 
     factory: Limits

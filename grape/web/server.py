@@ -18,7 +18,7 @@ from grape.reactor import Clock, Timer
 from grape.web.access import Access, is_loopback
 from grape.web.api import JSON_TYPE, Answer
 from grape.web.connection import Connection
-from grape.web.head_cache import KnownHeads
+from grape.web.head_cache import HeadCache
 from grape.web.request import Answerer, Request, Site
 
 CLOSING_SECONDS = 1.5
@@ -29,7 +29,7 @@ NEW_SECONDS = 0.1
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 
 
-class DoorFactory(ServerFactory):
+class HTTPServerFactory(ServerFactory):
     """The door's listening side. ``max_payload_size`` in bytes, ``max_per_host`` for hosts other than loopback."""
 
     protocol = Connection  # type: ignore[assignment]
@@ -52,7 +52,7 @@ class DoorFactory(ServerFactory):
         self._max_per_host = max_per_host
         self.clock = clock
         self.access = access
-        self.heads = KnownHeads()
+        self.heads = HeadCache()
         self.is_closing = False
         self.evicted = 0
         self.refused = 0

@@ -18,7 +18,7 @@ from grape.dht.items import Item, mutable, signature_input
 from grape.dht.messages import Query
 from grape.dht.responder import Responder
 from grape.dht.routing import RoutingTable
-from grape.dht.signature_budget import ALL_BAD_PER_SECOND, BAD_PER_SECOND, Verifier
+from grape.dht.signature_budget import ALL_BAD_PER_SECOND, BAD_PER_SECOND, SignatureBudget
 from grape.dht.tokens import Tokens
 from grape.store import MemoryItems, MemoryPeers
 
@@ -36,7 +36,7 @@ def forged(seq: int) -> Item:
     return mutable(b"v", PUBLIC, bytes(64), seq)
 
 
-def flood(verifier: Verifier, host: str, now: float, count: int) -> int:
+def flood(verifier: SignatureBudget, host: str, now: float, count: int) -> int:
     """How many of so many bad signatures are verified."""
     before = verifier.refused
     for seq in range(count):
@@ -46,7 +46,7 @@ def flood(verifier: Verifier, host: str, now: float, count: int) -> int:
 
 
 def test_bad_signatures_of_one_host_are_verified_at_a_steady_rate() -> None:
-    verifier = Verifier()
+    verifier = SignatureBudget()
     assert flood(verifier, ATTACKER, 0.0, 1_000) == BAD_PER_SECOND
     assert flood(verifier, ATTACKER, 0.5, 1_000) == BAD_PER_SECOND // 2
     # Another host does not feel it.
@@ -54,14 +54,14 @@ def test_bad_signatures_of_one_host_are_verified_at_a_steady_rate() -> None:
 
 
 def test_those_of_all_hosts_are_bounded_and_nobody_is_banned() -> None:
-    verifier = Verifier()
+    verifier = SignatureBudget()
     hosts = [f"10.6.6.{n}" for n in range(20)]
     assert sum(flood(verifier, host, 0.0, 300) for host in hosts) == ALL_BAD_PER_SECOND
     assert flood(verifier, hosts[-1], 1.0, 300) == BAD_PER_SECOND
 
 
 def test_a_host_may_put_more_than_a_thousand_good_ones_a_second() -> None:
-    verifier = Verifier()
+    verifier = SignatureBudget()
     item = signed(1)
     for n in range(3_000):
         assert verifier.is_signed(item, HONEST, n / 1_500)

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from grape.dht.errors import Overloaded
 from grape.dht.routing import RoutingTable
 from grape.krpc.traversal import WriteOutcome
-from grape.node.reannounce import Replicas
+from grape.node.reannounce import Reannouncer
 from grape.protocol import DHTProtocol
 from grape.testing import MemoryNetwork, host_name, make_grape, make_grapes
 from grape.testing.clock import HeapClock
@@ -150,7 +150,7 @@ def test_an_announce_that_was_not_renewed_for_too_many_queries_is_renewed_later(
     table = RoutingTable(bytes(20))
     table.heard(b"n" * 20, ("10.0.0.2", 20_001), 0.0)
     socket = BusySocket(table)
-    replicas = Replicas(clock, MAX_AGE, lambda: cast(DHTProtocol, socket))
+    replicas = Reannouncer(clock, MAX_AGE, lambda: cast(DHTProtocol, socket))
     for n in range(600):
         replicas.announced(b"%d" % n, 1)
     replicas.contacts_changed()

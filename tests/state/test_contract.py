@@ -20,11 +20,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from grape.dht.items import Item, immutable
 from grape.dht.routing import RoutingTable
 from grape.dht.tokens import Tokens
-from grape.node.reannounce import Replicas
+from grape.node.reannounce import Reannouncer
 from grape.node.republish import OwnItems
 from grape.state.clock import Moment
-from grape.state.journal import Journal, MemoryJournal
-from grape.state.recorder import Rooms, State
+from grape.state.journal import Journal, NullJournal
+from grape.state.recorder import Recorded, StateRecorder
 from grape.state.sqlite import StateFile
 from grape.store import MemoryItems, MemoryPeers
 from grape.testing.clock import HeapClock
@@ -51,7 +51,7 @@ class Stores:
         self.peers = MemoryPeers(MAX_AGE, max_keys=4, max_peers_per_key=5, max_peers_per_announcer=3)
         self.items = MemoryItems(MAX_ITEMS)
         self.own_items = OwnItems(self.clock, not_running, lambda: 0.5)
-        self.replicas = Replicas(self.clock, MAX_AGE, not_running)
+        self.replicas = Reannouncer(self.clock, MAX_AGE, not_running)
         self.tokens = Tokens(random.Random(1).randbytes, self.clock.seconds())
 
     def restart(self) -> None:
@@ -63,7 +63,7 @@ class Stores:
     def keep(self) -> None:
         """Have what was stored acknowledged."""
         problems: list[str | None] = []
-        self.journal.when_kept(problems.append)
+        self.journal.when_durable(problems.append)
         assert problems == [None]
         # What may lag has a second.
         self.clock.advance(1.0)
@@ -72,7 +72,7 @@ class Stores:
 class MemoryStores(Stores):
     def __init__(self) -> None:
         super().__init__()
-        self.journal = MemoryJournal()
+        self.journal = NullJournal()
 
 
 class FileStores(Stores):
@@ -83,7 +83,7 @@ class FileStores(Stores):
         self._open()
 
     def _open(self) -> None:
-        rooms = Rooms(RoutingTable(bytes(20)), self.tokens, self.items, self.own_items, self.peers, self.replicas)
+        rooms = Recorded(RoutingTable(bytes(20)), self.tokens, self.items, self.own_items, self.peers, self.replicas)
         self._file: StateFile | None = None
 
         def open_file() -> StateFile:
@@ -93,7 +93,7 @@ class FileStores(Stores):
         def now() -> Moment:
             return Moment(0.0, "this boot", self.clock.seconds())
 
-        self.journal = self.state = State(self.clock, rooms, open_file, now)
+        self.journal = self.state = StateRecorder(self.clock, rooms, open_file, now)
         self.state.open()
         assert self._file is not None
         assert self._file.moved_to is None
@@ -258,7 +258,7 @@ def test_a_start_that_fails_lets_others_have_the_file(monkeypatch: pytest.Monkey
         raise ValueError("a bug")
 
     with monkeypatch.context() as patch:
-        patch.setattr("grape.state.recorder.kept.read", fail)
+        patch.setattr("grape.state.records.read", fail)
         with pytest.raises(ValueError, match="a bug"):
             stores._open()
     StateFile(stores._path).close()

@@ -12,7 +12,7 @@ from grape.dht import messages as krpc
 from grape.dht.items import immutable
 from grape.dht.messages import Error, Response
 from grape.state.clock import Heartbeat, Moment
-from grape.state.journal import Kept
+from grape.state.journal import OnDurable
 from grape.testing import MemoryNetwork
 from tests.simulation import Key, Remote, outcome
 
@@ -251,12 +251,12 @@ class Slow:
     """A journal that keeps what it is told when the test says so."""
 
     def __init__(self, grape: Grape) -> None:
-        self.waiting: list[Kept] = []
+        self.waiting: list[OnDurable] = []
         self.refusal: str | None = None
         node: Any = grape.node
         node._journal = node._storage._journal = node._protocol.journal = self
 
-    def when_kept(self, kept: Kept) -> None:
+    def when_durable(self, kept: OnDurable) -> None:
         self.waiting.append(kept)
 
     def keep(self, problem: str | None = None) -> None:

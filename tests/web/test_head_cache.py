@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grape.web.head_cache import MAX_HEADS, MAX_KNOWN_BYTES, Head, KnownHeads
+from grape.web.head_cache import MAX_HEADS, MAX_KNOWN_BYTES, Head, HeadCache
 from tests.web.test_server import LIMIT, Doorway, request, send
 
 HERE = "127.0.0.1"
 HEADERS = {b"content-length": b"2", b"host": b"localhost"}
 
 
-class Forgetful(KnownHeads):
+class Forgetful(HeadCache):
     """Heads that are never known."""
 
     def get(self, head: bytes, local_host: str) -> Head | None:
@@ -25,7 +25,7 @@ class Forgetful(KnownHeads):
 class Talk:
     """What a client of a door sent and saw."""
 
-    def __init__(self, chunks: list[bytes], heads: KnownHeads, *, late: bool) -> None:
+    def __init__(self, chunks: list[bytes], heads: HeadCache, *, late: bool) -> None:
         doorway = Doorway()
         doorway.factory.heads = heads
         for _ in range(2):
@@ -93,7 +93,7 @@ def conversations(draw: st.DrawFn) -> list[bytes]:
 @settings(max_examples=400, deadline=None)
 @given(conversations(), st.booleans())
 def test_what_is_known_is_answered_as_what_is_new(chunks: list[bytes], late: bool) -> None:
-    known, new = Talk(chunks, KnownHeads(), late=late), Talk(chunks, Forgetful(), late=late)
+    known, new = Talk(chunks, HeadCache(), late=late), Talk(chunks, Forgetful(), late=late)
     assert (known.calls, known.ends, known.seen) == (new.calls, new.ends, new.seen)
 
 
@@ -118,20 +118,20 @@ def test_a_head_that_comes_again_is_known_for_any_body_of_its_length() -> None:
     ],
 )
 def test_only_one_whole_request_teaches(data: bytes) -> None:
-    heads = KnownHeads()
+    heads = HeadCache()
     heads.learn(data, HERE, b"/lookup", HEADERS)
     assert len(heads) == 0
 
 
 @pytest.mark.parametrize("field", [b"transfer-encoding", b"expect", b"origin", b"upgrade", b"sec-fetch-site"])
 def test_special_fields_do_not_teach(field: bytes) -> None:
-    heads = KnownHeads()
+    heads = HeadCache()
     heads.learn(request(), HERE, b"/lookup", {**HEADERS, field: b"x"})
     assert len(heads) == 0
 
 
 def test_a_head_is_known_at_its_own_address_alone_and_the_oldest_goes() -> None:
-    heads = KnownHeads()
+    heads = HeadCache()
     sent = [request(headers=b"X: %d\r\n" % n) for n in range(MAX_HEADS + 1)]
     for data in sent:
         heads.learn(data, HERE, b"/lookup", HEADERS)

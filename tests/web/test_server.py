@@ -17,7 +17,7 @@ from grape.web.access import Access
 from grape.web.api import Answer
 from grape.web.connection import IDLE_SECONDS, MAX_PIPELINED, Connection
 from grape.web.parser import BODY_SECONDS, HEAD_SECONDS
-from grape.web.server import NEW_SECONDS, DoorFactory
+from grape.web.server import NEW_SECONDS, HTTPServerFactory
 from grape.web.site import GrapeSite
 
 LIMIT = 100
@@ -84,7 +84,7 @@ class Doorway:
         self.calls = Calls()
         self.clock = HeapClock()
         site = GrapeSite(Page(), LIMIT, self.clock)
-        self.factory = DoorFactory(self.calls, site, self.clock, Access(), LIMIT, MAX_CONNECTIONS, PER_HOST)
+        self.factory = HTTPServerFactory(self.calls, site, self.clock, Access(), LIMIT, MAX_CONNECTIONS, PER_HOST)
         self.transports: list[Transport] = []
 
     def connect(self, host: str = "127.0.0.1") -> Transport:
