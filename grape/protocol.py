@@ -23,10 +23,12 @@ from grape.dht.nodeid import RandomBytes, position
 from grape.dht.responder import Responder
 from grape.dht.routing import MAX_GONE, K, RoutingTable
 from grape.dht.transactions import MAX_PENDING
-from grape.krpc.endpoint import MAX_STRANGERS, MAX_VERIFYING, KRPCProtocol
+from grape.krpc.admission import MAX_STRANGERS, MAX_VERIFYING
+from grape.krpc.endpoint import KRPCProtocol
 from grape.krpc.traversal import Arguments, Traversal, Write, WriteOutcome
 from grape.metrics import Listener
 from grape.reactor import Clock
+from grape.state.journal import Journal
 
 LOOKUP_SECONDS = 2.0
 # The lookup before a write and the write share 2.2 s; so does a write whose tokens are refused with both that
@@ -79,6 +81,7 @@ class DHTProtocol(KRPCProtocol):
         responder: Responder,
         random_bytes: RandomBytes,
         listener: Listener,
+        journal: Journal | None = None,
         *,
         alpha: int = ALPHA,
         read_only: bool = False,
@@ -94,6 +97,7 @@ class DHTProtocol(KRPCProtocol):
             responder,
             random_bytes,
             listener,
+            journal,
             read_only=read_only,
             max_pending=max_pending,
             max_verifying=max_verifying,

@@ -132,7 +132,7 @@ class MemoryPeers:
     """Peers announced under keys. A peer lives exactly ``max_age`` seconds after its last announce (0: for ever).
 
     Beyond ``max_keys`` goes, of the host that brought most keys, the one announced longest ago; within a key the
-    oldest peer of the largest announcer.
+    oldest peer of the largest announcer. ``changed(key, peer)`` is called when a peer came, was renewed or went.
     """
 
     def __init__(
@@ -142,10 +142,10 @@ class MemoryPeers:
         max_peers_per_key: int = MAX_PEERS_PER_KEY,
         max_peers_per_announcer: int = MAX_PEERS_PER_ANNOUNCER,
         max_bytes: int = MAX_STORE_BYTES,
+        changed: Callable[[bytes, Address], object] | None = None,
     ) -> None:
         self.evictions = Evictions()
-        #: Called with the key and the peer when one came, was renewed or went.
-        self.changed: Callable[[bytes, Address], object] | None = None
+        self._changed = changed
         self._max_age = max_age or math.inf
         self._max_keys = max_keys
         self._max_peers = max_peers_per_key
@@ -182,13 +182,13 @@ class MemoryPeers:
             self._brought[entry.first_host].move_to_end(key)
         if not age or peer not in entry.peers or entry.peers[peer][0] < now - age:
             entry.add(peer, announcer, now - age)
-            if self.changed is not None:
-                self.changed(key, peer)
+            if self._changed is not None:
+                self._changed(key, peer)
         gone = entry.shrink(announcer, self._max_share, self._max_peers)
         if gone is not None:
             self.evictions.peers += 1
-            if self.changed is not None:
-                self.changed(key, gone)
+            if self._changed is not None:
+                self._changed(key, gone)
         self._bytes += entry.bytes
         while len(self._keys) > self._max_keys or (self._bytes > self._max_bytes and len(self._keys) > 1):
             largest: OrderedDict[bytes, None] = max(self._brought.values(), key=len)
@@ -241,16 +241,16 @@ class MemoryPeers:
                 self._bytes += entry.bytes
                 return entry
             entry.remove(peer)
-            if self.changed is not None:
-                self.changed(key, peer)
+            if self._changed is not None:
+                self._changed(key, peer)
         self._drop(key)
         return None
 
     def _drop(self, key: bytes) -> _Key:
         entry = self._keys.pop(key)
-        if self.changed is not None:
+        if self._changed is not None:
             for peer in entry.peers:
-                self.changed(key, peer)
+                self._changed(key, peer)
         brought = self._brought[entry.first_host]
         del brought[key]
         if not brought:
@@ -263,12 +263,17 @@ class MemoryItems:
 
     Beyond ``max_items`` or ``max_bytes`` goes, of the host that has most, the item longest unused; of equal hosts the
     one longest unused gives. This grape's own items go only while they are more than half of all.
+    ``changed(target)`` is called when an item came or went.
     """
 
-    def __init__(self, max_items: int = MAX_ITEMS, max_bytes: int = MAX_ITEM_BYTES) -> None:
+    def __init__(
+        self,
+        max_items: int = MAX_ITEMS,
+        max_bytes: int = MAX_ITEM_BYTES,
+        changed: Callable[[bytes], object] | None = None,
+    ) -> None:
         self.evictions = Evictions()
-        #: Called with the target when an item came or went.
-        self.changed: Callable[[bytes], object] | None = None
+        self._changed = changed
         self._max_items = max_items
         self._max_bytes = max_bytes
         self._bytes = 0
@@ -315,8 +320,8 @@ class MemoryItems:
         self._hosts[target] = host
         self._share(host)[target] = item
         self._bytes += _item_bytes(item)
-        if not is_known and self.changed is not None:
-            self.changed(target)
+        if not is_known and self._changed is not None:
+            self._changed(target)
         while len(self._hosts) > self._max_items or self._bytes > self._max_bytes:
             self._evict()
 
@@ -335,8 +340,8 @@ class MemoryItems:
         target = next(iter(largest))
         self._remove(target)
         self.evictions.items += 1
-        if self.changed is not None:
-            self.changed(target)
+        if self._changed is not None:
+            self._changed(target)
 
     def _remove(self, target: bytes) -> None:
         host = self._hosts.pop(target)

@@ -1,51 +1,137 @@
-"""What waits for the end of a single query: transactions.Outcome."""
+"""Decides who may enter the routing table and how much is sent to addresses that may be spoofed.
+
+A node is listed only after it answered a query of ours (BEP 5), so a querier that is not listed yet is pinged. Source
+addresses of UDP can be false: pings to queriers are rate-limited, and in the public profile so are the bytes sent to
+addresses that never answered.
+"""
 
 from __future__ import annotations
 
+import math
+from collections import OrderedDict
 from collections.abc import Callable
 
-from twisted.internet.defer import Deferred
-
+from grape.dht import messages
+from grape.dht.addresses import scope
 from grape.dht.compact import Address
 from grape.dht.errors import QueryFailed
 from grape.dht.messages import Response
-from grape.dht.transactions import Pending
+from grape.dht.nodeid import ID_BYTES
+from grape.dht.ratelimit import HostRateLimit, RateLimit
+from grape.dht.routing import RoutingTable
+from grape.dht.transactions import Outcome, Pending
+from grape.metrics import Counters
 
+MAX_VERIFYING = 512
+STRANGER_SECONDS = 60.0
+MAX_STRANGERS = 4_096
+UNVERIFIED_BYTES_PER_SECOND = 16_384
+ALL_UNVERIFIED_BYTES_PER_SECOND = 1_000_000
+# For all queriers together: queries from many false addresses must not become pings to as many victims.
+LIVENESS_CHECKS_PER_SECOND = 128.0
+LIVENESS_CHECKS_AT_ONCE = 512.0
+PING_BYTES = len(messages.encode_query(bytes(2), b"ping", {b"id": bytes(ID_BYTES)}))
 
-class Question:
-    """The outcome of a single query, as a Deferred."""
-
-    def __init__(self) -> None:
-        self.result: Deferred[Response] = Deferred()
-
-    def answered(self, pending: Pending, response: Response) -> None:
-        if not self.result.called:
-            self.result.callback(response)
-
-    def slow(self, pending: Pending) -> None:
-        """A single query waits for its time-out."""
-
-    def failed(self, pending: Pending, reason: QueryFailed) -> None:
-        if not self.result.called:
-            self.result.errback(reason)
+Ping = Callable[[Address, Outcome], bool]
 
 
 class LivenessCheck:
     """The outcome of a ping whose only effect is on the routing table."""
 
-    __slots__ = ("_on_failure", "_verifying")
+    __slots__ = ("_checking", "_on_failure")
 
-    def __init__(self, verifying: set[Address], on_failure: Callable[[], object]) -> None:
-        self._verifying = verifying
+    def __init__(self, checking: set[Address], on_failure: Callable[[], object]) -> None:
+        self._checking = checking
         self._on_failure = on_failure
 
     def answered(self, pending: Pending, response: Response) -> None:
-        self._verifying.discard(pending.address)
+        self._checking.discard(pending.address)
 
     def slow(self, pending: Pending) -> None:
-        """It has until the time-out."""
+        """Does nothing: the check ends at the time-out."""
 
     def failed(self, pending: Pending, reason: QueryFailed) -> None:
-        self._verifying.discard(pending.address)
-        # A datagram may have been lost: when it asks again, so do we.
+        self._checking.discard(pending.address)
+        # A datagram may have been lost: the node is checked again at its next query.
         self._on_failure()
+
+
+class Admission:
+    """Pings queriers that could be listed, within limits.
+
+    ``ping(address, outcome)`` sends a ping and returns False if it could not be sent. At most ``max_verifying`` checks
+    are in flight; ``max_strangers`` addresses are remembered as checked within the last minute.
+    """
+
+    def __init__(
+        self,
+        table: RoutingTable,
+        ping: Ping,
+        counters: Counters,
+        max_verifying: int = MAX_VERIFYING,
+        max_strangers: int = MAX_STRANGERS,
+    ) -> None:
+        self._table = table
+        self._ping = ping
+        self._counters = counters
+        self._max_checking = max_verifying
+        self._max_strangers = max_strangers
+        self._checking: set[Address] = set()
+        # When an unlisted querier, by address and id, was pinged last.
+        self._checked_at: OrderedDict[tuple[Address, bytes], float] = OrderedDict()
+        self._unverified = HostRateLimit(UNVERIFIED_BYTES_PER_SECOND, ALL_UNVERIFIED_BYTES_PER_SECOND, max_strangers)
+        self._checks = RateLimit(LIVENESS_CHECKS_PER_SECOND, LIVENESS_CHECKS_AT_ONCE)
+
+    def queried(self, node_id: bytes, address: Address, now: float) -> None:
+        """Notes a query from a node: a listed one shows life, an unlisted one is pinged if the table has use for it."""
+        contact = self._table.at(address)
+        if contact is not None and contact.id == node_id:
+            contact.seen_at = now
+            if contact.failures:
+                self.check(address, node_id)
+        elif (contact or self._table.has_use_for(node_id, now)) and self._is_due(address, node_id, now):
+            self.check(address, node_id)
+
+    def check(self, address: Address, node_id: bytes = b"") -> None:
+        """Pings a node unless that is under way; its answer, or the lack of one, decides whether it is listed."""
+        checking = self._checking
+        if node_id == self._table.own_id or address in checking or len(checking) >= self._max_checking:
+            return
+        if not self._table.rules.is_usable(address[0]):
+            return
+        checking.add(address)
+        outcome = LivenessCheck(checking, lambda: self._checked_at.pop((address, node_id), None))
+        if not self._ping(address, outcome):
+            checking.discard(address)
+
+    def may_send(self, size: int, address: Address, now: float) -> bool:
+        """Returns True if ``size`` bytes may be sent to an address now.
+
+        The public profile limits the bytes sent to addresses that never answered: their source address may be spoofed.
+        """
+        if not self._table.rules.is_public or self._table.at(address) is not None or scope(address[0]) != "global":
+            return True
+        if self._unverified.allows(address[0], size, now):
+            return True
+        self._counters.shaped += 1
+        return False
+
+    def _is_due(self, address: Address, node_id: bytes, now: float) -> bool:
+        """Returns True if an unlisted querier was not pinged within a minute and the rate limits allow a ping.
+
+        Without the pause two nodes that cannot list each other would answer each other's pings with pings for ever.
+        """
+        checked_at = self._checked_at
+        if now - checked_at.get((address, node_id), -math.inf) < STRANGER_SECONDS:
+            return False
+        if not self._checks.allows("", 1, now):
+            self._counters.shaped += 1
+            return False
+        if not self.may_send(PING_BYTES, address, now):
+            self._checks.give_back("", 1)
+            return False
+        checked_at[address, node_id] = now
+        checked_at.move_to_end((address, node_id))
+        if len(checked_at) > self._max_strangers:
+            checked_at.popitem(last=False)
+        return True

@@ -1,13 +1,11 @@
-"""KRPC over one UDP socket (BEP 5): answers what others ask, and matches answers to what was asked.
+"""Speaks KRPC over one UDP socket (BEP 5): sends queries, matches responses to them, answers the queries of others.
 
-A node is listed in the routing table only after it answered a query of ours; a querier that is not listed yet is
-pinged for that. Nothing that arrives raises out of ``datagramReceived``.
+No datagram makes ``datagramReceived`` raise.
 """
 
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 
@@ -16,7 +14,6 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.logger import Logger
 
 from grape.dht import messages as krpc
-from grape.dht.addresses import scope
 from grape.dht.compact import Address, is_ipv4
 from grape.dht.errors import (
     AnsweredByOurselves,
@@ -29,33 +26,41 @@ from grape.dht.errors import (
 from grape.dht.lookup import Candidate, Lookup
 from grape.dht.messages import Error, Frame, Query, Response
 from grape.dht.nodeid import ID_BYTES, RandomBytes
-from grape.dht.ratelimit import HostRateLimit, RateLimit
 from grape.dht.responder import Responder, not_durable
 from grape.dht.routing import Listed, RoutingTable
 from grape.dht.rtt import RoundTrips
 from grape.dht.transactions import MAX_PENDING, NOBODY, Outcome, Pending, Transactions
-from grape.krpc.admission import LivenessCheck, Question
+from grape.krpc.admission import MAX_STRANGERS, MAX_VERIFYING, Admission, LivenessCheck
 from grape.krpc.traversal import Arguments
 from grape.krpc.udp import SendTo, sender, sent_anyway
 from grape.metrics import Counters, Listener
 from grape.reactor import Clock, Timer
 from grape.state.journal import Journal, NullJournal
 
-MAX_VERIFYING = 512
-# A query for the longest key, with room to spare.
+# A query for the longest key, with some space to spare.
 MAX_STRANGERS_BYTES = 8_704
-STRANGER_SECONDS = 60.0
-MAX_STRANGERS = 4_096
 # The rest of the queries is for lookups under way, and for what keeps the table alive.
 BUSY_SHARE = 0.75
-UNVERIFIED_BYTES_PER_SECOND = 16_384
-ALL_UNVERIFIED_BYTES_PER_SECOND = 1_000_000
-# Queriers pinged, in all: what comes under many false addresses must not become pings to as many victims.
-VERIFICATIONS_PER_SECOND = 128.0
-VERIFICATIONS_AT_ONCE = 512.0
-PING_BYTES = len(krpc.encode_query(bytes(2), b"ping", {b"id": bytes(ID_BYTES)}))
 
 log = Logger(namespace="grape")
+
+
+class SingleQuery:
+    """The outcome of one query outside a lookup: ``result`` fires with the response or fails with QueryFailed."""
+
+    def __init__(self) -> None:
+        self.result: Deferred[Response] = Deferred()
+
+    def answered(self, pending: Pending, response: Response) -> None:
+        if not self.result.called:
+            self.result.callback(response)
+
+    def slow(self, pending: Pending) -> None:
+        """Does nothing: a single query waits for its time-out."""
+
+    def failed(self, pending: Pending, reason: QueryFailed) -> None:
+        if not self.result.called:
+            self.result.errback(reason)
 
 
 class KRPCProtocol(DatagramProtocol):
@@ -73,6 +78,7 @@ class KRPCProtocol(DatagramProtocol):
         responder: Responder,
         random_bytes: RandomBytes,
         listener: Listener,
+        journal: Journal | None = None,
         *,
         read_only: bool = False,
         max_pending: int = MAX_PENDING,
@@ -93,14 +99,8 @@ class KRPCProtocol(DatagramProtocol):
         self._timer_at = math.inf
         self._send_to: SendTo | None = None
         self._ping = self.frame(b"ping", {})
-        #: Whether a put may be answered yet.
-        self.journal: Journal = NullJournal()
-        self._max_verifying = max_verifying
-        self._max_strangers = max_strangers
-        self._verifying: set[Address] = set()
-        self._looked_into: OrderedDict[tuple[Address, bytes], float] = OrderedDict()
-        self._unverified = HostRateLimit(UNVERIFIED_BYTES_PER_SECOND, ALL_UNVERIFIED_BYTES_PER_SECOND, max_strangers)
-        self._verifications = RateLimit(VERIFICATIONS_PER_SECOND, VERIFICATIONS_AT_ONCE)
+        self._journal: Journal = journal if journal is not None else NullJournal()
+        self._admission = Admission(table, self._send_ping, self.counters, max_verifying, max_strangers)
 
     @property
     def port(self) -> int:
@@ -124,12 +124,12 @@ class KRPCProtocol(DatagramProtocol):
         return self.query(address, b"ping", {})
 
     def probe(self, address: Address, node_id: bytes = b"") -> None:
-        """Ping a node for the table's sake alone, unless that is under way."""
-        self._verify(address, node_id)
+        """Pings a node to update the routing table, unless that is under way."""
+        self._admission.check(address, node_id)
 
     def query(self, address: Address, method: bytes, arguments: Arguments) -> Deferred[Response]:
         """One query of any method to one ``(host, port)``. Fails with QueryFailed, within 2 s."""
-        question = Question()
+        question = SingleQuery()
         if not is_ipv4(address[0]):  # A name would be looked up at once, with all else waiting.
             return fail(QueryFailed(f"not an IPv4 address: {address[0]!r}"))
         if not self.send(address, 0.0, self.frame(method, arguments), question):
@@ -255,20 +255,15 @@ class KRPCProtocol(DatagramProtocol):
             self.counters.refused += 1
             self._refuse(error, address)
         else:
-            if answer is not None and (not self.table.rules.is_public or self._may_send(len(answer), address, now)):
+            is_limited = self.table.rules.is_public
+            if answer is not None and (not is_limited or self._admission.may_send(len(answer), address, now)):
                 if query.method == b"put":
-                    self.journal.when_durable(partial(self._put_kept, query, answer, address))
+                    self._journal.when_durable(partial(self._put_kept, query, answer, address))
                 else:
                     self._write(answer, address)
         node_id = query.arguments.get(b"id")
         if not query.read_only and isinstance(node_id, bytes) and len(node_id) == ID_BYTES:
-            contact = self.table.at(address)
-            if contact is not None and contact.id == node_id:
-                contact.seen_at = now
-                if contact.failures:
-                    self._verify(address, node_id)
-            elif (contact or self.table.has_use_for(node_id, now)) and self._is_stranger(address, node_id, now):
-                self._verify(address, node_id)
+            self._admission.queried(node_id, address, now)
 
     def _response_received(self, response: Response, pending: Pending, now: float) -> None:
         node_id = response.values.get(b"id")
@@ -289,49 +284,14 @@ class KRPCProtocol(DatagramProtocol):
         elif listed is Listed.REPLACEMENT:
             rival = self.table.questionable_rival(node_id, now)
             if rival is not None:
-                self._verify(rival.address, rival.id)
+                self._admission.check(rival.address, rival.id)
         outcome, pending.outcome = pending.outcome, NOBODY
         outcome.answered(pending, response)
 
-    def _may_send(self, size: int, address: Address, now: float) -> bool:
-        """In public an address that never answered us gets so much a second: it may be a victim's, not a sender's."""
-        if not self.table.rules.is_public or self.table.at(address) is not None or scope(address[0]) != "global":
-            return True
-        if self._unverified.allows(address[0], size, now):
-            return True
-        self.counters.shaped += 1
-        return False
-
-    def _is_stranger(self, address: Address, node_id: bytes, now: float) -> bool:
-        """Whether an unlisted querier was not looked into lately: two nodes that have no room for each other would
-        otherwise answer each other's pings with pings for ever."""
-        looked_into = self._looked_into
-        if now - looked_into.get((address, node_id), -math.inf) < STRANGER_SECONDS:
-            return False
-        if not self._verifications.allows("", 1, now):
-            self.counters.shaped += 1
-            return False
-        if not self._may_send(PING_BYTES, address, now):
-            self._verifications.give_back("", 1)
-            return False
-        looked_into[address, node_id] = now
-        looked_into.move_to_end((address, node_id))
-        if len(looked_into) > self._max_strangers:
-            looked_into.popitem(last=False)
-        return True
-
-    def _verify(self, address: Address, node_id: bytes) -> None:
-        """Ping a node: what it answers, or that it does not, decides whether it is listed."""
-        if node_id == self.table.own_id or address in self._verifying or len(self._verifying) >= self._max_verifying:
-            return
-        if not self.table.rules.is_usable(address[0]):
-            return
-        self._verifying.add(address)
-        outcome = LivenessCheck(self._verifying, lambda: self._looked_into.pop((address, node_id), None))
-        if not self.send(address, 0.0, self._ping, outcome):
-            self._verifying.discard(address)
-
     # Out
+
+    def _send_ping(self, address: Address, outcome: Outcome) -> bool:
+        return self.send(address, 0.0, self._ping, outcome)
 
     def _put_kept(self, query: Query, answer: bytes, address: Address, problem: str | None) -> None:
         if problem is None:
@@ -341,7 +301,9 @@ class KRPCProtocol(DatagramProtocol):
 
     def _refuse(self, error: RemoteProtocolError, address: Address) -> None:
         answer = krpc.encode_error(error.transaction_id, error.code, error.message)
-        if len(answer) <= krpc.MAX_ERROR_BYTES and self._may_send(len(answer), address, self._reactor.seconds()):
+        if len(answer) <= krpc.MAX_ERROR_BYTES and self._admission.may_send(
+            len(answer), address, self._reactor.seconds()
+        ):
             self._write(answer, address)
 
     def _write(self, datagram: bytes, address: Address) -> bool:

@@ -35,7 +35,7 @@ from grape.node.services import Services
 from grape.protocol import DHTProtocol
 from grape.reactor import Reactor, resolver
 from grape.state.journal import Journal, NullJournal
-from grape.state.recorder import Recorded, state_in
+from grape.state.recorder import Recorded, recorder_of
 from grape.store import MemoryItems, MemoryPeers
 
 Trace = Callable[[str], object]
@@ -76,21 +76,28 @@ class Node(Service):
         self._dice = dice if dice is not None else random.Random()
         self._events = Events()
         self._table = RoutingTable(self.node_id, rules=PublicRules() if config.profile == "public" else PrivateRules())
+        self._recorder = recorder_of(config.state_file, config.durability, reactor)
+        self._journal: Journal = self._recorder if self._recorder is not None else NullJournal()
         self._peers = MemoryPeers(
             config.dht_peer_max_age,
             config.max_keys,
             config.max_peers_per_key,
             config.max_peers_per_announcer,
             config.max_store_bytes,
+            self._journal.peer_changed,
         )
-        self._items = MemoryItems(config.dht_max_values, config.max_item_bytes)
+        self._items = MemoryItems(config.dht_max_values, config.max_item_bytes, self._journal.item_changed)
         tokens = Tokens(random_bytes, reactor.seconds())
-        self._own_items = OwnItems(reactor, self._socket, self._dice.random)
-        self._services = Services(config, reactor, self._socket, self._peers, self._dice, self)
-        rooms = Recorded(self._table, tokens, self._items, self._own_items, self._peers, self._services.replicas)
-        self._state = state_in(config.state_file, config.durability, reactor, rooms)
-        self._journal: Journal = self._state if self._state is not None else NullJournal()
-        self._storage = Items(config, lambda: self.node_id, self._socket, self._items, self._own_items, self._journal)
+        self._own_items = OwnItems(reactor, self._socket, self._dice.random, self._journal.own_item_changed)
+        self._services = Services(
+            config, reactor, self._socket, self._peers, self._dice, self, self._journal.own_announce_changed
+        )
+        self._recorded = Recorded(
+            self._table, tokens, self._items, self._own_items, self._peers, self._services.reannouncer
+        )
+        self._item_calls = Items(
+            config, lambda: self.node_id, self._socket, self._items, self._own_items, self._journal
+        )
         self._responder = Responder(
             self._table,
             tokens,
@@ -136,7 +143,7 @@ class Node(Service):
         contacts = self._restore(protocol)
         super().startService()
         config = self.config
-        self._services.replicas.start()
+        self._services.reannouncer.start()
         self._own_items.start()
         self._maintenance = Maintenance(
             self._reactor,
@@ -160,7 +167,7 @@ class Node(Service):
         """End what is under way with what it has, and close the socket. Fires when all is done."""
         if self.running:
             super().stopService()
-        self._services.replicas.stop()
+        self._services.reannouncer.stop()
         self._own_items.stop()
         if self._maintenance is not None:
             self._maintenance.stop()
@@ -208,11 +215,11 @@ class Node(Service):
                 "evicted_peers": self._peers.evictions.peers,
                 "evicted_items": self._items.evictions.items,
                 "unverified_puts": self._responder.verifier.refused,
-                "renewed": self._services.replicas.renewed,
+                "renewed": self._services.reannouncer.renewed,
                 "republished": self._own_items.republished,
-                **(attrs.asdict(self._state.counters) if self._state is not None else {}),
+                **(attrs.asdict(self._recorder.counters) if self._recorder is not None else {}),
             },
-            degraded=self._state.problem if self._state is not None else None,
+            degraded=self._recorder.problem if self._recorder is not None else None,
         )
 
     # Services
@@ -260,7 +267,7 @@ class Node(Service):
         Gives its hash, 40 hex digits. Fails with GrapeError: the texts of the Node grape for what is missing or too
         big, status 301 and 302 when nodes hold another item, "No nodes to query", "All queries failed".
         """
-        return maybeDeferred(self._storage.put, value, key, signature, seq, salt, cas)
+        return maybeDeferred(self._item_calls.put, value, key, signature, seq, salt, cas)
 
     def get(self, hash: str, salt: bytes = b"", *, cache: bool | None = None) -> Deferred[Got | None]:
         """The item with this hash (40 hex digits), None if nobody has it; a salted one needs its salt.
@@ -268,7 +275,7 @@ class Node(Service):
         An item that this grape holds comes at once, unless it is mutable and others hold a newer one. ``cache``:
         True, never ask others; False, always do. Fails with GrapeError ERR_GRAPE_HASH_FORMAT.
         """
-        return maybeDeferred(self._storage.get, hash, salt, cache)
+        return maybeDeferred(self._item_calls.get, hash, salt, cache)
 
     # Inside
 
@@ -281,6 +288,7 @@ class Node(Service):
                 self._responder,
                 self._random_bytes,
                 self,
+                self._journal,
                 alpha=config.dht_concurrency,
                 read_only=config.read_only,
                 max_tables=config.dht_max_tables,
@@ -291,18 +299,17 @@ class Node(Service):
             )
             host = bindable(config.dht_host, config.dht_port)
             self._port = listen(self._reactor, config.dht_port, protocol, host)
-            protocol.journal = self._journal
             self._protocol = protocol
         return self._protocol
 
     def _restore(self, protocol: DHTProtocol) -> Sequence[Address]:
         """Go on from what the state file holds. The contacts from before."""
-        if self._state is None:
+        if self._recorder is None:
             return ()
-        restored = self._state.open()
+        restored = self._recorder.open(self._recorded)
         node_id = restored.node_id
         if node_id is None or (node_id != self.node_id and not fits(self.config, node_id)):
-            self._state.keep_id(self.node_id)
+            self._recorder.keep_id(self.node_id)
         elif node_id != self.node_id:
             # Of this process's second start the id is known already.
             self._table.adopt(node_id)
@@ -313,7 +320,7 @@ class Node(Service):
     def _close_state(self, result: object) -> Deferred[None]:
         if isinstance(result, Failure):
             log.failure("the UDP socket could not be closed", result)
-        return self._state.close() if self._state is not None else succeed(None)
+        return self._recorder.close() if self._recorder is not None else succeed(None)
 
     def _socket(self) -> DHTProtocol:
         if self._protocol is None:
@@ -345,13 +352,13 @@ class Node(Service):
             return
         self._say(f"{self.dht_port} node")
         self._events.emit("node", _text(address))
-        self._services.replicas.contacts_changed()
+        self._services.reannouncer.contacts_changed()
         self._own_items.contact_listed()
 
     def contact_dropped(self, address: Address) -> None:
         """A node is dead for us."""
         if self.running:
-            self._services.replicas.contacts_changed()
+            self._services.reannouncer.contacts_changed()
 
     def warned(self, reason: str, address: Address) -> None:
         """A datagram made no sense."""

@@ -50,10 +50,18 @@ class _Made:
 
 
 class Reannouncer:
-    """The announces made here, each with the nodes that took it."""
+    """The announces made here, each with the nodes that took it.
+
+    ``changed(key, port)`` is called when an announce was made or is over.
+    """
 
     def __init__(
-        self, clock: Clock, max_age: float, socket: Callable[[], DHTProtocol], max_announces: int = MAX_ANNOUNCES
+        self,
+        clock: Clock,
+        max_age: float,
+        socket: Callable[[], DHTProtocol],
+        max_announces: int = MAX_ANNOUNCES,
+        changed: Callable[[bytes, int], object] = lambda key, port: None,
     ) -> None:
         self._clock = clock
         self._max_age = max_age
@@ -69,8 +77,7 @@ class Reannouncer:
         self._timer: Timer | None = None
         self._stopped = False
         self.renewed = 0
-        #: Called with the key and the port when an announce was made or is over.
-        self.changed: Callable[[bytes, int], object] = lambda key, port: None
+        self._changed = changed
 
     def __len__(self) -> int:
         return len(self._made)
@@ -80,9 +87,9 @@ class Reannouncer:
         announce, now = (key, port), self._clock.seconds()
         self._made[announce] = _Made(now, holders, now + PAUSE_SECONDS if holders else now)
         self._made.move_to_end(announce)
-        self.changed(key, port)
+        self._changed(key, port)
         if len(self._made) > self._max_announces:
-            self.changed(*self._made.popitem(last=False)[0])
+            self._changed(*self._made.popitem(last=False)[0])
 
     def made_at(self, key: bytes, port: int) -> float | None:
         """When an announce was made, if it is kept."""
@@ -154,7 +161,7 @@ class Reannouncer:
             made.holders -= self._gone
             if self._max_age and now - made.at >= self._max_age:
                 del self._made[announce]
-                self.changed(*announce)
+                self._changed(*announce)
             elif made.version == version:
                 # Who refused it then would refuse it now.
                 continue

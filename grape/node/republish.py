@@ -47,10 +47,19 @@ class Own:
 
 
 class OwnItems:
-    """The items put through this grape, the latest MAX_OWN_ITEMS of them. ``jitter()`` is a random number, 0 to 1."""
+    """The items put through this grape, the latest MAX_OWN_ITEMS of them. ``jitter()`` is a random number, 0 to 1.
 
-    def __init__(self, clock: Clock, socket: Callable[[], DHTProtocol], jitter: Callable[[], float]) -> None:
-        self.changed: Callable[[bytes], object] = lambda target: None
+    ``changed(target)`` is called when an item was put, taken or dropped.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        socket: Callable[[], DHTProtocol],
+        jitter: Callable[[], float],
+        changed: Callable[[bytes], object] = lambda target: None,
+    ) -> None:
+        self._changed = changed
         self.republished = 0
         self._clock = clock
         self._socket = socket
@@ -81,7 +90,7 @@ class OwnItems:
         target = item.target
         before = self._own.pop(target, None)
         self._own[target] = Own(item, self._clock.seconds())
-        self.changed(target)
+        self._changed(target)
         if len(self._own) > MAX_OWN_ITEMS:
             oldest = next(iter(self._own))
             self._forget(oldest)
@@ -97,7 +106,7 @@ class OwnItems:
             self._forget(target)
         else:
             self._own[target] = before
-            self.changed(target)
+            self._changed(target)
             if before.published is not None:
                 # Its turn may have passed meanwhile.
                 self._set(before, max(before.due, self._clock.seconds()))
@@ -112,17 +121,17 @@ class OwnItems:
         own = self._own.get(target)
         if own is not None and own.item is item:
             own.published = self._clock.seconds()
-            self.changed(target)
+            self._changed(target)
             self._set(own, own.published + self._pause())
 
-    def restore(self, own: Own) -> None:
-        """Keep what was put before a restart."""
-        target = own.item.target
-        self._own[target] = own
-        if own.published is None:
+    def restore(self, item: Item, at: float, published: float | None) -> None:
+        """Takes back an item that was put before a restart."""
+        target = item.target
+        own = self._own[target] = Own(item, at, published)
+        if published is None:
             self._untaken[target] = None
         else:
-            self._set(own, own.published + self._pause())
+            self._set(own, published + self._pause())
 
     def contact_listed(self) -> None:
         """A contact came: what nobody would take may be taken now."""
@@ -148,7 +157,7 @@ class OwnItems:
         self._own.pop(target, None)
         self._now.pop(target, None)
         self._untaken.pop(target, None)
-        self.changed(target)
+        self._changed(target)
 
     def _pause(self) -> float:
         return REPUBLISH_SECONDS * (1 + JITTER * (self._jitter() - 0.5))

@@ -62,6 +62,7 @@ class Services:
         peers: MemoryPeers,
         dice: random.Random,
         observer: Observer,
+        announce_changed: Callable[[bytes, int], object] = lambda key, port: None,
     ) -> None:
         self._config = config
         self._clock = clock
@@ -74,7 +75,7 @@ class Services:
         self._slots: Coalescer[bytes, Peers, Peers] = Coalescer(lambda peers: peers)
         # What lookups found and when, for the time when no other node can be reached.
         self._found: OrderedDict[bytes, tuple[tuple[Address, ...], float]] = OrderedDict()
-        self.replicas = Reannouncer(clock, config.dht_peer_max_age, socket, config.max_announces)
+        self.reannouncer = Reannouncer(clock, config.dht_peer_max_age, socket, config.max_announces, announce_changed)
 
     def begin_lookup(self, name: str, done: Callable[[list[str] | Failure], object]) -> Cancellable:
         """See Node.begin_lookup. Raises GrapeError."""
@@ -107,10 +108,10 @@ class Services:
                 # Alone: kept here, and announced to whomever is met while it lives.
                 if not is_kept:
                     self._keep(key, own_port)
-                self.replicas.announced(key, port)
+                self.reannouncer.announced(key, port)
                 return 1
             taken = accepted(written)
-            self.replicas.announced(key, port, written.holders)
+            self.reannouncer.announced(key, port, written.holders)
             return taken
 
         def ended(written: WriteOutcome) -> None:

@@ -8,17 +8,16 @@ fails, the changes are remembered and retried, and puts are refused until they a
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from grape.dht.compact import Address
+from grape.dht.items import Item
 from grape.dht.routing import RoutingTable
 from grape.dht.tokens import Secrets, Tokens
-from grape.node.reannounce import Reannouncer
-from grape.node.republish import Own, OwnItems
 from grape.reactor import Clock, Timer
 from grape.state import records
 from grape.state.clock import Heartbeat, Moment
@@ -48,6 +47,30 @@ log = Logger(namespace="grape")
 OpenFile = Callable[[], StateFile]
 
 
+class OwnItem(Protocol):
+    """An item put through this grape: when, and when other nodes took it last (None: not yet)."""
+
+    item: Item
+    at: float
+    published: float | None
+
+
+class OwnItems(Protocol):
+    """The items put through this grape."""
+
+    def get(self, target: bytes) -> OwnItem | None: ...
+
+    def restore(self, item: Item, at: float, published: float | None) -> None: ...
+
+
+class OwnAnnounces(Protocol):
+    """The announces made through this grape."""
+
+    def made_at(self, key: bytes, port: int) -> float | None: ...
+
+    def restore(self, key: bytes, port: int, at: float) -> None: ...
+
+
 @attrs.frozen
 class Recorded:
     """The parts of a node that are recorded."""
@@ -57,7 +80,7 @@ class Recorded:
     items: MemoryItems
     own_items: OwnItems
     peers: MemoryPeers
-    replicas: Reannouncer
+    own_announces: OwnAnnounces
 
 
 @attrs.frozen
@@ -78,16 +101,18 @@ class StateCounters:
 
 
 class StateRecorder:
-    """The journal of a node that has a state file. ``open_file()`` opens that. See grape.state.journal.Journal."""
+    """The journal of a node that has a state file, which ``open_file()`` opens.
 
-    def __init__(
-        self, clock: Clock, recorded: Recorded, open_file: OpenFile, now: Callable[[], Moment] | None = None
-    ) -> None:
+    Changes are noted between ``open`` and the end of the process; what ``open`` itself restores is no change.
+    """
+
+    _recorded: Recorded
+
+    def __init__(self, clock: Clock, open_file: OpenFile, now: Callable[[], Moment] | None = None) -> None:
         self.counters = StateCounters()
         #: Why the file cannot be written now.
         self.problem: str | None = None
         self._clock = clock
-        self._recorded = recorded
         self._open_file = open_file
         self._now = now if now is not None else Moment.now
         self._file: StateFile | None = None
@@ -102,6 +127,7 @@ class StateRecorder:
         self._contacts: dict[Address, ContactRecord] = {}
         self._contacts_at = 0.0
         self._table_version = -1
+        self._is_recording = False
         # What changed since it was given to the writer.
         self._items: dict[bytes, None] = {}
         self._own_items: dict[bytes, None] = {}
@@ -111,8 +137,10 @@ class StateRecorder:
 
     # Opening and closing
 
-    def open(self) -> Restored:
-        """Open the file, and give the recorded what it holds. Raises StateError."""
+    def open(self, recorded: Recorded) -> Restored:
+        """Opens the file and restores what it holds into ``recorded``. Raises StateError."""
+        self._recorded = recorded
+        self._is_recording = False
         file = self._file = self._open_file()
         try:
             return self._opened(file)
@@ -140,11 +168,6 @@ class StateRecorder:
         file.stamp = lambda: [records.heartbeat_change(self._heartbeat())]
         call_from_thread: Any = getattr(self._clock, "callFromThread", None)
         self._writer = ThreadWriter(file, call_from_thread) if call_from_thread is not None else DirectWriter(file)
-        recorded = self._recorded
-        recorded.items.changed = self.item_changed
-        recorded.peers.changed = self.peer_changed
-        recorded.own_items.changed = self.own_item_changed
-        recorded.replicas.changed = self.own_announce_changed
         self.problem = None
         self._timer = self._clock.callLater(WRITE_SECONDS, self._tick)
         contacts = [contact.address for contact in reversed(found.contacts)]
@@ -193,15 +216,19 @@ class StateRecorder:
             self._write(self._writer, self._urgent(), done)
 
     def item_changed(self, target: bytes) -> None:
+        if not self._is_recording:
+            return
         self._items[target] = None
 
     def own_item_changed(self, target: bytes) -> None:
+        if not self._is_recording:
+            return
         self._own_items[target] = None
         # Whether the row of its own stands for the held one, too, is decided anew.
         self._items[target] = None
 
     def peer_changed(self, key: bytes, peer: Address) -> None:
-        if self._all_peers:
+        if self._all_peers or not self._is_recording:
             return
         self._peers[key, peer] = None
         if len(self._peers) > MAX_CHANGED_PEERS:
@@ -210,6 +237,8 @@ class StateRecorder:
             self._peers.clear()
 
     def own_announce_changed(self, key: bytes, port: int) -> None:
+        if not self._is_recording:
+            return
         self._announces[key, port] = None
 
     # Writing
@@ -295,10 +324,10 @@ class StateRecorder:
             changes.append(records.item_change(target, ItemRecord(*there, at) if there is not None else None))
         for target in own_items:
             own = self._recorded.own_items.get(target)
-            changes.append(records.own_item_change(target, self._kept_own(own) if own is not None else None))
+            changes.append(records.own_item_change(target, self._own_record(own) if own is not None else None))
         return changes
 
-    def _kept_own(self, own: Own) -> OwnItemRecord:
+    def _own_record(self, own: OwnItem) -> OwnItemRecord:
         published = own.published + self._offset if own.published is not None else None
         return OwnItemRecord(own.item, own.at + self._offset, published)
 
@@ -312,7 +341,7 @@ class StateRecorder:
             now_kept = PeerRecord(key, peer, there[1], there[0] + self._offset) if there is not None else None
             changes.append(records.peer_change(key, peer, now_kept))
         for key, port in announces:
-            at = self._recorded.replicas.made_at(key, port)
+            at = self._recorded.own_announces.made_at(key, port)
             changes.append(records.own_announce_change(key, port, at + self._offset if at is not None else None))
         secrets = self._recorded.tokens.secrets(now)
         if secrets != self._secrets:
@@ -346,7 +375,7 @@ class StateRecorder:
                 # A grape that was only stopped knows better.
                 continue
             published = own.published - offset if own.published is not None else None
-            recorded.own_items.restore(Own(own.item, own.at - offset, published))
+            recorded.own_items.restore(own.item, own.at - offset, published)
             if own.item.key is None or published is None:
                 recorded.items.put(own.item)
         for one in found.items:
@@ -356,9 +385,11 @@ class StateRecorder:
         for peer in found.peers:
             recorded.peers.announce(peer.key, peer.peer, now, peer.announcer, max(now - (peer.at - offset), 0.0))
         for announce in found.own_announces:
-            recorded.replicas.restore(announce.key, announce.port, announce.at - offset)
+            recorded.own_announces.restore(announce.key, announce.port, announce.at - offset)
         self._contacts = {contact.address: contact for contact in found.contacts}
-        # What is too old, or has no room any more, goes from the file, too. What a bad disk did not take goes in.
+        self._is_recording = True
+        # Rows that are too old or above a limit are deleted from the file; changes that a failing disk did not take
+        # are written.
         items = {one.item.target: one.item for one in found.items}
         peers = {(peer.key, peer.peer) for peer in found.peers}
         for target in {*items, *recorded.items}:
@@ -368,10 +399,10 @@ class StateRecorder:
         for key, address in peers.symmetric_difference(recorded.peers.all()):
             self.peer_changed(key, address)
         for announce in found.own_announces:
-            if recorded.replicas.made_at(announce.key, announce.port) is None:
+            if recorded.own_announces.made_at(announce.key, announce.port) is None:
                 self._announces[announce.key, announce.port] = None
 
 
-def state_in(path: str | None, durability: str, clock: Clock, recorded: Recorded) -> StateRecorder | None:
-    """The state that is kept in a file; None if in none."""
-    return None if path is None else StateRecorder(clock, recorded, lambda: StateFile(path, durability=durability))
+def recorder_of(path: str | None, durability: str, clock: Clock) -> StateRecorder | None:
+    """Returns a recorder for the state file at ``path``; None without a path."""
+    return None if path is None else StateRecorder(clock, lambda: StateFile(path, durability=durability))

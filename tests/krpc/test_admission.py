@@ -7,11 +7,11 @@ import pytest
 from grape.dht import messages as krpc
 from grape.dht.addresses import PublicRules
 from grape.dht.compact import Address
-from grape.krpc.endpoint import (
+from grape.krpc.admission import (
     ALL_UNVERIFIED_BYTES_PER_SECOND,
+    LIVENESS_CHECKS_AT_ONCE,
+    LIVENESS_CHECKS_PER_SECOND,
     UNVERIFIED_BYTES_PER_SECOND,
-    VERIFICATIONS_AT_ONCE,
-    VERIFICATIONS_PER_SECOND,
 )
 from grape.testing import MemoryNetwork
 from tests.simulation import Bare, Remote, Traffic
@@ -83,7 +83,7 @@ def test_pings_for_queriers_are_bounded_in_all(network: MemoryNetwork) -> None:
         bare.protocol.datagramReceived(PING, host(n))
         network.clock.advance(0.001)
     pings = len(traffic.queries(b"ping"))
-    assert VERIFICATIONS_AT_ONCE < pings <= VERIFICATIONS_AT_ONCE + 20 * VERIFICATIONS_PER_SECOND + 1
+    assert LIVENESS_CHECKS_AT_ONCE < pings <= LIVENESS_CHECKS_AT_ONCE + 20 * LIVENESS_CHECKS_PER_SECOND + 1
     assert bare.protocol.counters.shaped > 10_000
 
 

@@ -304,7 +304,7 @@ def test_a_put_that_will_be_refused_takes_the_place_of_nothing_meanwhile(network
     hash = network.result(key.put(grape, "new", 5))
     own = grape.node._own_items
     changed: list[bytes] = []
-    own.changed = changed.append
+    own._changed = changed.append
     put = key.put(grape, "old", 4)
     assert failure(network, put) == ("302 sequence number less than current", 302)
     assert changed == []

@@ -87,7 +87,7 @@ def test_looking_through_many_announces_comes_to_an_end() -> None:
     make_grape(network, 4)
     network.clock.advance(120)
     assert grapes[0].stats().counters["renewed"] == 1_100
-    assert grapes[0].node._services.replicas._timer is None
+    assert grapes[0].node._services.reannouncer._timer is None
 
 
 def test_an_announce_that_is_too_old_is_not_made_again() -> None:

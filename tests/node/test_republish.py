@@ -12,7 +12,7 @@ import pytest
 from grape import Grape
 from grape.dht.items import Item, immutable
 from grape.dht.messages import Error, Query
-from grape.node.republish import AGAIN_PER_SECOND, JITTER, MAX_OWN_ITEMS, REPUBLISH_SECONDS, Own, OwnItems
+from grape.node.republish import AGAIN_PER_SECOND, JITTER, MAX_OWN_ITEMS, REPUBLISH_SECONDS, OwnItems
 from grape.testing import MemoryNetwork, make_grape, make_grapes
 from tests.simulation import Key, Remote, Traffic, friendly
 
@@ -110,7 +110,7 @@ def test_ten_thousand_own_items_after_a_restart_are_no_storm(network: MemoryNetw
     for n in range(MAX_OWN_ITEMS):
         # Put evenly over the hour before, and then the grape was down for another: all are due.
         at = now - HOUR - n * HOUR / MAX_OWN_ITEMS
-        own.restore(Own(immutable(b"%d" % n), at, at))
+        own.restore(immutable(b"%d" % n), at, at)
     own.stop()
     own.start()
     traffic = Traffic(network)
@@ -128,7 +128,7 @@ def test_what_nobody_takes_is_tried_again(network: MemoryNetwork) -> None:
 
     grape = make_grape(network, 1)
     own, item = own_items(grape), immutable(b"mine")
-    own.restore(Own(item, 0.0))
+    own.restore(item, 0.0, None)
     Remote(network, "10.0.0.9", reply).ask(("10.0.0.1", 20_001), b"ping")
     network.clock.advance(30)
     there = own.get(item.target)
@@ -143,7 +143,7 @@ def test_no_more_own_items_are_kept_than_there_is_room_for(network: MemoryNetwor
     grape = make_grape(network, 1)
     own = own_items(grape)
     gone: list[bytes] = []
-    own.changed = gone.append
+    own._changed = gone.append
     items = [Item(b"2:%02d" % (n % 100), b"%032d" % n, b"s" * 64, n) for n in range(MAX_OWN_ITEMS + 1)]
     for item in items:
         own.add(item)

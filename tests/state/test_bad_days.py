@@ -265,7 +265,7 @@ def test_while_the_disk_fails_puts_are_refused_and_memory_is_served(
     assert grape.stats().degraded is None
     after = network.result(grape.put("after"))
     node: Any = grape.node
-    node._state._file.close()
+    node._recorder._file.close()
     network.kill("10.0.0.1")
     grape = start(network, path)
     assert found(network, grape, [kept, after]) == 2
@@ -291,7 +291,7 @@ def test_what_a_bad_disk_did_not_take_is_written_after_a_stop_and_a_start(
     network.clock.advance(2)
     hash = network.result(grape.put("lost"))
     node: Any = grape.node
-    node._state._file.close()
+    node._recorder._file.close()
     network.kill("10.0.0.1")
     grape = start(network, path)
     assert found(network, grape, [hash]) == 1

@@ -39,19 +39,24 @@ def not_running() -> Any:
 
 
 class Stores:
-    """The rooms of a node, with the journal that they tell."""
-
-    journal: Journal
+    """The stores of a node, with the journal that they tell of changes."""
 
     def __init__(self) -> None:
         self.clock = HeapClock()
-        self.make_rooms()
+        self.journal = self.make_journal()
+        self.make_stores()
 
-    def make_rooms(self) -> None:
-        self.peers = MemoryPeers(MAX_AGE, max_keys=4, max_peers_per_key=5, max_peers_per_announcer=3)
-        self.items = MemoryItems(MAX_ITEMS)
-        self.own_items = OwnItems(self.clock, not_running, lambda: 0.5)
-        self.replicas = Reannouncer(self.clock, MAX_AGE, not_running)
+    def make_journal(self) -> Journal:
+        return NullJournal()
+
+    def make_stores(self) -> None:
+        journal = self.journal
+        self.peers = MemoryPeers(
+            MAX_AGE, max_keys=4, max_peers_per_key=5, max_peers_per_announcer=3, changed=journal.peer_changed
+        )
+        self.items = MemoryItems(MAX_ITEMS, changed=journal.item_changed)
+        self.own_items = OwnItems(self.clock, not_running, lambda: 0.5, journal.own_item_changed)
+        self.replicas = Reannouncer(self.clock, MAX_AGE, not_running, changed=journal.own_announce_changed)
         self.tokens = Tokens(random.Random(1).randbytes, self.clock.seconds())
 
     def restart(self) -> None:
@@ -69,23 +74,17 @@ class Stores:
         self.clock.advance(1.0)
 
 
-class MemoryStores(Stores):
-    def __init__(self) -> None:
-        super().__init__()
-        self.journal = NullJournal()
-
-
 class FileStores(Stores):
+    state: StateRecorder
+
     def __init__(self) -> None:
-        super().__init__()
         self._folder = tempfile.TemporaryDirectory()
         self._path = str(Path(self._folder.name) / "grape.sqlite")
+        self._file: StateFile | None = None
+        super().__init__()
         self._open()
 
-    def _open(self) -> None:
-        rooms = Recorded(RoutingTable(bytes(20)), self.tokens, self.items, self.own_items, self.peers, self.replicas)
-        self._file: StateFile | None = None
-
+    def make_journal(self) -> Journal:
         def open_file() -> StateFile:
             self._file = StateFile(self._path)
             return self._file
@@ -93,8 +92,13 @@ class FileStores(Stores):
         def now() -> Moment:
             return Moment(0.0, "this boot", self.clock.seconds())
 
-        self.journal = self.state = StateRecorder(self.clock, rooms, open_file, now)
-        self.state.open()
+        self.state = StateRecorder(self.clock, open_file, now)
+        return self.state
+
+    def _open(self) -> None:
+        self.state.open(
+            Recorded(RoutingTable(bytes(20)), self.tokens, self.items, self.own_items, self.peers, self.replicas)
+        )
         assert self._file is not None
         assert self._file.moved_to is None
 
@@ -102,12 +106,14 @@ class FileStores(Stores):
         # As kill -9 does: nothing more is written.
         assert self._file is not None
         self._file.close()
-        if self.state._timer is not None:
-            self.state._timer.cancel()
+        timer = self.state._timer
+        if timer is not None and timer.active():
+            timer.cancel()
 
     def restart(self) -> None:
         self._kill()
-        self.make_rooms()
+        self.journal = self.make_journal()
+        self.make_stores()
         self._open()
 
     def close(self) -> None:
@@ -115,7 +121,7 @@ class FileStores(Stores):
         self._folder.cleanup()
 
 
-STORES = {"memory": MemoryStores, "sqlite": FileStores}
+STORES = {"memory": Stores, "sqlite": FileStores}
 
 
 @pytest.fixture(params=STORES)

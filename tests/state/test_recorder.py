@@ -55,7 +55,7 @@ class Ring:
     def kill(self, number: int) -> None:
         """kill -9: the file has what was committed."""
         self.network.kill(f"10.0.0.{number}")
-        state = self.grapes.pop(number).node._state
+        state = self.grapes.pop(number).node._recorder
         assert state is not None
         assert state._file is not None
         state._file.close()
@@ -254,7 +254,7 @@ class Slow:
         self.waiting: list[OnDurable] = []
         self.refusal: str | None = None
         node: Any = grape.node
-        node._journal = node._storage._journal = node._protocol.journal = self
+        node._journal = node._item_calls._journal = node._protocol._journal = self
 
     def when_durable(self, kept: OnDurable) -> None:
         self.waiting.append(kept)
