@@ -21,8 +21,9 @@ from twisted.python.usage import UsageError
 from grape import __version__
 from grape.config import API_PORT, DHT_PORT, Config, ConfigError
 from grape.reactor import Reactor, Steppable, use_monotonic_clock
-from grape.service import CannotListenTCP, Grape
+from grape.service import Grape
 from grape.state.lock import StateError, StateInUse
+from grape.web.service import CannotListenTCP
 
 # Containers made, less those gone, before the collector looks: three times Python's own number. With more, what
 # hostile requests leave behind in cycles is felt.

@@ -10,7 +10,8 @@ from collections import deque
 from typing import Any, Protocol
 
 from twisted.internet import protocol
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.interfaces import IPushProducer, ITransport
+from twisted.internet.tcp import Server
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -20,7 +21,6 @@ from grape.web.api import Answer
 from grape.web.head_cache import END, MAX_KNOWN_BYTES, HeadCache
 from grape.web.parser import HEAD_SECONDS, RequestParser
 from grape.web.request import CALL_PATHS, PREFLIGHT, Answerer, Request, Site
-from grape.web.straight import write
 
 MAX_PIPELINED = 16
 IDLE_SECONDS = 30.0
@@ -223,7 +223,7 @@ class Connection(RequestParser):
             request = queue.popleft()
             self._running -= 1
             answers += request.answer or b""
-        write(self.transport, answers)
+        _write(self.transport, answers)
         if request.refused:
             # The client may still be sending: closing at once could cost it the answer.
             self.deadline = self.factory.clock.seconds() + LINGER_SECONDS
@@ -271,3 +271,26 @@ class Connection(RequestParser):
         for request in queue:
             self._inner.dataReceived(request.head() + b"".join(request.body))
         self._deaf = deaf
+
+
+def _write(transport: ITransport, data: bytes) -> None:
+    """Sends ``data`` at once if nothing waits before it; Twisted sends the rest.
+
+    Twisted's own ``write`` waits for the next turn of its loop and asks the system twice whether it may: 27 % of a
+    lone lookup.
+    """
+    if (
+        type(transport) is Server
+        and transport.connected
+        and not transport.disconnecting
+        and not transport.dataBuffer
+        and not transport._tempDataBuffer
+    ):
+        try:
+            sent = transport.socket.send(data)
+        except OSError:
+            # It would block, or the client is gone: Twisted's write finds out which.
+            sent = 0
+        data = data[sent:]
+    if data:
+        transport.write(data)
