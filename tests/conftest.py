@@ -13,12 +13,20 @@ from twisted.internet import reactor as global_reactor
 from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText, globalLogPublisher
 from zope.interface import implementer
 
+from grape.testing import MemoryNetwork
+
 reactor: Any = global_reactor
 
 # The machine may be busy: what is slow is for the benchmarks to say.
 # CI tries the same examples each time: it judges the change, the search goes on with everybody else.
 settings.register_profile("grape", deadline=None, print_blob=True, derandomize="CI" in os.environ)
 settings.load_profile("grape")
+
+
+@pytest.fixture
+def network() -> MemoryNetwork:
+    """An in-memory network with a virtual clock; the same seed for every test."""
+    return MemoryNetwork(seed=1)
 
 
 @pytest.fixture(autouse=True)

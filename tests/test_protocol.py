@@ -32,11 +32,6 @@ CALLS: dict[str, Callable[[DHTProtocol], Deferred[Any]]] = {
 each_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
 
 
-@pytest.fixture
-def network() -> MemoryNetwork:
-    return MemoryNetwork(seed=1)
-
-
 def test_a_ping_to_a_dead_node_fails_after_two_seconds(network: MemoryNetwork) -> None:
     bare = Bare(network)
     with pytest.raises(QueryTimeout, match=r"10\.0\.0\.1:20001"):

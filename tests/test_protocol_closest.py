@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
-
 from grape.dht.routing import MAX_GONE
 from grape.testing import MemoryNetwork
 from tests.simulation import Bare, Remote
 
 KEY = b"rest:util:net"
-
-
-@pytest.fixture
-def network() -> MemoryNetwork:
-    return MemoryNetwork(seed=1)
 
 
 def test_what_a_table_forgot_that_it_lost_makes_closest_nodes_be_looked_up_anew(network: MemoryNetwork) -> None:

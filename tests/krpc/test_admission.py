@@ -23,11 +23,6 @@ MALFORMED = b"d1:ale1:q4:ping1:t2:aa1:y1:qe"
 
 
 @pytest.fixture
-def network() -> MemoryNetwork:
-    return MemoryNetwork(seed=1)
-
-
-@pytest.fixture
 def bare(network: MemoryNetwork) -> Bare:
     bare = Bare(network)
     bare.table.rules = PublicRules()

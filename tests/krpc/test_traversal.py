@@ -25,11 +25,6 @@ def telling(*peers: tuple[str, int], nodes: tuple[Remote, ...] = ()) -> Reply:
     return lambda query: {**friendly(query), **told}
 
 
-@pytest.fixture
-def network() -> MemoryNetwork:
-    return MemoryNetwork(seed=1)
-
-
 @pytest.mark.parametrize("dead", [1, 20, 200])
 def test_a_lookup_over_dead_nodes_alone_ends_within_two_seconds(network: MemoryNetwork, dead: int) -> None:
     bare = Bare(network)

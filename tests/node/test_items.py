@@ -18,11 +18,6 @@ HELLO = "6d33adc2b6b2c14c3036feefb7fedbca1a880527"
 BAD_HASHES: list[Any] = ["", "zz", HELLO[:-1], HELLO + "0", "g" * 40, None, 5, b"0" * 40]
 
 
-@pytest.fixture
-def network() -> MemoryNetwork:
-    return MemoryNetwork(seed=1)
-
-
 def failure(network: MemoryNetwork, deferred: Deferred[Any]) -> tuple[str, int]:
     """The code and status of the GrapeError that a call fails with."""
     with pytest.raises(GrapeError) as raised:

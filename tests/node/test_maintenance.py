@@ -16,11 +16,6 @@ from tests.simulation import Remote, Traffic, friendly, lone_grape, refusing, si
 FIRST = "10.0.0.1:20001"
 
 
-@pytest.fixture
-def network() -> MemoryNetwork:
-    return MemoryNetwork(seed=1)
-
-
 def test_all_bootstrap_nodes_are_asked_at_once(network: MemoryNetwork) -> None:
     hosts = [f"10.0.1.{n}" for n in range(1, 41)]
     traffic = Traffic(network)

@@ -17,11 +17,6 @@ from tests.simulation import Remote, lone_grape, outcome, silent
 FIRST = "10.0.0.1:20001"
 
 
-@pytest.fixture
-def network() -> MemoryNetwork:
-    return MemoryNetwork(seed=1)
-
-
 class Heard:
     """The arguments of each event."""
 

@@ -19,11 +19,6 @@ from tests.simulation import Key, Remote, Traffic, friendly
 HOUR = 3_600.0
 
 
-@pytest.fixture
-def network() -> MemoryNetwork:
-    return MemoryNetwork(seed=1)
-
-
 def own_items(grape: Grape) -> OwnItems:
     return grape.node._own_items
 

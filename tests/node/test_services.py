@@ -17,11 +17,6 @@ from tests.simulation import Remote, Traffic, friendly, lone_grape, outcome
 FIRST = "10.0.0.1:20001"
 
 
-@pytest.fixture
-def network() -> MemoryNetwork:
-    return MemoryNetwork(seed=1)
-
-
 def failure(network: MemoryNetwork, deferred: Any) -> tuple[str, int]:
     """The code and status of the GrapeError that a call fails with."""
     with pytest.raises(GrapeError) as raised:

@@ -29,11 +29,6 @@ ITEMS = 60
 
 
 @pytest.fixture
-def network() -> MemoryNetwork:
-    return MemoryNetwork(seed=1)
-
-
-@pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "grape-20001.sqlite"
 

@@ -265,11 +265,6 @@ class Slow:
             kept(problem)
 
 
-@pytest.fixture
-def network() -> MemoryNetwork:
-    return MemoryNetwork(seed=2)
-
-
 def slow_grape(network: MemoryNetwork) -> tuple[Grape, Slow]:
     grape = Grape(reactor=network.reactor("10.0.0.1"))
     grape.startService()

@@ -1,0 +1,29 @@
+"""A dictionary with a bound: every memory of what strangers send has one.
+
+Under 60 lines: it is the one eviction rule that the caches and marks of all packages share.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TypeVar
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class BoundedDict(OrderedDict[K, V]):
+    """Holds at most ``max_size`` entries; beyond that ``put`` evicts the one put or touched longest ago.
+
+    Reading does not count as use; ``move_to_end(key)`` does. Entries are added by ``put`` alone: it keeps the bound.
+    """
+
+    def __init__(self, max_size: int) -> None:
+        super().__init__()
+        self.max_size = max_size
+
+    def put(self, key: K, value: V) -> tuple[K, V] | None:
+        """Sets an entry and makes it the newest. Returns the entry that was evicted for it, None if none was."""
+        self[key] = value
+        self.move_to_end(key)
+        return self.popitem(last=False) if len(self) > self.max_size else None
