@@ -17,7 +17,7 @@ from bencode2 import bencode
 from benchmarks.contacts import NODE_BYTES, Contacts, id_sharing, ids_for
 from benchmarks.figures import LIBTORRENT, REFERENCE, BenchmarkError, Figure, Group, Run, Sample
 from benchmarks.processes import START_SECONDS, Ports, Process, command_of, run_json
-from benchmarks.tools import krpc_load
+from benchmarks.tools import ROOT, krpc_load
 from gauntlet.processes import free_port
 
 WINDOW = 32
@@ -104,11 +104,12 @@ class Target:
 
 
 @contextmanager
-def node(side: str, *flags: str) -> Iterator[tuple[Process, Ports]]:
-    """A lone node of one side. Its UDP port is open when it answers."""
+def node(side: str, *flags: str, checkout: Path = ROOT) -> Iterator[tuple[Process, Ports]]:
+    """A lone node of one side. Its UDP port is open when it answers. ``checkout``: whose code runs."""
     ports = Ports()
     stdin = subprocess.PIPE if side == LIBTORRENT else subprocess.DEVNULL
-    with Process(command_of(side, ports, (), *flags), stdin=stdin) as process:
+    code = {"PYTHONPATH": str(checkout)}
+    with Process(command_of(side, ports, (), *flags), code, stdin=stdin) as process:
         yield process, ports
         process.check()
 
@@ -148,9 +149,9 @@ def _id_of(process: Process, contacts: Contacts) -> bytes:
 
 
 @contextmanager
-def target(side: str, run: Run, count: int = CONTACTS) -> Iterator[Target]:
+def target(side: str, run: Run, count: int = CONTACTS, checkout: Path = ROOT) -> Iterator[Target]:
     """A node of one side with that many contacts, and with the keys and items."""
-    with node(side) as (process, ports):
+    with node(side, checkout=checkout) as (process, ports):
         run.say(f"{side}: fills the table with {count} contacts")
         with known(process, side, ports.dht, count) as contacts:
             load_id = id_sharing(_id_of(process, contacts), LOAD_BITS, random.Random(4))

@@ -95,6 +95,12 @@ class Process:
                 return int(line.split()[1]) / 1024
         raise BenchmarkError("the process has no memory any more")
 
+    def user_and_system_seconds(self) -> tuple[float, float]:
+        """The processor time so far, by the kernel's accounting: in the program, and in the system for it."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        ticks = os.sysconf("SC_CLK_TCK")
+        return int(fields[11]) / ticks, int(fields[12]) / ticks
+
     def cpu_seconds(self) -> float:
         """The processor time of all its threads so far, from the scheduler's nanoseconds."""
         total = 0
@@ -159,12 +165,13 @@ def wait_for_api(process: Process, port: int) -> None:
 
 
 @contextmanager
-def ring(side: str, number: int) -> Iterator[list[tuple[Process, Ports]]]:
-    """Grapes of one side, each in a process of its own, that know each other; ready."""
+def ring(side: str, number: int, checkout: Path = ROOT) -> Iterator[list[tuple[Process, Ports]]]:
+    """Grapes of one side, each in a process of its own, that know each other; ready. ``checkout``: whose code runs."""
     with ExitStack() as stack:
         ports = [Ports() for _ in range(number)]
+        code = {"PYTHONPATH": str(checkout)}
         started = [
-            stack.enter_context(Process(command_of(side, own, [other for other in ports if other is not own])))
+            stack.enter_context(Process(command_of(side, own, [other for other in ports if other is not own]), code))
             for own in ports
         ]
         for process, own in zip(started, ports, strict=True):
