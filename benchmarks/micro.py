@@ -1,6 +1,6 @@
-"""``python -m benchmarks.micro``: what the pure rooms cost, without sockets and processes; about ten seconds.
+"""Times the pure core and the stores call by call, without sockets and processes: ``python -m benchmarks.micro``.
 
-Each is timed on its own in this process. The figures are for finding what became slower, on one machine.
+Takes about ten seconds. The figures show what became slower on one machine; they do not compare across machines.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from grape.store import MemoryItems, MemoryPeers
 CONTACTS = 200
 KEYS = 1_000
 NODES = 60
+HOSTS = 10_000
+HOLDERS = 20
 REPEATS = 5
 SECONDS = 9.0
 ASKER = ("127.0.0.1", 4_321)
@@ -38,7 +40,7 @@ Work = Callable[[], object]
 
 @attrs.frozen
 class Timing:
-    """Microseconds of one call: the median of several measurements, and the quickest."""
+    """Microseconds of one call: the median and the best of several measurements."""
 
     name: str
     median: float
@@ -46,7 +48,7 @@ class Timing:
 
 
 def timed(name: str, work: Work, seconds: float) -> Timing:
-    """How long a piece of work takes, from ``seconds`` of it."""
+    """Times a piece of work by calling it for about ``seconds``."""
     calls, took = 1, 0.0
     part = seconds / (REPEATS + 1)
     while took < part / 2:
@@ -64,7 +66,7 @@ def _took(work: Work, calls: int) -> float:
 
 
 def table(timings: Sequence[Timing]) -> str:
-    """One line each."""
+    """Returns a text table with a line for each timing."""
     width = max(len(timing.name) for timing in timings)
     lines = [f"{'':<{width}}  {'us':>8}  {'best':>8}  {'calls/s':>10}"]
     lines += [f"{t.name:<{width}}  {t.median:8.2f}  {t.best:8.2f}  {1e6 / t.median:10,.0f}" for t in timings]
@@ -72,7 +74,7 @@ def table(timings: Sequence[Timing]) -> str:
 
 
 class Node:
-    """A responder with all that it answers from: 200 contacts, 1,000 keys and as many items."""
+    """A responder and what it answers from: 200 contacts, 1,000 keys and 1,000 items."""
 
     def __init__(self) -> None:
         self.dice = dice = random.Random(1)
@@ -83,7 +85,7 @@ class Node:
         self.responder = Responder(self.table, self.tokens, self.peers, self.items, dice.sample, lambda key, peer: None)
         own = position(self.table.own_id)
         for n in range(CONTACTS):
-            # Twenty sharing no bit with us, twenty sharing one, and so on: all find room.
+            # Twenty share no leading bit with our id, twenty share one, and so on: every bucket has space for its own.
             low = 159 - n // 20
             node_id = ((own >> low ^ 1) << low | dice.getrandbits(low)).to_bytes(20, "big")
             self.table.heard(node_id, ("127.0.0.1", 20_001 + n), 0.0)
@@ -91,15 +93,15 @@ class Node:
         self.keys = [b"bench:micro:%d" % n for n in range(KEYS)]
         for key in self.keys:
             self.peers.announce(key, ASKER, 0.0)
-        kept = [bep44.immutable(b"item %d " % n + b"." * 90) for n in range(KEYS)]
-        for item in kept:
+        items = [bep44.immutable(b"item %d " % n + b"." * 90) for n in range(KEYS)]
+        for item in items:
             self.items.put(item)
-        self.targets = [item.target for item in kept]
+        self.targets = [item.target for item in items]
         self.random_targets = [dice.randbytes(20) for _ in range(KEYS)]
 
 
 def _ask(node: Node, method: bytes, name: bytes, targets: Sequence[bytes]) -> Work:
-    """Answering a query, its target another one each time."""
+    """Answers a query, for another target each time."""
     each: list[dict[bytes, BValue]] = [{b"id": b"i" * 20, name: target} for target in targets]
     queries = cycle([Query(method, arguments, b"aa") for arguments in each])
     answer = node.responder.answer
@@ -108,7 +110,7 @@ def _ask(node: Node, method: bytes, name: bytes, targets: Sequence[bytes]) -> Wo
 
 
 def _whole(node: Node, method: bytes, name: bytes, targets: Sequence[bytes]) -> Work:
-    """Decoding a query and answering it."""
+    """Decodes a query and answers it."""
     datagrams = cycle([krpc.encode_query(b"aa", method, {b"id": b"i" * 20, name: target}) for target in targets])
     answer = node.responder.answer
 
@@ -121,13 +123,14 @@ def _whole(node: Node, method: bytes, name: bytes, targets: Sequence[bytes]) -> 
 
 
 def _closest(node: Node) -> Work:
+    """Finds the 20 contacts closest to a random position."""
     places = cycle([position(target) for target in node.random_targets])
     closest = node.table.closest
     return lambda: closest(next(places))
 
 
 def _lookup(number: int) -> Work:
-    """A whole lookup among nodes that know all others and answer in turn."""
+    """Runs a whole lookup in a network whose nodes know all others and answer at once."""
     dice = random.Random(2)
     nodes: list[tuple[bytes, Address]] = [(dice.randbytes(20), ("127.0.0.1", 20_001 + n)) for n in range(number)]
 
@@ -148,8 +151,64 @@ def _lookup(number: int) -> Work:
     return work
 
 
+def _host(number: int) -> str:
+    return f"10.0.{number >> 8}.{number & 255}"
+
+
+def _announce_when_full() -> Work:
+    """Announces a new key from a new host to a store that is full of one key each of 10,000 hosts."""
+    store = MemoryPeers(0, max_keys=HOSTS)
+    calls = cycle([(b"key %d" % n, (_host(n), 1)) for n in range(2 * HOSTS)])
+
+    def work() -> None:
+        key, peer = next(calls)
+        store.announce(key, peer, 0.0)
+
+    for _ in range(HOSTS):
+        work()
+    return work
+
+
+def _put_when_full() -> Work:
+    """Puts a new item from a new host into a store that is full of one item each of 10,000 hosts."""
+    store = MemoryItems(max_items=HOSTS)
+    calls = cycle([(bep44.immutable(n), _host(n)) for n in range(2 * HOSTS)])
+
+    def work() -> None:
+        store.put(*next(calls))
+
+    for _ in range(HOSTS):
+        work()
+    return work
+
+
+def _write_from_frame() -> Work:
+    """Encodes an announce to 20 holders as it is done: one frame, in which each gets its token."""
+    tokens = [bytes([n]) * 8 for n in range(HOLDERS)]
+
+    def work() -> None:
+        write = krpc.encode_write(b"announce_peer", {b"id": b"i" * 20, b"info_hash": b"bench:micro", b"port": 1_337})
+        for token in tokens:
+            head, tail = krpc.with_token(write, token)
+            assert head + b"aa" + tail
+
+    return work
+
+
+def _write_whole() -> Work:
+    """Encodes the same datagrams one by one."""
+    tokens = [bytes([n]) * 8 for n in range(HOLDERS)]
+    arguments: dict[bytes, BValue] = {b"id": b"i" * 20, b"info_hash": b"bench:micro", b"port": 1_337}
+
+    def work() -> None:
+        for token in tokens:
+            assert krpc.encode_query(b"aa", b"announce_peer", {**arguments, b"token": token})
+
+    return work
+
+
 def pieces() -> list[tuple[str, Work]]:
-    """All that is timed."""
+    """Returns what is timed: names and calls."""
     node = Node()
     query = krpc.encode_query(b"aa", b"get_peers", {b"id": b"i" * 20, b"info_hash": node.keys[0]})
     answer = node.responder.answer(Query(b"get_peers", {b"id": b"i" * 20, b"info_hash": node.keys[0]}, b"aa"), ASKER, 0)
@@ -169,6 +228,8 @@ def pieces() -> list[tuple[str, Work]]:
             "krpc: encode a response of 20 contacts",
             lambda: krpc.encode_response(b"aa", dict(values), b"\x7f\0\0\x01\x10\0"),
         ),
+        (f"krpc: encode an announce to {HOLDERS} holders, from a frame", _write_from_frame()),
+        (f"krpc: encode an announce to {HOLDERS} holders, each whole", _write_whole()),
         ("routing: the 20 closest of 200", _closest(node)),
         ("responder: ping", _ask(node, b"ping", b"x", [b""])),
         ("responder: find_node", _ask(node, b"find_node", b"target", node.random_targets)),
@@ -178,15 +239,19 @@ def pieces() -> list[tuple[str, Work]]:
         ("decode and answer: get_peers", _whole(node, b"get_peers", b"info_hash", node.keys)),
         ("lookup: 2 nodes", _lookup(2)),
         (f"lookup: {NODES} nodes", _lookup(NODES)),
+        (f"store: an announce at max_keys from {HOSTS:,} hosts", _announce_when_full()),
+        (f"store: an item put at max_values from {HOSTS:,} hosts", _put_when_full()),
         ("tokens: issue, 2,000 hosts", lambda: node.tokens.issue(next(hosts), 0.0)),
         ("tokens: accept", lambda: node.tokens.accepts(token, ASKER[0], 0.0)),
     ]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.micro", description="What the pure rooms cost.")
-    parser.add_argument("--seconds", type=float, default=SECONDS, metavar="S", help=f"for all of it ({SECONDS:g})")
+    """Runs the command; returns its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.micro", description="Times the pure core and the stores."
+    )
+    parser.add_argument("--seconds", type=float, default=SECONDS, metavar="S", help=f"seconds in all ({SECONDS:g})")
     options = parser.parse_args(arguments)
     if not options.seconds > 0:
         parser.error("--seconds takes a number above 0")

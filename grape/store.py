@@ -1,11 +1,11 @@
-"""What is kept for others: peers announced under a key, and items. Contracts, and the versions in memory.
+"""Stores peers under keys and BEP 44 items for other nodes, in memory and within limits.
 
-Every call takes ``now``, seconds on any steady clock. The serving copy is always in memory: answering a datagram
-never waits for a disk.
+Every call takes ``now``, seconds on any steady clock. Answers always come from memory: a datagram never waits for a
+disk.
 
-Room is shared fairly among hosts; that of a key, within a host, among *announcers*, the UDP addresses that announces
-came from (a ring may live on one host). What one fills it empties itself, and a sample that has to leave some out
-takes in turn.
+Storage is shared fairly among hosts, and within a key and a host among *announcers*, the UDP addresses that announces
+came from (a whole ring may run on one host). A host that floods a store evicts its own entries; a sample that cannot
+hold all peers takes from each host in turn.
 """
 
 from __future__ import annotations
@@ -20,57 +20,59 @@ import attrs
 from grape.dht.compact import Address
 from grape.dht.items import Item
 from grape.dht.responder import Sample
-from grape.fairshare import FairShares
+from grape.fairshare import EvictionOrder, FairShares
 
 MAX_KEYS = 10_000
 # A service rarely has more than some dozens of peers; 2,000 leaves room for a thousand hosts and as many intruders.
 MAX_PEERS_PER_KEY = 2_000
-# A grape announces for all services of its machine: as many under one name are more than a lookup ever lists.
+# A grape announces for all services of its machine: more of them under one name than a lookup ever lists.
 MAX_PEERS_PER_ANNOUNCER = 128
-# Below it nobody has to choose among a key's peers: a reply has room for all of them.
+# With fewer peers a reply holds all of them: a key that shrinks below stops counting shares.
 FEW_PEERS = 50
 MAX_STORE_BYTES = 64 * 1024 * 1024
 MAX_ITEMS = 5_000
 MAX_ITEM_BYTES = 16 * 1024 * 1024
 
-# What Python takes for a key, for a peer and for an item, about.
+# About the memory that Python takes for a key, a peer and an item beside their own bytes.
 KEY_OVERHEAD_BYTES = 900
 PEER_OVERHEAD_BYTES = 900
 ITEM_OVERHEAD_BYTES = 900
 
-# The host of what this grape put itself.
+# The host of the items that this grape put itself.
 OWN = ""
 
 
 class _Key:
-    """The peers of one key: when each was last announced, and by whom."""
+    """Holds the peers of one key in the order of their last announces, and the announcer that each counts for."""
 
-    __slots__ = ("_crowd", "announcers", "by_age", "first_host", "name_bytes", "peers", "serial")
+    __slots__ = ("_fair_shares", "announcers", "by_age", "first_host", "name_bytes", "peers", "serial")
 
     def __init__(self, name_bytes: int, first_host: str) -> None:
         self.name_bytes = name_bytes
         self.first_host = first_host
-        # Of each its time, a number that parts those of the same time, and who announced it.
+        # For each peer: when it was announced, a serial number to tell equal times apart, its announcer.
         self.peers: dict[Address, tuple[float, int, Address]] = {}
-        # The same, sorted, the longest unheard first. One that is announced with an age belongs in the middle.
+        # (time, serial number, peer), sorted: a peer that is announced with an age belongs in the middle.
         self.by_age: list[tuple[float, int, Address]] = []
         self.serial = 0
+        # For each announcer its peers, the one announced longest ago first.
         self.announcers: dict[Address, OrderedDict[Address, None]] = {}
-        self._crowd: FairShares | None = None
+        self._fair_shares: FairShares | None = None
 
     @property
-    def crowd(self) -> FairShares:
-        """The announcers, for who has to choose among them."""
-        if self._crowd is None:
-            self._crowd = FairShares(self.announcers)
-        return self._crowd
+    def fair_shares(self) -> FairShares:
+        """The shares of hosts and announcers, counted from the first time that they are needed."""
+        if self._fair_shares is None:
+            self._fair_shares = FairShares(self.announcers)
+        return self._fair_shares
 
     @property
     def bytes(self) -> int:
-        """About how much room it takes, in memory or in a state file, where each peer's row has the name."""
+        """About the bytes that the key takes in memory, or in a state file, where each peer's row has the name."""
         return KEY_OVERHEAD_BYTES + (self.name_bytes + PEER_OVERHEAD_BYTES) * len(self.peers)
 
     def add(self, peer: Address, announcer: Address, at: float) -> None:
+        """Adds or renews a peer that ``announcer`` announced at the time ``at``."""
         known = self.peers.get(peer)
         if known is not None and known[2] == announcer:
             self.serial += 1
@@ -80,42 +82,42 @@ class _Key:
             self.announcers[announcer].move_to_end(peer)
             return
         if known is not None:
-            # Two announce it: it counts for the one with fewer, so that nobody can draw it into a flood of his own.
+            # Two announce it: it counts for the one with fewer peers. Else an attacker who announced an honest peer
+            # would have it evicted with a flood of its own.
             announcer = min(known[2], announcer, key=lambda by: len(self.announcers.get(by, ())))
-        self.remove(peer)
+            self.remove(peer)
         self.serial += 1
         self.peers[peer] = (at, self.serial, announcer)
         insort(self.by_age, (at, self.serial, peer))
         self.announcers.setdefault(announcer, OrderedDict())[peer] = None
-        if self._crowd is not None:
-            self._crowd.add(announcer)
+        if self._fair_shares is not None:
+            self._fair_shares.add(announcer)
 
     def remove(self, peer: Address) -> None:
-        known = self.peers.pop(peer, None)
-        if known is not None:
-            at, serial, announcer = known
-            del self.by_age[bisect_left(self.by_age, (at, serial, peer))]
-            share = self.announcers[announcer]
-            del share[peer]
-            if not share:
-                del self.announcers[announcer]
-            if self._crowd is not None:
-                self._crowd.remove(announcer)
-                if len(self.peers) < FEW_PEERS:
-                    self._crowd = None
+        """Removes a peer that the key has."""
+        at, serial, announcer = self.peers.pop(peer)
+        del self.by_age[bisect_left(self.by_age, (at, serial, peer))]
+        share = self.announcers[announcer]
+        del share[peer]
+        if not share:
+            del self.announcers[announcer]
+        if self._fair_shares is not None:
+            self._fair_shares.remove(announcer)
+            if len(self.peers) < FEW_PEERS:
+                self._fair_shares = None
 
     def shrink(self, announcer: Address, per_announcer: int, in_all: int) -> Address | None:
-        """Drop the oldest of an announcer that has too many, or of the largest one. Which one went."""
-        share = self.announcers.get(announcer, OrderedDict())
-        gone: Address | None = None
-        if len(share) > per_announcer:
-            gone = next(iter(share))
-            self.remove(gone)
-            return gone
-        if len(self.peers) > in_all:
-            # Of the host that fills most its largest announcer, of equals the one that came last.
-            gone = next(iter(self.announcers[self.crowd.largest()]))
-            self.remove(gone)
+        """Evicts the oldest peer of an announcer above ``per_announcer``, or of the largest one above ``in_all``.
+
+        Returns the evicted peer, or None. At most one is too many: it is called after each announce.
+        """
+        share = self.announcers.get(announcer)
+        if share is None or len(share) <= per_announcer:
+            if len(self.peers) <= in_all:
+                return None
+            share = self.announcers[self.fair_shares.largest()]
+        gone = next(iter(share))
+        self.remove(gone)
         return gone
 
 
@@ -129,10 +131,13 @@ class Evictions:
 
 
 class MemoryPeers:
-    """Peers announced under keys. A peer lives exactly ``max_age`` seconds after its last announce (0: for ever).
+    """Stores peers under keys (bytes of any length). A peer lives exactly ``max_age`` seconds after its last announce.
 
-    Beyond ``max_keys`` goes, of the host that brought most keys, the one announced longest ago; within a key the
-    oldest peer of the largest announcer. ``changed(key, peer)`` is called when a peer came, was renewed or went.
+    ``max_age`` 0 is for ever. A key counts for the host that was the first to announce it. Above ``max_keys`` or
+    ``max_bytes`` the key announced longest ago of the host that has most keys is evicted; of equal hosts the one
+    gives that was longest neither announced for nor evicted from. Above ``max_peers_per_key`` the oldest peer of the
+    largest announcer of the host that has most is evicted; of equals the last to come to that number gives.
+    ``changed(key, peer)`` is called when a peer was added, renewed or removed.
     """
 
     def __init__(
@@ -153,11 +158,11 @@ class MemoryPeers:
         self._max_bytes = max_bytes
         self._bytes = 0
         self._keys: dict[bytes, _Key] = {}
-        # For each host the keys that it was the first to announce, the one announced longest ago first.
-        self._brought: dict[str, OrderedDict[bytes, None]] = {}
+        # Each key counts for the host that was the first to announce it.
+        self._order = EvictionOrder()
 
     def __len__(self) -> int:
-        """How many keys there are."""
+        """Returns the number of keys."""
         return len(self._keys)
 
     def __iter__(self) -> Iterator[bytes]:
@@ -166,9 +171,10 @@ class MemoryPeers:
     def announce(
         self, key: bytes, peer: Address, now: float, announcer: Address | None = None, age: float = 0.0
     ) -> None:
-        """Keep ``peer`` under ``key`` from ``now`` on; ``announcer`` is who said so, by default the peer itself.
+        """Stores or renews ``peer`` under ``key``.
 
-        ``age`` is how long ago it was announced, if that was not now: what is known to be younger stays.
+        ``announcer`` is the address that the announce came from, by default the peer's own. ``age`` is how many
+        seconds ago the peer was announced: it does not make a peer older than it is known to be.
         """
         if age >= self._max_age:
             return
@@ -176,10 +182,10 @@ class MemoryPeers:
         entry = self._keys.get(key)
         if entry is None:
             entry = self._keys[key] = _Key(len(key), announcer[0])
-            self._brought.setdefault(announcer[0], OrderedDict())[key] = None
+            self._order.add(entry.first_host, key)
         else:
             self._bytes -= entry.bytes
-            self._brought[entry.first_host].move_to_end(key)
+            self._order.touch(entry.first_host, key)
         if not age or peer not in entry.peers or entry.peers[peer][0] < now - age:
             entry.add(peer, announcer, now - age)
             if self._changed is not None:
@@ -191,31 +197,31 @@ class MemoryPeers:
                 self._changed(key, gone)
         self._bytes += entry.bytes
         while len(self._keys) > self._max_keys or (self._bytes > self._max_bytes and len(self._keys) > 1):
-            largest: OrderedDict[bytes, None] = max(self._brought.values(), key=len)
-            self._bytes -= self._drop(next(iter(largest))).bytes
+            self._bytes -= self._drop(self._order.first()).bytes
             self.evictions.keys += 1
 
     def known(self, key: bytes, peer: Address) -> tuple[float, Address] | None:
-        """When a peer was announced, and by whom."""
+        """Returns when a peer was last announced and the announcer that it counts for; None if it is not stored."""
         entry = self._keys.get(key)
         known = entry.peers.get(peer) if entry is not None else None
         return (known[0], known[2]) if known is not None else None
 
     def all(self) -> Iterator[tuple[bytes, Address]]:
-        """Every key with each of its peers."""
+        """Yields every key with each of its peers, expired ones too until ``expire`` drops them."""
         for key, entry in list(self._keys.items()):
             for peer in list(entry.peers):
                 yield key, peer
 
     def peers(self, key: bytes, now: float) -> list[Address]:
-        """The live peers of ``key``, the longest unheard first."""
+        """Returns the live peers of ``key``, the one announced longest ago first."""
         entry = self._live(key, now)
         return [peer for _, _, peer in entry.by_age] if entry is not None else []
 
     def sample(self, key: bytes, count: int, now: float, sample: Sample) -> list[Address]:
-        """At most ``count`` live peers of ``key``, in random order. ``sample(peers, count)`` draws.
+        """Draws at most ``count`` live peers of ``key``, in random order, by ``sample(population, count)``.
 
-        If there are more, every host has its turn before any has a second one, and so has every announcer of a host.
+        If there are more, no host has a second peer drawn before every host had one, nor does an announcer within
+        its host.
         """
         entry = self._live(key, now)
         if entry is None:
@@ -223,10 +229,10 @@ class MemoryPeers:
         if len(entry.peers) <= count:
             peers = list(entry.peers)
             return peers if len(peers) == 1 else sample(peers, len(peers))
-        return entry.crowd.draw(count, entry.announcers, sample)
+        return entry.fair_shares.draw(count, entry.announcers, sample)
 
     def expire(self, now: float) -> None:
-        """Drop what is too old: for memory's sake; nothing else ever returns it."""
+        """Drops expired peers to free their memory; ``peers`` and ``sample`` never return them."""
         for key in list(self._keys):
             self._live(key, now)
 
@@ -251,19 +257,17 @@ class MemoryPeers:
         if self._changed is not None:
             for peer in entry.peers:
                 self._changed(key, peer)
-        brought = self._brought[entry.first_host]
-        del brought[key]
-        if not brought:
-            del self._brought[entry.first_host]
+        self._order.remove(entry.first_host, key)
         return entry
 
 
 class MemoryItems:
-    """Items by target; age is no limit. Every item counts for the host that brought it, or for this grape itself.
+    """Stores BEP 44 items by target. They do not expire.
 
-    Beyond ``max_items`` or ``max_bytes`` goes, of the host that has most, the item longest unused; of equal hosts the
-    one longest unused gives. This grape's own items go only while they are more than half of all.
-    ``changed(target)`` is called when an item came or went.
+    An item counts for the host that put it first, or for this grape itself (OWN). Above ``max_items`` or
+    ``max_bytes`` the least recently used item of the host that has most is evicted; of equal hosts the one gives that
+    was longest neither used nor evicted from. Of this grape's own items one is evicted only while they are more than
+    half of all. ``changed(target)`` is called when an item was added, replaced or evicted.
     """
 
     def __init__(
@@ -277,80 +281,69 @@ class MemoryItems:
         self._max_items = max_items
         self._max_bytes = max_bytes
         self._bytes = 0
-        # For each target the host whose share it is in.
-        self._hosts: dict[bytes, str] = {}
-        # For each host its items, both the longest unused first; no host's share is empty.
-        self._shares: OrderedDict[str, OrderedDict[bytes, Item]] = OrderedDict()
-        self._own: OrderedDict[bytes, Item] = OrderedDict()
+        # For each target its item and the host that it counts for.
+        self._items: dict[bytes, tuple[Item, str]] = {}
+        self._others = EvictionOrder()
+        self._own = EvictionOrder()
 
     def __len__(self) -> int:
-        return len(self._hosts)
+        """Returns the number of items."""
+        return len(self._items)
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(self._hosts)
+        return iter(self._items)
 
     def get(self, target: bytes) -> Item | None:
-        """The item under ``target``; asking for it counts as use."""
-        host = self._hosts.get(target)
-        if host is None:
+        """Returns the item under ``target``, or None; counts as use."""
+        known = self._items.get(target)
+        if known is None:
             return None
-        share = self._share(host)
-        share.move_to_end(target)
-        return share[target]
+        item, host = known
+        self._order(host).touch(host, target)
+        return item
 
     def peek(self, target: bytes) -> tuple[Item, str] | None:
-        """The item under ``target`` and whose share it is in, without counting as use."""
-        host = self._hosts.get(target)
-        if host is None:
-            return None
-        return (self._own if host == OWN else self._shares[host])[target], host
+        """Returns the item under ``target`` and the host that it counts for, or None; does not count as use."""
+        return self._items.get(target)
 
     def put(self, item: Item, host: str = OWN) -> None:
-        """Keep ``item``, in place of what its target held. Whether it may is the caller's to check.
+        """Stores ``item`` in place of what its target held; whether it may replace that is for the caller to check.
 
-        ``host`` is the IP address that it came from. It counts for the host that brought it first, whoever puts it
-        again: else one could draw it into a flood of his own. What this grape puts itself becomes its own.
+        ``host`` is the IP address that it came from, or OWN. An item counts for the host that put it first, whoever
+        puts it again: else a host could evict another's item with a flood of its own. What this grape puts becomes
+        its own.
         """
         target = item.target
-        is_known = False
-        if target in self._hosts:
-            host = OWN if host == OWN else self._hosts[target]
-            is_known = self.peek(target) == (item, host)
-            self._remove(target)
-        self._hosts[target] = host
-        self._share(host)[target] = item
+        known = self._items.pop(target, None)
+        if known is not None:
+            old, old_host = known
+            self._order(old_host).remove(old_host, target)
+            self._bytes -= _item_bytes(old)
+            host = OWN if host == OWN else old_host
+        self._items[target] = item, host
+        self._order(host).add(host, target)
         self._bytes += _item_bytes(item)
-        if not is_known and self._changed is not None:
+        if known != (item, host) and self._changed is not None:
             self._changed(target)
-        while len(self._hosts) > self._max_items or self._bytes > self._max_bytes:
+        while len(self._items) > self._max_items or self._bytes > self._max_bytes:
             self._evict()
 
-    def _share(self, host: str) -> OrderedDict[bytes, Item]:
-        """The items of a host, which is used now."""
-        if host == OWN:
-            return self._own
-        share = self._shares.setdefault(host, OrderedDict())
-        self._shares.move_to_end(host)
-        return share
+    def _order(self, host: str) -> EvictionOrder:
+        return self._own if host == OWN else self._others
 
     def _evict(self) -> None:
         # A busy client of this grape does not keep it from serving others.
-        is_own = 2 * len(self._own) > len(self._hosts)
-        largest = self._own if is_own else max(self._shares.values(), key=len)
-        target = next(iter(largest))
-        self._remove(target)
+        is_own = 2 * len(self._own) > len(self._items)
+        order = self._own if is_own else self._others
+        target = order.first()
+        item, host = self._items.pop(target)
+        order.remove(host, target)
+        self._bytes -= _item_bytes(item)
         self.evictions.items += 1
         if self._changed is not None:
             self._changed(target)
 
-    def _remove(self, target: bytes) -> None:
-        host = self._hosts.pop(target)
-        share = self._own if host == OWN else self._shares[host]
-        self._bytes -= _item_bytes(share.pop(target))
-        if not share and host != OWN:
-            del self._shares[host]
-
 
 def _item_bytes(item: Item) -> int:
-    """About how much memory an item takes."""
+    """Returns about the bytes of memory that an item takes."""
     return ITEM_OVERHEAD_BYTES + len(item.raw) + len(item.key or b"") + len(item.signature) + len(item.salt)

@@ -1,4 +1,4 @@
-"""What is kept for others, in memory: how long, how much, and what goes first."""
+"""grape.store: ages, limits, samples, and what is evicted first."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ def dice() -> random.Random:
     return random.Random(1)
 
 
-def test_a_peer_lives_exactly_its_time(peers: MemoryPeers) -> None:
+def test_peer_lives_exactly_its_maximum_age(peers: MemoryPeers) -> None:
     peers.announce(KEY, peer(1), 10.0)
     assert peers.peers(KEY, 10.0 + MAX_AGE - 0.001) == [peer(1)]
     assert peers.peers(KEY, 10.0 + MAX_AGE) == []
 
 
-def test_a_sample_holds_no_expired_peer(peers: MemoryPeers, dice: random.Random) -> None:
+def test_sample_holds_no_expired_peer(peers: MemoryPeers, dice: random.Random) -> None:
     peers.announce(KEY, peer(1), 0.0)
     peers.announce(KEY, peer(2), 1.0)
     assert peers.sample(KEY, 100, MAX_AGE, dice.sample) == [peer(2)]
     assert peers.sample(KEY, 100, MAX_AGE + 1, dice.sample) == []
 
 
-def test_a_re_announce_refreshes_and_does_not_double(peers: MemoryPeers) -> None:
+def test_announce_of_a_known_peer_renews_it(peers: MemoryPeers) -> None:
     peers.announce(KEY, peer(1), 0.0)
     peers.announce(KEY, peer(2), 1.0)
     peers.announce(KEY, peer(1), 100.0)
@@ -52,14 +52,14 @@ def test_a_re_announce_refreshes_and_does_not_double(peers: MemoryPeers) -> None
     assert peers.peers(KEY, 100.0 + MAX_AGE) == []
 
 
-def test_without_an_age_limit_a_peer_stays_for_ever() -> None:
+def test_peer_stays_for_ever_without_a_maximum_age() -> None:
     peers = MemoryPeers(0)
     peers.announce(KEY, peer(1), 0.0)
     peers.expire(1e9)
     assert peers.peers(KEY, 1e9) == [peer(1)]
 
 
-def test_expiry_leaves_nothing_behind(peers: MemoryPeers) -> None:
+def test_expire_drops_keys_without_live_peers(peers: MemoryPeers) -> None:
     for n in range(10):
         peers.announce(b"key %d" % n, peer(n), float(n))
     peers.expire(MAX_AGE + 4)
@@ -69,26 +69,26 @@ def test_expiry_leaves_nothing_behind(peers: MemoryPeers) -> None:
     assert peers.evictions == Evictions()
 
 
-def test_a_key_that_nobody_announced_has_no_peers(peers: MemoryPeers, dice: random.Random) -> None:
+def test_unknown_key_has_no_peers(peers: MemoryPeers, dice: random.Random) -> None:
     assert peers.peers(b"nothing", 0.0) == []
     assert peers.sample(b"nothing", 100, 0.0, dice.sample) == []
     assert len(peers) == 0
 
 
-def test_keys_are_kept_apart_whatever_their_length(peers: MemoryPeers) -> None:
+def test_keys_of_any_length_are_distinct(peers: MemoryPeers) -> None:
     names = [b"a", b"a" * 19, b"a" * 20, b"a" * 21, b"a" * 8_192, b"\0", b"\xff"]
     for n, name in enumerate(names):
         peers.announce(name, peer(n), 0.0)
     assert [peers.peers(name, 0.0) for name in names] == [[peer(n)] for n in range(len(names))]
 
 
-def test_one_host_may_announce_many_ports(peers: MemoryPeers) -> None:
+def test_peers_of_one_host_differ_by_port(peers: MemoryPeers) -> None:
     for port in (1, 2, 65_535):
         peers.announce(KEY, ("10.0.0.1", port), 0.0)
     assert peers.peers(KEY, 0.0) == [("10.0.0.1", 1), ("10.0.0.1", 2), ("10.0.0.1", 65_535)]
 
 
-def test_beyond_the_limit_the_key_announced_longest_ago_goes() -> None:
+def test_full_store_evicts_the_key_announced_longest_ago() -> None:
     peers = MemoryPeers(MAX_AGE, max_keys=3)
     for name in (b"a", b"b", b"c", b"a", b"d"):
         peers.announce(name, peer(1), 0.0)
@@ -96,7 +96,7 @@ def test_beyond_the_limit_the_key_announced_longest_ago_goes() -> None:
     assert peers.evictions == Evictions(keys=1)
 
 
-def test_beyond_the_limit_the_oldest_peer_of_a_key_goes() -> None:
+def test_full_key_evicts_the_oldest_peer_of_its_only_announcer() -> None:
     peers = MemoryPeers(MAX_AGE, max_peers_per_key=3, max_peers_per_announcer=3)
     for n in (1, 2, 3, 1, 4):
         peers.announce(KEY, peer(n), 0.0, peer(99))
@@ -104,7 +104,7 @@ def test_beyond_the_limit_the_oldest_peer_of_a_key_goes() -> None:
     assert peers.evictions == Evictions(peers=1)
 
 
-def test_a_sample_is_random_and_without_repetition(peers: MemoryPeers, dice: random.Random) -> None:
+def test_sample_is_random_and_without_repetition(peers: MemoryPeers, dice: random.Random) -> None:
     for n in range(300):
         peers.announce(KEY, peer(n), 0.0)
     draws = [peers.sample(KEY, 100, 0.0, dice.sample) for _ in range(30)]
@@ -113,7 +113,7 @@ def test_a_sample_is_random_and_without_repetition(peers: MemoryPeers, dice: ran
     assert len({drawn for draw in draws for drawn in draw}) == 300
 
 
-def test_a_small_sample_is_shuffled_too(peers: MemoryPeers, dice: random.Random) -> None:
+def test_sample_of_few_peers_is_shuffled(peers: MemoryPeers, dice: random.Random) -> None:
     for n in range(5):
         peers.announce(KEY, peer(n), 0.0)
     draws = [peers.sample(KEY, 100, 0.0, dice.sample) for _ in range(200)]
@@ -126,7 +126,7 @@ def test_a_small_sample_is_shuffled_too(peers: MemoryPeers, dice: random.Random)
         max_size=80,
     )
 )
-def test_whatever_is_announced_the_limits_hold_and_nobody_outlives_his_time(
+def test_peers_keep_their_limits_and_ages_under_any_announces(
     events: list[tuple[int, int, int, int, int]],
 ) -> None:
     store = MemoryPeers(10.0, max_keys=4, max_peers_per_key=5, max_peers_per_announcer=3)
@@ -149,11 +149,11 @@ def test_whatever_is_announced_the_limits_hold_and_nobody_outlives_his_time(
 
 
 @given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 3), st.integers(0, 4), st.integers(0, 14)), max_size=80))
-def test_announces_with_and_without_an_age_come_the_longest_unheard_first(
+def test_peers_are_ordered_by_their_last_announce_under_any_ages(
     events: list[tuple[int, int, int, int]],
 ) -> None:
     store = MemoryPeers(10.0)
-    # The model: the last time each was heard of, put in order when asked.
+    # The model: when each peer was last announced, sorted when it is read.
     heard: dict[Address, tuple[int, int]] = {}
     now = 0
     for n, (number, announcer, wait, age) in enumerate(events):
@@ -167,11 +167,26 @@ def test_announces_with_and_without_an_age_come_the_longest_unheard_first(
         assert store.peers(KEY, now) == sorted(heard, key=lambda one: heard[one])
 
 
+@pytest.mark.parametrize("renewed", [0, 1])
+def test_full_store_evicts_from_the_one_of_equal_hosts_announced_longest_ago(renewed: int) -> None:
+    peers = MemoryPeers(MAX_AGE, max_keys=2)
+    for n in (0, 1, renewed, 2):
+        peers.announce(b"%d" % n, peer(n), 0.0)
+    assert set(peers) == {b"%d" % renewed, b"2"}
+
+
+def test_full_key_evicts_the_newcomer_among_equal_hosts() -> None:
+    peers = MemoryPeers(MAX_AGE, max_peers_per_key=3)
+    for n in range(5):
+        peers.announce(KEY, peer(n), 0.0)
+    assert peers.peers(KEY, 0.0) == [peer(0), peer(1), peer(2)]
+
+
 def item(n: int) -> Item:
     return immutable(n)
 
 
-def test_an_item_is_found_under_its_target_alone() -> None:
+def test_item_is_found_under_its_target_alone() -> None:
     items = MemoryItems()
     items.put(item(1))
     assert items.get(item(1).target) == item(1)
@@ -179,7 +194,7 @@ def test_an_item_is_found_under_its_target_alone() -> None:
     assert len(items) == 1
 
 
-def test_beyond_the_limit_the_item_longest_unused_goes() -> None:
+def test_full_store_evicts_the_least_recently_used_item() -> None:
     items = MemoryItems(3)
     for n in (1, 2, 3):
         items.put(item(n))
@@ -190,7 +205,7 @@ def test_beyond_the_limit_the_item_longest_unused_goes() -> None:
     assert items.evictions == Evictions(items=1)
 
 
-def test_an_item_takes_the_place_of_what_its_target_held() -> None:
+def test_item_replaces_what_its_target_held() -> None:
     items = MemoryItems(1)
     old = Item(b"3:old", b"k" * 32, b"s" * 64, 1)
     new = Item(b"3:new", b"k" * 32, b"s" * 64, 2)

@@ -1,11 +1,14 @@
-"""The peer store shares its room fairly among those who announce."""
+"""grape.store: MemoryPeers shares its keys and peers fairly among hosts and announcers."""
 
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from grape.dht.compact import Address
 from grape.store import MemoryPeers
@@ -20,33 +23,33 @@ def dice() -> random.Random:
     return random.Random(1)
 
 
-def drown(store: MemoryPeers, announcers: Sequence[Address], each: int = 9_000) -> None:
+def flood(store: MemoryPeers, announcers: Sequence[Address], each: int = 9_000) -> None:
     for announcer in announcers:
         for port in range(1, each + 1):
             store.announce(KEY, (announcer[0], port), 1.0, announcer)
 
 
-def test_nine_thousand_announces_from_one_address_do_not_hide_an_honest_peer(dice: random.Random) -> None:
+def test_sample_shows_an_honest_peer_after_nine_thousand_announces_from_one_address(dice: random.Random) -> None:
     store = MemoryPeers(240)
     store.announce(KEY, HONEST, 0.0, HONEST)
-    drown(store, [INTRUDER])
+    flood(store, [INTRUDER])
     assert len(store.peers(KEY, 1.0)) == 129
     for _ in range(100):
         assert HONEST in store.sample(KEY, 100, 1.0, dice.sample)
     assert store.evictions.peers == 9_000 - 128
 
 
-def test_the_same_host_may_hold_the_honest_peer(dice: random.Random) -> None:
+def test_sample_shows_an_honest_peer_of_the_flooding_host(dice: random.Random) -> None:
     store = MemoryPeers(240)
     store.announce(KEY, ("127.0.0.1", 1_337), 0.0, ("127.0.0.1", 20_001))
-    drown(store, [("127.0.0.1", 666)])
-    # The intruder's own announce of that very port would be the only way to touch it.
+    flood(store, [("127.0.0.1", 666)])
+    # Only an announce of that very port by the intruder could touch it.
     assert all(("127.0.0.1", 1_337) in store.sample(KEY, 100, 1.0, dice.sample) for _ in range(20))
 
 
-def test_a_full_key_takes_from_its_largest_announcer() -> None:
+def test_full_key_evicts_from_its_largest_announcer() -> None:
     store = MemoryPeers(240, max_peers_per_key=10, max_peers_per_announcer=100)
-    drown(store, [INTRUDER], 9)
+    flood(store, [INTRUDER], 9)
     for n in range(1, 6):
         store.announce(KEY, ("10.0.0.1", n), 2.0, (f"10.0.0.{n}", 1))
     peers = store.peers(KEY, 2.0)
@@ -55,7 +58,7 @@ def test_a_full_key_takes_from_its_largest_announcer() -> None:
     assert [peer for peer in peers if peer[0] == "10.6.6.6"] == [("10.6.6.6", n) for n in range(5, 10)]
 
 
-def test_long_names_are_bounded_by_their_bytes() -> None:
+def test_keys_are_bounded_by_their_bytes() -> None:
     store = MemoryPeers(240, max_bytes=1_000_000)
     for n in range(1_000):
         store.announce(b"%d" % n + b"x" * 8_000, HONEST, 0.0)
@@ -66,7 +69,7 @@ def test_long_names_are_bounded_by_their_bytes() -> None:
     assert len(store) == 1
 
 
-def test_an_announce_with_an_age_keeps_it() -> None:
+def test_announce_with_an_age_expires_that_much_earlier() -> None:
     store = MemoryPeers(240)
     store.announce(KEY, HONEST, 100.0)
     store.announce(KEY, ("10.0.0.2", 1), 100.0, age=200.0)
@@ -78,7 +81,27 @@ def test_an_announce_with_an_age_keeps_it() -> None:
     assert store.peers(KEY, 340.0) == []
 
 
-def test_ten_thousand_made_up_names_from_one_host_evict_none_of_anybody_elses(dice: random.Random) -> None:
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 3)), max_size=100), st.integers(1, 6))
+def test_full_store_evicts_a_key_of_a_largest_host_under_any_announces(
+    events: list[tuple[int, int]], max_keys: int
+) -> None:
+    store = MemoryPeers(240, max_keys=max_keys)
+    # For each key the host that was the first to announce it, the key announced longest ago first.
+    model: dict[bytes, str] = {}
+    for number, last in events:
+        key, host = b"%d" % number, f"10.0.0.{last}"
+        store.announce(key, (host, 1), 0.0)
+        model[key] = model.pop(key, host)
+        evicted = model.keys() - set(store)
+        assert len(evicted) == (len(model) > max_keys)
+        for gone in evicted:
+            keys_of = Counter(model.values())
+            assert keys_of[model[gone]] == max(keys_of.values())
+            assert gone == next(key for key, host in model.items() if host == model[gone])
+            del model[gone]
+
+
+def test_full_store_keeps_an_honest_key_under_ten_thousand_names_from_one_host(dice: random.Random) -> None:
     store = MemoryPeers(240, max_keys=1_000)
     store.announce(KEY, HONEST, 0.0, HONEST)
     for n in range(10_000):
@@ -90,7 +113,7 @@ def test_ten_thousand_made_up_names_from_one_host_evict_none_of_anybody_elses(di
     assert len(store) == 0
 
 
-def test_a_host_with_many_ports_has_one_turn_among_hosts(dice: random.Random) -> None:
+def test_sample_gives_a_host_of_many_announcers_one_turn(dice: random.Random) -> None:
     store = MemoryPeers(240, max_peers_per_key=500)
     store.announce(KEY, HONEST, 0.0, HONEST)
     for port in range(1, 2_001):
