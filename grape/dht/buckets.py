@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from operator import attrgetter
 
+from grape.dht.bounded import BoundedDict
 from grape.dht.compact import Address, encode_peer
 from grape.dht.nodeid import position
 
 GOOD_SECONDS = 900.0
+REPLACEMENTS_PER_BUCKET = 8
 
 
 class Contact:
@@ -61,7 +62,7 @@ class Bucket:
 
     def __init__(self) -> None:
         self.contacts: dict[int, Contact] = {}
-        self.replacements: OrderedDict[int, Contact] = OrderedDict()
+        self.replacements: BoundedDict[int, Contact] = BoundedDict(REPLACEMENTS_PER_BUCKET)
         # All contacts are good until then at least, unless one fails or another one comes.
         self.good_until = -math.inf
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from grape.dht.bounded import BoundedDict
 
 MAX_BUCKETS = 4_096
 
@@ -13,9 +13,8 @@ class RateLimit:
     def __init__(self, rate: float, burst: float, max_buckets: int = MAX_BUCKETS) -> None:
         self._rate = rate
         self._burst = burst
-        self._max_buckets = max_buckets
         # For each host what it has left, and when that was.
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._buckets: BoundedDict[str, tuple[float, float]] = BoundedDict(max_buckets)
 
     def __len__(self) -> int:
         return len(self._buckets)
@@ -25,10 +24,7 @@ class RateLimit:
         left, at = self._buckets.get(host, (self._burst, now))
         left = min(self._burst, left + (now - at) * self._rate)
         allowed = left >= size
-        self._buckets[host] = (left - size if allowed else left, now)
-        self._buckets.move_to_end(host)
-        if len(self._buckets) > self._max_buckets:
-            self._buckets.popitem(last=False)
+        self._buckets.put(host, (left - size if allowed else left, now))
         return allowed
 
     def give_back(self, host: str, size: int) -> None:

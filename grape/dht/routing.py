@@ -8,7 +8,7 @@ Only the bucket on our own side splits; a full bucket keeps later comers as repl
 from __future__ import annotations
 
 import math
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Iterator
 from enum import Enum
 from itertools import islice, takewhile
@@ -16,13 +16,13 @@ from operator import attrgetter
 
 from grape.dht.addresses import AddressRules, PrivateRules
 from grape.dht.bep42 import is_secure
-from grape.dht.buckets import Bucket, Contact, nearest_first
+from grape.dht.bounded import BoundedDict
+from grape.dht.buckets import REPLACEMENTS_PER_BUCKET, Bucket, Contact, nearest_first
 from grape.dht.compact import NODE_BYTES, Address
 from grape.dht.nodeid import ID_BITS, position, shared_bits
 
 K = 20
 BAD_AFTER_FAILURES = 3
-REPLACEMENTS_PER_BUCKET = 8
 RELEARN_SECONDS = 60.0
 MAX_DROPPED = 256
 PART_SHIFT = ID_BITS - 10
@@ -60,7 +60,7 @@ class RoutingTable:
         self._buckets = [Bucket()]
         self._by_address: dict[Address, Contact] = {}
         # Addresses that were dropped as bad, and until when others' word for them does not count.
-        self._dropped: OrderedDict[Address, float] = OrderedDict()
+        self._dropped: BoundedDict[Address, float] = BoundedDict(MAX_DROPPED)
         # Whether a contact may have failed last; and a moment since which all have been seen.
         self._has_doubtful = False
         self._seen_since = -math.inf
@@ -71,7 +71,7 @@ class RoutingTable:
         # The latest contacts that went, and the version that the table had then.
         self._gone: deque[tuple[int, bytes]] = deque(maxlen=MAX_GONE)
         # Addresses whose id changed: until when the changes are counted, and how many there were.
-        self._renamed: OrderedDict[Address, tuple[float, int]] = OrderedDict()
+        self._renamed: BoundedDict[Address, tuple[float, int]] = BoundedDict(MAX_RENAMED)
 
     def __len__(self) -> int:
         return len(self._by_address)
@@ -122,10 +122,7 @@ class RoutingTable:
             if now < until and renames >= RENAMES:
                 return Listed.REFUSED
             # It restarted there under a new id: the old entry can never answer again.
-            self._renamed[address] = (until, renames + 1) if now < until else (now + RENAME_SECONDS, 1)
-            self._renamed.move_to_end(address)
-            if len(self._renamed) > MAX_RENAMED:
-                self._renamed.popitem(last=False)
+            self._renamed.put(address, (until, renames + 1) if now < until else (now + RENAME_SECONDS, 1))
             self._remove(contact)
         contact = Contact(node_id, address, now)
         contact.measured(round_trip)
@@ -155,10 +152,7 @@ class RoutingTable:
         if contact.failures < BAD_AFTER_FAILURES:
             return None
         self._remove(contact)
-        self._dropped[address] = now + RELEARN_SECONDS
-        self._dropped.move_to_end(address)
-        if len(self._dropped) > MAX_DROPPED:
-            self._dropped.popitem(last=False)
+        self._dropped.put(address, now + RELEARN_SECONDS)
         while bucket.replacements:
             replacement = bucket.replacements.popitem()[1]
             if replacement.address not in self._by_address:
@@ -283,10 +277,7 @@ class RoutingTable:
             if bucket is not self._buckets[-1] or len(self._buckets) >= ID_BITS:
                 break
             self._split()
-        bucket.replacements[contact.position] = contact
-        bucket.replacements.move_to_end(contact.position)
-        if len(bucket.replacements) > REPLACEMENTS_PER_BUCKET:
-            bucket.replacements.popitem(last=False)
+        bucket.replacements.put(contact.position, contact)
         return Listed.REPLACEMENT
 
     def _is_admitted(self, contact: Contact, bucket: Bucket) -> bool:
@@ -308,7 +299,7 @@ class RoutingTable:
         for place in [p for p in old.contacts if shared_bits(self._own, p) >= depth]:
             near.contacts[place] = old.contacts.pop(place)
         for place in [p for p in old.replacements if shared_bits(self._own, p) >= depth]:
-            near.replacements[place] = old.replacements.pop(place)
+            near.replacements.put(place, old.replacements.pop(place))
 
     def _remove(self, contact: Contact) -> None:
         self._bucket(contact.position).contacts.pop(contact.position, None)

@@ -7,6 +7,7 @@ from hmac import compare_digest
 
 import attrs
 
+from grape.dht.bounded import BoundedDict
 from grape.dht.nodeid import RandomBytes
 
 TOKEN_BYTES = 8
@@ -36,7 +37,7 @@ class Tokens:
         self._current = random_bytes(SECRET_BYTES)
         self._previous = random_bytes(SECRET_BYTES)
         self._rotated_at = now
-        self._issued: dict[str, bytes] = {}
+        self._issued: BoundedDict[str, bytes] = BoundedDict(CACHED_ADDRESSES)
 
     def issue(self, host: str, now: float) -> bytes:
         """The token for ``host`` at ``now`` (seconds on any steady clock)."""
@@ -44,9 +45,8 @@ class Tokens:
             self._rotate(now)
         token = self._issued.get(host)
         if token is None:
-            if len(self._issued) >= CACHED_ADDRESSES:
-                self._issued.clear()
-            token = self._issued[host] = _token(self._current, host)
+            token = _token(self._current, host)
+            self._issued.put(host, token)
         return token
 
     def accepts(self, token: bytes, host: str, now: float) -> bool:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grape.dht.buckets import GOOD_SECONDS
+from grape.dht.buckets import GOOD_SECONDS, REPLACEMENTS_PER_BUCKET
 from grape.dht.compact import Address
 from grape.dht.nodeid import distance, position, shared_bits
 from grape.dht.routing import (
@@ -16,7 +16,6 @@ from grape.dht.routing import (
     MAX_DROPPED,
     RELEARN_SECONDS,
     RENAMES,
-    REPLACEMENTS_PER_BUCKET,
     K,
     Listed,
     RoutingTable,
