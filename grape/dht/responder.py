@@ -84,7 +84,7 @@ class Responder:
         self._items = items
         self._sample = sample
         self._on_announce = on_announce
-        self.verifier = SignatureBudget()
+        self.signature_budget = SignatureBudget()
         self._refusal = refusal
         self._methods: dict[bytes, Callable[[Query, Address, float], bytes]] = {
             b"ping": self._ping,
@@ -184,7 +184,7 @@ class Responder:
         stored = self._items.get(item.target)
         # What is put again as it is was verified before.
         if item != stored:
-            if not self.verifier.is_signed(item, address[0], now):
+            if not self.signature_budget.is_signed(item, address[0], now):
                 raise RemoteProtocolError(INVALID_SIGNATURE, "invalid signature")
             if stored is not None:
                 cas = arguments.get(b"cas")

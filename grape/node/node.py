@@ -214,7 +214,7 @@ class Node(Service):
                 "evicted_keys": self._peers.evictions.keys,
                 "evicted_peers": self._peers.evictions.peers,
                 "evicted_items": self._items.evictions.items,
-                "unverified_puts": self._responder.verifier.refused,
+                "unverified_puts": self._responder.signature_budget.refused,
                 "renewed": self._services.reannouncer.renewed,
                 "republished": self._own_items.republished,
                 **(attrs.asdict(self._recorder.counters) if self._recorder is not None else {}),

@@ -36,36 +36,36 @@ def forged(seq: int) -> Item:
     return mutable(b"v", PUBLIC, bytes(64), seq)
 
 
-def flood(verifier: SignatureBudget, host: str, now: float, count: int) -> int:
+def flood(budget: SignatureBudget, host: str, now: float, count: int) -> int:
     """How many of so many bad signatures are verified."""
-    before = verifier.refused
+    before = budget.refused
     for seq in range(count):
         with suppress(RemoteProtocolError):
-            assert not verifier.is_signed(forged(seq), host, now)
-    return count - (verifier.refused - before)
+            assert not budget.is_signed(forged(seq), host, now)
+    return count - (budget.refused - before)
 
 
 def test_bad_signatures_of_one_host_are_verified_at_a_steady_rate() -> None:
-    verifier = SignatureBudget()
-    assert flood(verifier, ATTACKER, 0.0, 1_000) == BAD_PER_SECOND
-    assert flood(verifier, ATTACKER, 0.5, 1_000) == BAD_PER_SECOND // 2
+    budget = SignatureBudget()
+    assert flood(budget, ATTACKER, 0.0, 1_000) == BAD_PER_SECOND
+    assert flood(budget, ATTACKER, 0.5, 1_000) == BAD_PER_SECOND // 2
     # Another host does not feel it.
-    assert verifier.is_signed(signed(1), HONEST, 0.5)
+    assert budget.is_signed(signed(1), HONEST, 0.5)
 
 
 def test_those_of_all_hosts_are_bounded_and_nobody_is_banned() -> None:
-    verifier = SignatureBudget()
+    budget = SignatureBudget()
     hosts = [f"10.6.6.{n}" for n in range(20)]
-    assert sum(flood(verifier, host, 0.0, 300) for host in hosts) == ALL_BAD_PER_SECOND
-    assert flood(verifier, hosts[-1], 1.0, 300) == BAD_PER_SECOND
+    assert sum(flood(budget, host, 0.0, 300) for host in hosts) == ALL_BAD_PER_SECOND
+    assert flood(budget, hosts[-1], 1.0, 300) == BAD_PER_SECOND
 
 
 def test_a_host_may_put_more_than_a_thousand_good_ones_a_second() -> None:
-    verifier = SignatureBudget()
+    budget = SignatureBudget()
     item = signed(1)
     for n in range(3_000):
-        assert verifier.is_signed(item, HONEST, n / 1_500)
-    assert verifier.refused == 0
+        assert budget.is_signed(item, HONEST, n / 1_500)
+    assert budget.refused == 0
 
 
 class Node:
@@ -105,7 +105,7 @@ def test_a_flood_of_bad_signatures_is_refused_unseen(monkeypatch: pytest.MonkeyP
     codes = [node.put(forged(seq), ATTACKER) for seq in range(2_000)]
     assert codes == [krpc.INVALID_SIGNATURE] * BAD_PER_SECOND + [krpc.SERVER_ERROR] * (2_000 - BAD_PER_SECOND)
     assert node.verified == BAD_PER_SECOND
-    assert node.responder.verifier.refused == 2_000 - BAD_PER_SECOND
+    assert node.responder.signature_budget.refused == 2_000 - BAD_PER_SECOND
     assert node.put(signed(1), HONEST) == 0
     # A while later the host may put again.
     assert node.put(signed(2), ATTACKER, 0.1) == 0
