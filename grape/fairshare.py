@@ -1,6 +1,7 @@
 """Shares storage fairly among hosts: counts what each has stored, picks who gives when full, draws samples in turn.
 
-No call scans all hosts: whoever fills a store may also ask and announce as often as they like, and both stay cheap.
+No call scans all hosts: a sender that fills a store may also query it and announce again without end, and each call
+has to stay cheap.
 """
 
 from __future__ import annotations

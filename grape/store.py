@@ -23,7 +23,7 @@ from grape.dht.responder import Sample
 from grape.fairshare import EvictionOrder, FairShares
 
 MAX_KEYS = 10_000
-# A service rarely has more than some dozens of peers; 2,000 leaves room for a thousand hosts and as many intruders.
+# A service rarely has more than some dozens of peers; 2,000 is enough for a thousand hosts and as many attackers.
 MAX_PEERS_PER_KEY = 2_000
 # A grape announces for all services of its machine: more of them under one name than a lookup ever lists.
 MAX_PEERS_PER_ANNOUNCER = 128

@@ -1,1 +1,5 @@
-"""The pure Kademlia core: no Twisted, no clock, no socket, no dice. Time and random bytes are arguments."""
+"""Implements Kademlia, KRPC messages and BEP 44 items as pure code.
+
+Nothing here imports Twisted, reads a clock, opens a socket or draws random numbers: callers pass the time, in seconds
+on any steady clock, and random bytes.
+"""

@@ -1,8 +1,9 @@
-"""Which addresses may be contacts: two profiles, for private rings and for the open internet.
+"""Decides which addresses may be contacts, by one of two profiles: private rings or the public internet.
 
-A private ring shares hosts and networks: only what cannot be an address at all is refused. In public a node could
-fill a table from one machine, or send others after addresses that are not out there: one contact for each address,
-one for each /24 network in a bucket, and loopback and private addresses only by word of somebody as near.
+The nodes of a private ring share hosts and networks: only addresses that no node can have are refused. On the public
+internet a single machine could fill a routing table, or name addresses that are private elsewhere. There a
+table lists one contact of an address and a bucket one of a /24 network; loopback and private addresses are used only
+if a node of the same kind of address names them, or if they query us themselves.
 """
 
 from __future__ import annotations
@@ -14,49 +15,49 @@ from typing import Protocol
 
 
 class AddressRules(Protocol):
-    """A profile's rules; hosts are dotted IPv4 addresses."""
+    """Answers what a profile allows; hosts are dotted IPv4 addresses. ``is_public`` is true for the public profile."""
 
     is_public: bool
 
     def is_usable(self, host: str, told_by: str | None = None) -> bool:
-        """Whether a host may be asked, on the word of another one or (None) because it asked us."""
+        """Returns True if ``host`` may be queried; ``told_by`` named it, or None: the host queried us."""
 
-    def has_room(self, host: str, in_table: Iterable[str], in_bucket: Iterable[str]) -> bool:
-        """Whether a host may be listed beside those in the table and in its bucket."""
+    def may_list(self, host: str, in_table: Iterable[str], in_bucket: Iterable[str]) -> bool:
+        """Returns True if ``host`` may be listed beside the hosts in the table and in its bucket."""
 
 
 class PrivateRules:
-    """For rings of one's own."""
+    """Allows every address that a node can have: the profile of private rings."""
 
     is_public = False
 
     def is_usable(self, host: str, told_by: str | None = None) -> bool:
-        return scope(host) != "nowhere"
+        return scope(host) != "unusable"
 
-    def has_room(self, host: str, in_table: Iterable[str], in_bucket: Iterable[str]) -> bool:
+    def may_list(self, host: str, in_table: Iterable[str], in_bucket: Iterable[str]) -> bool:
         return True
 
 
 class PublicRules:
-    """For the open internet, after libtorrent's."""
+    """Limits contacts by address, network and scope: the profile of the public internet, like libtorrent's rules."""
 
     is_public = True
 
     def is_usable(self, host: str, told_by: str | None = None) -> bool:
         where = scope(host)
-        return where == "global" or (where != "nowhere" and (told_by is None or scope(told_by) == where))
+        return where == "global" or (where != "unusable" and (told_by is None or scope(told_by) == where))
 
-    def has_room(self, host: str, in_table: Iterable[str], in_bucket: Iterable[str]) -> bool:
+    def may_list(self, host: str, in_table: Iterable[str], in_bucket: Iterable[str]) -> bool:
         network = host.rpartition(".")[0]
         return host not in in_table and all(other.rpartition(".")[0] != network for other in in_bucket)
 
 
 @lru_cache(maxsize=8_192)
 def scope(host: str) -> str:
-    """How far an address reaches: "nowhere" (0/8, multicast, reserved), "loopback", "private" or "global"."""
+    """Returns how far an address reaches: "unusable" (0/8, multicast, reserved), "loopback", "private" or "global"."""
     address = IPv4Address(host)
     if address.is_multicast or address.is_reserved or host.startswith("0."):
-        return "nowhere"
+        return "unusable"
     if address.is_loopback:
         return "loopback"
     return "private" if address.is_private or address.is_link_local else "global"

@@ -1,8 +1,7 @@
-"""Bencode, strict first: bencode2 does the work, a lenient reader takes what the reference's decoder takes too.
+"""Encodes and decodes bencode (BEP 3): strictly with bencode2 first, then leniently as the reference does.
 
 The Node grape accepts unsorted or repeated keys, bytes after the end and integers with leading zeros or a plus sign.
-Such a message is still a message; but what it holds is not in canonical form, so nothing of it may be stored under
-its hash (BEP 44), and ``decode`` says so.
+Such a message is answered too, but it is not canonical: nothing in it may be stored under its hash (BEP 44).
 """
 
 from __future__ import annotations
@@ -21,25 +20,26 @@ _DIGITS = b"0123456789"
 
 
 def decode(data: bytes) -> tuple[BValue, bool]:
-    """The value of ``data``, and whether it was in canonical form. Raises ValueError if it is not bencode."""
+    """Decodes a value; returns it, and True if ``data`` is canonical. Raises ValueError if it is not bencode."""
     try:
         return decode_strictly(data), True
     except ValueError:
         return decode_leniently(data), False
 
 
+# Decodes canonical bencode alone. Raises ValueError.
 decode_strictly = bdecode
 
 
 def decode_leniently(data: bytes) -> BValue:
-    """A dictionary that is not in canonical form. Raises ValueError."""
+    """Decodes a dictionary that need not be canonical, at most MAX_LENIENT_BYTES long. Raises ValueError."""
     if data[:1] != b"d" or len(data) > MAX_LENIENT_BYTES:
-        raise ValueError("no dictionary of a usual size")
+        raise ValueError(f"not a dictionary of at most {MAX_LENIENT_BYTES} bytes")
     return _read(data, 0, 0)[0]
 
 
 def encode(value: BValue) -> bytes:
-    """The bencoded form of ``value``."""
+    """Returns the canonical bencoded form of ``value``."""
     return bencode(value)
 
 

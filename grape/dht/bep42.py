@@ -1,4 +1,7 @@
-"""Node ids that are bound to an IP address (BEP 42): nobody can choose where in the id space his address stands."""
+"""Makes and checks node ids that are bound to an IPv4 address (BEP 42), so that a host cannot choose its position.
+
+Under 60 lines: it is BEP 42 alone.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ _CRC32C = _castagnoli()
 
 
 def crc32c(data: bytes) -> int:
-    """The CRC-32C (Castagnoli) checksum."""
+    """Returns the CRC-32C (Castagnoli) checksum of ``data``."""
     crc = 0xFFFFFFFF
     for octet in data:
         crc = (crc >> 8) ^ _CRC32C[(crc ^ octet) & 0xFF]
@@ -28,7 +31,7 @@ def crc32c(data: bytes) -> int:
 
 
 def secure_id(host: str, random_bytes: RandomBytes, last: int | None = None) -> bytes:
-    """A node id for an IPv4 address; ``last`` is the last byte of the id, random by default."""
+    """Returns a 20-byte node id for an IPv4 address; ``last`` is the id's last byte, random by default."""
     end = random_bytes(1)[0] if last is None else last
     crc = _checksum(host, end)
     middle = random_bytes(ID_BYTES - 3)
@@ -38,7 +41,7 @@ def secure_id(host: str, random_bytes: RandomBytes, last: int | None = None) -> 
 
 
 def is_secure(node_id: bytes, host: str) -> bool:
-    """Whether a node id fits an IPv4 address: its first 21 bits are the checksum of the address."""
+    """Returns True if the first 21 bits of a node id are the checksum of the IPv4 address ``host``."""
     crc = _checksum(host, node_id[-1])
     return node_id[0] == crc >> 24 & 0xFF and node_id[1] == crc >> 16 & 0xFF and node_id[2] & 0xF8 == crc >> 8 & 0xF8
 

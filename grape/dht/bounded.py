@@ -1,4 +1,4 @@
-"""A dictionary with a bound: every memory of what strangers send has one.
+"""Provides the bounded dictionary for everything that other hosts can make us remember.
 
 Under 60 lines: it is the one eviction rule that the caches and marks of all packages share.
 """
@@ -13,9 +13,10 @@ V = TypeVar("V")
 
 
 class BoundedDict(OrderedDict[K, V]):
-    """Holds at most ``max_size`` entries; beyond that ``put`` evicts the one put or touched longest ago.
+    """Holds at most ``max_size`` entries: above that ``put`` evicts the entry that was put or touched longest ago.
 
-    Reading does not count as use; ``move_to_end(key)`` does. Entries are added by ``put`` alone: it keeps the bound.
+    Reading does not count as use; ``move_to_end(key)`` does. Entries are added by ``put`` alone: assignment to a new
+    key would exceed the bound (checking it there too would make every assignment a Python call).
     """
 
     def __init__(self, max_size: int) -> None:

@@ -1,4 +1,4 @@
-"""Contacts, and the buckets that hold them: the parts of the routing table."""
+"""Holds contacts and their health in buckets: the parts of the routing table (BEP 5)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ REPLACEMENTS_PER_BUCKET = 8
 
 
 class Contact:
-    """A node that answered us: its id, ``(host, port)`` address and what is known of its health."""
+    """Describes a node that answered us: its 20-byte id, ``(host, port)`` address, health and round trip."""
 
     __slots__ = (
         "address",
@@ -35,39 +35,39 @@ class Contact:
         self.pair = (node_id, address)
         self.position = position(node_id)
         self.compact = node_id + encode_peer(address)
-        # When it answered us last, and when it showed any sign of life: BEP 5 counts its queries, too.
+        # When it last answered, and when it last sent anything: BEP 5 counts a contact's queries, too.
         self.heard_at = self.seen_at = heard_at
         self.failures = 0
         self.failed_at = 0.0
-        # Seconds, smoothed; 0 before the first.
+        # Seconds, smoothed; 0 before the first answer.
         self.round_trip = 0.0
 
     def __repr__(self) -> str:
         return f"<Contact {self.id.hex()[:8]} {self.address[0]}:{self.address[1]}>"
 
     def measured(self, round_trip: float) -> None:
-        """Take note of how long an answer took, in seconds."""
+        """Adds the round trip of a response, in seconds, to the smoothed one."""
         old = self.round_trip
         self.round_trip = old * 0.875 + round_trip * 0.125 if old else round_trip
 
     def is_good(self, now: float) -> bool:
-        """Whether the contact answered lately and has not failed since."""
+        """Returns True if the contact answered within GOOD_SECONDS (BEP 5) and has not failed since."""
         return self.failures == 0 and now - self.heard_at < GOOD_SECONDS
 
 
 class Bucket:
-    """Up to K contacts, and the latest comers for whom there was no room."""
+    """Holds up to K contacts by position, and the latest nodes that found it full as replacements."""
 
     __slots__ = ("contacts", "good_until", "replacements")
 
     def __init__(self) -> None:
         self.contacts: dict[int, Contact] = {}
         self.replacements: BoundedDict[int, Contact] = BoundedDict(REPLACEMENTS_PER_BUCKET)
-        # All contacts are good until then at least, unless one fails or another one comes.
+        # All contacts are good at least until then, unless one fails or is added.
         self.good_until = -math.inf
 
     def is_good(self, now: float) -> bool:
-        """Whether all contacts are good."""
+        """Returns True if all contacts are good."""
         if now < self.good_until:
             return True
         contacts = self.contacts.values()
@@ -81,6 +81,6 @@ _heard_at = attrgetter("heard_at")
 
 
 def nearest_first(contacts: dict[int, Contact], place: int, *, sound: bool) -> list[Contact]:
-    """The contacts of a bucket, nearest to the position ``place`` first. ``sound``: none that failed last."""
+    """Returns contacts ordered by distance to the position ``place``; ``sound`` leaves out those that failed last."""
     ordered = [contacts[p] for p in sorted(contacts, key=place.__xor__)]
     return [contact for contact in ordered if not contact.failures] if sound else ordered

@@ -1,4 +1,7 @@
-"""Compact peer and node info (BEP 5): 4 bytes of IPv4 address, 2 bytes of port; for a node its id before them."""
+"""Encodes and decodes compact peer and node info (BEP 5).
+
+A peer is 4 bytes of IPv4 address and 2 bytes of port, a node its 20-byte id followed by these 6.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +19,14 @@ Address = tuple[str, int]
 PEER_BYTES = 6
 NODE_BYTES = ID_BYTES + PEER_BYTES
 
-# How many are kept in each form, and how many strings of nodes: some megabytes in all, whatever others send.
+# Entries of each cache, and of the cache of whole ``nodes`` strings: some megabytes in all, whatever others send.
 CACHED = 8_192
 CACHED_NODES = 512
 
 
 @lru_cache(maxsize=CACHED)
 def encode_peer(address: Address) -> bytes:
-    """Six bytes for an IPv4 ``(host, port)``. Raises LocalProtocolError for anything else."""
+    """Returns the six bytes of an IPv4 ``(host, port)``. Raises LocalProtocolError for anything else."""
     host, port = address
     try:
         octets = bytes(map(int, host.split(".")))
@@ -36,19 +39,19 @@ def encode_peer(address: Address) -> bytes:
 
 @lru_cache(maxsize=CACHED)
 def encode_value(address: Address) -> bytes:
-    """An entry of a ``values`` list: the six bytes, bencoded."""
+    """Returns an entry of a ``values`` list: the six bytes, bencoded."""
     return b"6:" + encode_peer(address)
 
 
 @lru_cache(maxsize=CACHED)
 def decode_peer(compact: bytes) -> Address:
-    """The ``(host, port)`` of six bytes. Port 0 is passed on: what it means is for the caller to say."""
+    """Returns the ``(host, port)`` of six bytes. Port 0 is not refused: its meaning is for the caller to decide."""
     a, b, c, d, high, low = compact
     return f"{a}.{b}.{c}.{d}", (high << 8) | low
 
 
 def is_ipv4(host: str) -> bool:
-    """Whether ``host`` is a dotted IPv4 address."""
+    """Returns True if ``host`` is a dotted IPv4 address."""
     try:
         IPv4Address(host)
     except ValueError:
@@ -59,18 +62,18 @@ def is_ipv4(host: str) -> bool:
 @lru_cache(maxsize=CACHED)
 def _decode_value(value: bytes) -> Address | None:
     peer = decode_peer(value)
-    return peer if peer[1] and scope(peer[0]) != "nowhere" else None
+    return peer if peer[1] and scope(peer[0]) != "unusable" else None
 
 
 def decode_peers(values: object, count: int) -> list[Address]:
-    """The usable peers among the first ``count`` of a ``values`` list, each once.
+    """Returns the usable peers among the first ``count`` entries of a ``values`` list, each once.
 
-    Passed over are entries that are not six bytes, port 0, and addresses at which nobody can be.
+    Entries that are not six bytes, port 0 and addresses that no node can have are skipped, as is anything but a list.
     """
     peers: list[Address] = []
     if isinstance(values, list):
         for value in values[:count]:
-            # What is kept must be small: others choose it.
+            # Checked before the cached call: a cache of what others send holds small keys alone.
             peer = _decode_value(value) if isinstance(value, bytes) and len(value) == PEER_BYTES else None
             if peer is not None:
                 peers.append(peer)
@@ -79,10 +82,10 @@ def decode_peers(values: object, count: int) -> list[Address]:
 
 @lru_cache(maxsize=CACHED_NODES)
 def decode_nodes(nodes: bytes, own_id: bytes = b"") -> frozenset[tuple[bytes, Address]]:
-    """The ``(node id, (host, port))`` of a ``nodes`` string.
+    """Returns the ``(node id, (host, port))`` of each node in a ``nodes`` string.
 
-    A broken tail, port 0 and the node ``own_id`` are passed over.
-    Kept for when it comes again: in a small network all answers hold the same nodes.
+    An incomplete last node, port 0 and the node ``own_id`` are skipped. Cached: in a small network all responses hold
+    the same nodes.
     """
     ends = range(NODE_BYTES, len(nodes) + 1, NODE_BYTES)
     found = {_decode_node(nodes[end - NODE_BYTES : end]) for end in ends}
@@ -99,5 +102,5 @@ def _decode_node(compact: bytes) -> tuple[bytes, Address] | None:
 
 
 def encode_nodes(nodes: Iterable[tuple[bytes, Address]]) -> bytes:
-    """The ``nodes`` string of ``(node id, address)`` pairs."""
+    """Returns the ``nodes`` string of ``(node id, address)`` pairs."""
     return b"".join(node_id + encode_peer(address) for node_id, address in nodes)

@@ -1,18 +1,18 @@
-"""What can go wrong between this node and another one."""
+"""Defines the errors of KRPC: this program's misuse, invalid messages, and queries without a useful response."""
 
 from __future__ import annotations
 
 
 class LocalProtocolError(Exception):
-    """This program asked for something that the protocol cannot say: a bug here, never the peer's doing."""
+    """Raised when this program asks for something that the protocol cannot express: a bug here, not a remote fault."""
 
 
 class RemoteProtocolError(Exception):
-    """What a peer sent is not the protocol.
+    """Raised for a message that violates the protocol.
 
-    ``code`` is the KRPC error code to answer with (BEP 5: 201-204; BEP 44: 205-207, 301, 302), ``transaction_id``
-    what the peer put under ``t``, ``None`` if it sent none. ``answerable`` says whether an answer is due at all:
-    garbage is dropped, a query that can be told apart is answered.
+    ``code`` is the KRPC error code to answer with (BEP 5: 201-204; BEP 44: 205-207, 301, 302), ``transaction_id`` the
+    sender's ``t``, ``None`` if it sent none. ``answerable`` is true for a query, which gets an error back; any other
+    invalid datagram is dropped.
     """
 
     def __init__(
@@ -34,23 +34,23 @@ class RemoteProtocolError(Exception):
 
 
 class QueryFailed(Exception):
-    """A query got no useful answer."""
+    """Reports that a query got no useful response."""
 
 
 class AnsweredByOurselves(QueryFailed):
-    """The answer carries our own id: the address that was asked is this node's."""
+    """Reports a response with our own id: the queried address is this node's."""
 
 
 class Overloaded(QueryFailed):
-    """So many queries are in flight that no new lookup is begun."""
+    """Reports that no lookup is started, because too many queries are in flight."""
 
 
 class QueryTimeout(QueryFailed):
-    """The peer did not answer in time."""
+    """Reports that the node did not answer in time."""
 
 
 class RemoteError(QueryFailed):
-    """The peer answered with a KRPC error: ``code`` and ``message`` as it sent them."""
+    """Reports that the node answered with a KRPC error: ``code`` and ``message`` as it sent them."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(code, message)

@@ -1,4 +1,7 @@
-"""Items (BEP 44): immutable ones named by the hash of their value, mutable ones by a public key and a salt."""
+"""Makes, checks and verifies BEP 44 items.
+
+The target of an immutable item is the SHA-1 of its value, that of a mutable item the SHA-1 of its public key and salt.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,8 @@ MAX_SALT_BYTES = 64
 MAX_VALUE_BYTES = 1_000
 MAX_SEQ = 2**63 - 1
 
-# Keys of small order: one signature verifies for every message under them (OpenSSL accepts them, libsodium does not).
-# The points of order 1, 2, 4 and 8 in every encoding that a decoder takes, the sign bit aside.
+# Public keys of small order: one signature verifies for every message under them (OpenSSL accepts such keys,
+# libsodium does not). The points of order 1, 2, 4 and 8 in every encoding that a decoder takes, without the sign bit.
 _SMALL_ORDER = frozenset(
     bytes.fromhex(text)
     for text in (
@@ -35,11 +38,11 @@ _SMALL_ORDER = frozenset(
 
 @attrs.define(frozen=True, slots=True)
 class Item:
-    """A stored value. ``raw`` is its bencoded form, all that is kept of it: a nest of lists takes 48 times as much
-    decoded. ``key`` is ``None`` when immutable.
+    """Holds a value as it is stored and sent.
 
-    For a mutable item ``key`` is the 32-byte ed25519 public key, ``signature`` 64 bytes, ``seq`` its sequence number
-    and ``salt`` up to 64 bytes, empty for none.
+    ``raw`` is the bencoded value; decoded, nested lists take 48 times as much memory. ``key`` is ``None`` for an
+    immutable item. For a mutable one ``key`` is the 32-byte ed25519 public key, ``signature`` 64 bytes, ``seq`` its
+    sequence number and ``salt`` up to 64 bytes, empty for none.
     """
 
     raw: bytes
@@ -50,28 +53,29 @@ class Item:
 
     @property
     def value(self) -> BValue:
-        """The value, decoded each time: some microseconds."""
+        """The value; decoded at each access, which takes some microseconds."""
         return bencoding.decode(self.raw)[0]
 
     @property
     def target(self) -> bytes:
-        """The 20-byte key the item is stored under."""
+        """The 20-byte key that the item is stored under (BEP 44)."""
         if self.key is None:
             return sha1(self.raw).digest()
         return sha1(self.key + self.salt).digest()
 
 
 def immutable(value: BValue) -> Item:
-    """An immutable item. Raises RemoteProtocolError 205 if the value is too big."""
+    """Makes an immutable item. Raises RemoteProtocolError 205 if the value is too big."""
     raw = bencoding.encode(value)
     _check_size(value, raw)
     return Item(raw)
 
 
 def mutable(value: BValue, key: bytes, signature: bytes, seq: int, salt: bytes = b"") -> Item:
-    """A mutable item whose parts have the right sizes. Raises RemoteProtocolError 203, 205 or 207 if not.
+    """Makes a mutable item, whose signature it does not verify: ``is_signed`` does.
 
-    The signature is not verified: ``is_signed`` does that.
+    Raises RemoteProtocolError for sizes that BEP 44 does not allow: 205 the value, 207 the salt, 203 key, signature
+    and sequence number.
     """
     raw = bencoding.encode(value)
     _check_size(value, raw)
@@ -85,7 +89,7 @@ def mutable(value: BValue, key: bytes, signature: bytes, seq: int, salt: bytes =
 
 
 def from_response(target: bytes, values: dict[bytes, BValue], salt: bytes = b"") -> Item | None:
-    """The item that a ``get`` response carries for ``target``, if it is the right one and rightly signed."""
+    """Returns the item for ``target`` in the values of a ``get`` response; None if absent, invalid or badly signed."""
     if b"v" not in values:
         return None
     value = values[b"v"]
@@ -101,17 +105,17 @@ def from_response(target: bytes, values: dict[bytes, BValue], salt: bytes = b"")
 
 
 def signature_input(raw: bytes, seq: int, salt: bytes) -> bytes:
-    """The bytes that a mutable item's signature is over (BEP 44)."""
+    """Returns the bytes that a mutable item's signature signs (BEP 44)."""
     prefix = b"4:salt%d:%b" % (len(salt), salt) if salt else b""
     return prefix + b"3:seqi%de1:v" % seq + raw
 
 
 def is_signed(item: Item) -> bool:
-    """Whether a mutable item's signature is good. Keys of small order never are."""
+    """Returns True if an item is mutable and its signature valid; keys of small order have no valid signatures."""
     key = item.key
     if key is None or _without_sign(key) in _SMALL_ORDER:
         return False
-    # Loaded at the first signature, which takes 10 ms more then: 7 MB that a node without mutable items does not need.
+    # Imported at the first signature, which takes 10 ms more: 7 MB that a node without mutable items does not need.
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -124,10 +128,10 @@ def is_signed(item: Item) -> bool:
 
 
 def check_update(stored: Item, new: Item, cas: int | None) -> None:
-    """Whether ``new`` may take the place of ``stored`` (BEP 44). Raises RemoteProtocolError 301 or 302 if not.
+    """Checks that ``new`` may replace ``stored`` (BEP 44); raises RemoteProtocolError 301 (cas) or 302 (seq) if not.
 
-    The same ``seq`` with the same value is a refresh, whatever ``cas`` says: a put whose answer was lost is put again.
-    Else ``cas`` is checked first, as the reference does.
+    The same ``seq`` with the same value is a refresh, whatever ``cas`` is: a put whose response was lost is sent
+    again. Else ``cas`` is checked before ``seq``, as the reference does.
     """
     if new.seq == stored.seq and new.raw == stored.raw:
         return

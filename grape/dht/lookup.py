@@ -1,9 +1,9 @@
-"""The iterative lookup (Kademlia) as a machine: it is told what was heard and says whom to ask next.
+"""Runs the iterative lookup (Kademlia) as a state machine: given the responses, it names the next nodes to query.
 
-It never sends and never waits. ``ask()`` gives the candidates to query now; ``heard``, ``slow`` and ``failed`` report
-what became of them; ``finished`` says when the k closest that can be reached have answered. A slow candidate (past
-its soft timeout) gives its place to the next one and no longer holds the end back, unless nobody answered at all.
-A doubtful one (it failed lately) is asked last and not waited for.
+It never sends and never waits. ``ask()`` returns the candidates to query now; ``heard``, ``slow`` and ``failed``
+report what became of them; ``finished`` is true once the k closest reachable candidates have answered. A slow
+candidate (past its soft timeout) is replaced by the next one and no longer delays the end, unless no candidate
+answered at all. A doubtful one (its last query failed) is queried last and not waited for.
 """
 
 from __future__ import annotations
@@ -23,13 +23,15 @@ from grape.dht.routing import K
 ALPHA = 16
 MAX_QUERIES = 160
 MAX_CANDIDATES = 256
-# In public: the next best of a /24 network, for when the one that counts does not answer.
+# On the public internet: how many candidates of a /24 network wait in case its best one does not answer.
 WAITING_PER_NETWORK = 4
-# The Node grape gives all that it knows, the nearest first.
+# The Node grape returns all contacts that it has, the nearest first.
 MAX_NODES_PER_RESPONSE = 20
 
 
 class State(Enum):
+    """Says how far a candidate's query has come."""
+
     UNASKED = 0
     PENDING = 1
     SLOW = 2
@@ -37,12 +39,12 @@ class State(Enum):
     FAILED = 4
 
 
-# An Enum's members are slow to get at in Python 3.11.
+# Attributes of an Enum are slow to look up in Python 3.11.
 UNASKED, PENDING, SLOW, HEARD, FAILED = State
 
 
 class Candidate:
-    """A node that may be asked. ``token`` is what it gave for a write, ``None`` before that."""
+    """Describes a node that a lookup may query. ``token`` came with its response, ``None`` without one."""
 
     __slots__ = ("address", "awaited", "distance", "doubtful", "node_id", "round_trip", "state", "token")
 
@@ -54,22 +56,22 @@ class Candidate:
         self.doubtful = doubtful
         self.state = UNASKED
         self.token: bytes | None = None
-        # The number of the survey that last counted it among those to wait for.
+        # The number of the last survey that counted it among the candidates to wait for.
         self.awaited = 0
 
     def __lt__(self, other: Candidate) -> bool:
         return self.distance < other.distance
 
     def is_better_than(self, other: Candidate) -> bool:
-        """Whether it should be asked rather than another of its network."""
+        """Returns True if this candidate should be queried rather than another of its network."""
         return (self.doubtful, self.distance) < (other.doubtful, other.distance)
 
 
 @attrs.define(slots=True)
 class Found:
-    """What a lookup found out: the closest nodes that answered, nearest first, and its counts.
+    """Holds a lookup's result: the closest nodes that answered, nearest first, and how many were queried.
 
-    ``complete`` is false for a lookup that was ended before its k closest had answered.
+    ``complete`` is false for a lookup that was stopped before its k closest had answered.
     """
 
     complete: bool
@@ -80,7 +82,11 @@ class Found:
 
 
 class Lookup:
-    """One lookup of ``key`` (any length) by the node ``own_id``."""
+    """Looks up the ``k`` nodes closest to ``key`` (any length) for the node ``own_id``.
+
+    At most ``alpha`` queries are in flight, and ``max_queries`` are sent in all. ``one_per_network`` lets one node of
+    a /24 network count.
+    """
 
     def __init__(
         self,
@@ -100,21 +106,22 @@ class Lookup:
         self._max_queries = max_queries
         self._candidates: list[Candidate] = []
         self._seen: dict[Address, Candidate] = {}
-        # In public nobody may surround a key from one /24 network: one of each counts, the next best few wait.
+        # On the public internet a key must not be surrounded from one /24 network: one candidate of each is listed
+        # (its holder), the next best few wait.
         self._holders: dict[str, Candidate] | None = {} if one_per_network else None
         self._waiting: dict[str, list[Candidate]] = {}
         self._in_flight = self._slow = 0
         self._asked = self._answered = self._failed = 0
         self._stopped = False
-        # How many are worth waiting for, by the last survey of the candidates and what was heard since; and whether
-        # more may be asked than it chose, so that another one is due.
+        # How many candidates are worth waiting for, by the last survey and the responses since; and whether another
+        # survey could choose more candidates.
         self._survey = 0
         self._awaited = 1
         self._is_due = True
         self._has_doubtful = False
 
     def begin(self, contacts: Sequence[Contact]) -> None:
-        """Take contacts into account. To be called before all else."""
+        """Adds the first candidates, from the routing table; called before all else."""
         if self._holders is not None:
             for contact in contacts:
                 self.add(contact.id, contact.address, contact.round_trip, doubtful=contact.failures > 0)
@@ -128,7 +135,7 @@ class Lookup:
         self._seen = {candidate.address: candidate for candidate in self._candidates}
 
     def add(self, node_id: bytes, address: Address, round_trip: float = 0.0, *, doubtful: bool = False) -> None:
-        """Take a node into account, once for each address. Ours, and what lies too far, is passed over."""
+        """Adds a candidate, once for each address; skips our own id and nodes too far to matter."""
         if node_id == self.own_id:
             return
         known = self._seen.get(address)
@@ -144,7 +151,7 @@ class Lookup:
             self._compete(candidate, self._holders)
 
     def _bring_nearer(self, candidate: Candidate, node_id: bytes) -> None:
-        """Another node tells another id for an address: the nearer one counts, or a far one could hide a node."""
+        """Gives a candidate another id reported for its address if that is nearer: a false far id must not hide it."""
         distance = position(node_id) ^ self.position
         if distance >= candidate.distance:
             return
@@ -160,14 +167,14 @@ class Lookup:
             self._is_due = True
 
     def _list(self, candidate: Candidate) -> bool:
-        """List a candidate if there is room: a nearer one takes the place of the farthest that was not asked yet."""
+        """Lists a candidate; if the list is full, instead of the farthest one not yet queried, if that is farther."""
         candidates = self._candidates
         if len(candidates) >= MAX_CANDIDATES:
             rival = next((c for c in reversed(candidates) if c.state is UNASKED), None)
             if rival is None or candidate.distance >= rival.distance:
                 return False
             candidates.remove(rival)
-            # Whoever hears of it again may add it again.
+            # Forgotten, so that another response may add it again.
             self._seen.pop(rival.address, None)
             if self._holders is not None:
                 network = _network(rival)
@@ -180,7 +187,7 @@ class Lookup:
         return True
 
     def _compete(self, candidate: Candidate, holders: dict[str, Candidate]) -> None:
-        """List a candidate if it is the best of its network that is known, else let it wait."""
+        """Lists a candidate if it is the best known one of its network, else lets it wait."""
         network = _network(candidate)
         holder = holders.get(network)
         if holder is None:
@@ -204,7 +211,7 @@ class Lookup:
             self._seen.pop(waiting.pop().address, None)
 
     def _next_of_network(self, candidate: Candidate) -> None:
-        """A candidate that does not answer (in time) frees its network's place for the next one."""
+        """Lists the next candidate of a network after its holder did not answer (in time)."""
         if self._holders is None:
             return
         network = _network(candidate)
@@ -217,7 +224,7 @@ class Lookup:
                 self._compete(following, self._holders)
 
     def _counts(self, candidate: Candidate, holders: dict[str, Candidate]) -> bool:
-        """Whether a candidate that answered is the first of its network to do so."""
+        """Returns True if a candidate that answered is the first of its network to do so."""
         network = _network(candidate)
         holder = holders.get(network)
         if holder is not None and holder is not candidate:
@@ -231,24 +238,24 @@ class Lookup:
         return True
 
     def ask(self) -> list[Candidate]:
-        """The candidates to query now; each counts as pending from here on."""
+        """Returns the candidates to query now, and counts them as pending."""
         is_last_chance = self._has_doubtful and not self._in_flight and self._answered < self._k
         if not (self._is_due or is_last_chance) or self._stopped:
             return []
         may_ask = self._max_queries - self._asked
-        room = min(self._alpha - self._in_flight, may_ask)
-        chosen = self._look_over(room, may_ask > 0)
-        if not chosen and is_last_chance and room > 0:
+        free = min(self._alpha - self._in_flight, may_ask)
+        chosen = self._survey_candidates(free, may_ask > 0)
+        if not chosen and is_last_chance and free > 0:
             doubtful = (c for c in self._candidates if c.doubtful and c.state is UNASKED)
-            chosen = [c for c, _ in zip(doubtful, range(room), strict=False)]
+            chosen = [c for c, _ in zip(doubtful, range(free), strict=False)]
         for candidate in chosen:
             candidate.state = PENDING
         self._asked += len(chosen)
         self._in_flight += len(chosen)
         return chosen
 
-    def _look_over(self, room: int, may_ask: bool) -> list[Candidate]:
-        """Choose whom to ask among the k closest that can still count, and count those to wait for."""
+    def _survey_candidates(self, free: int, may_ask: bool) -> list[Candidate]:
+        """Chooses candidates to query among the k closest that can still answer, and counts those to wait for."""
         chosen: list[Candidate] = []
         self._survey += 1
         self._is_due = False
@@ -262,7 +269,7 @@ class Lookup:
                     awaited += 1
                     candidate.awaited = survey
                 if state is UNASKED:
-                    if room > len(chosen):
+                    if free > len(chosen):
                         chosen.append(candidate)
                     elif may_ask:
                         self._is_due = True
@@ -273,7 +280,7 @@ class Lookup:
         return chosen
 
     def heard(self, candidate: Candidate, node_id: bytes, token: bytes | None) -> None:
-        """``candidate`` answered, under the id ``node_id``; ``token`` is what it gave for a write."""
+        """Records that ``candidate`` answered under the id ``node_id``, with a write ``token`` if it gave one."""
         if candidate.state is PENDING:
             self._in_flight -= 1
         else:
@@ -290,7 +297,7 @@ class Lookup:
             self._candidates.remove(candidate)
             self._is_due = True
         elif node_id != candidate.node_id:
-            # It restarted under another id: it counts where it is now.
+            # The node has another id than was reported: it counts at the position of the one that it answered with.
             self._candidates.remove(candidate)
             candidate.node_id = node_id
             candidate.distance = position(node_id) ^ self.position
@@ -298,7 +305,7 @@ class Lookup:
             self._is_due = True
 
     def slow(self, candidate: Candidate) -> None:
-        """``candidate`` is past its soft timeout."""
+        """Records that ``candidate`` is past its soft timeout."""
         self._leave(candidate)
         candidate.state = SLOW
         self._slow += 1
@@ -306,7 +313,7 @@ class Lookup:
         self._next_of_network(candidate)
 
     def failed(self, candidate: Candidate) -> None:
-        """``candidate`` will not answer, or refused."""
+        """Records that ``candidate`` will not answer, or answered with an error."""
         self._leave(candidate)
         candidate.state = FAILED
         self._is_due = True
@@ -314,21 +321,21 @@ class Lookup:
         self._next_of_network(candidate)
 
     def asked_again(self) -> None:
-        """A slow candidate was sent the query once more."""
+        """Counts a query that was sent to a slow candidate again."""
         self._asked += 1
 
     def stop(self) -> None:
-        """End the lookup with what it has."""
+        """Ends the lookup with the responses so far."""
         self._stopped = True
 
     @property
     def answered(self) -> int:
-        """How many candidates answered so far."""
+        """The number of candidates that answered so far."""
         return self._answered
 
     @property
     def finished(self) -> bool:
-        """Whether the lookup has its result. To be read after ``ask()`` had its turn."""
+        """True once the lookup has its result; read it after ``ask()`` was called."""
         if self._stopped:
             return True
         if self._answered == 0:
@@ -336,7 +343,7 @@ class Lookup:
         return not self._awaited
 
     def found(self) -> Found:
-        """The result so far."""
+        """Returns the result so far."""
         complete = self.finished and not self._stopped
         heard = [c for c in self._candidates if c.state is HEARD]
         return Found(complete, tuple(heard[: self._k]), self._asked, self._answered, self._failed)

@@ -1,4 +1,4 @@
-"""KRPC messages (BEP 5): queries, responses and errors, to and from datagrams.
+"""Encodes and decodes KRPC messages (BEP 5): queries, responses and errors.
 
 A datagram is a bencoded dictionary: ``t`` the transaction id, ``y`` the kind (``q``, ``r`` or ``e``), ``v`` the
 sender's software, ``ip`` (in responses, BEP 42) the querier's address as the responder sees it, ``ro`` (in queries,
@@ -32,9 +32,10 @@ MAX_ERROR_BYTES = 512
 
 @attrs.define(slots=True)
 class Query:
-    """A question: ``method`` and ``arguments`` as sent. ``transaction_id`` is ``None`` when the peer sent no ``t``.
+    """Holds a query: ``method`` and ``arguments`` as sent, ``transaction_id`` ``None`` if there was no ``t``.
 
-    ``canonical`` is false for a datagram that only the lenient reader could read; ``size`` is its bytes.
+    ``read_only`` is BEP 43's ``ro``. ``canonical`` is false for a datagram that only the lenient reader could read;
+    ``size`` is the datagram's bytes.
     """
 
     method: bytes
@@ -47,7 +48,7 @@ class Query:
 
 @attrs.define(slots=True)
 class Response:
-    """An answer: ``values`` is its ``r`` dictionary."""
+    """Holds a response: ``values`` is its ``r`` dictionary."""
 
     values: dict[bytes, BValue]
     transaction_id: BValue | None
@@ -55,7 +56,7 @@ class Response:
 
 @attrs.define(slots=True)
 class Error:
-    """A refusal: ``code`` and ``message`` of its ``e`` list."""
+    """Holds an error: ``code`` and ``message`` of its ``e`` list."""
 
     code: int
     message: str
@@ -63,12 +64,12 @@ class Error:
 
 
 def decode(datagram: bytes) -> Query | Response | Error:
-    """The message in ``datagram``.
+    """Decodes a datagram.
 
-    Raises RemoteProtocolError: not answerable for what is not a KRPC message at all, answerable (203) for a query
-    that is one but lacks its method or arguments.
+    Raises RemoteProtocolError: answerable (203) for a query that lacks its method or arguments, not answerable for
+    anything else that is not a KRPC message.
     """
-    # As bencoding.decode, without its tuple: this is done for every datagram.
+    # As bencoding.decode without its tuple: this runs for every datagram.
     canonical = True
     try:
         message = bencoding.decode_strictly(datagram)
@@ -105,7 +106,7 @@ def decode(datagram: bytes) -> Query | Response | Error:
 def encode_query(
     transaction_id: bytes, method: bytes, arguments: dict[bytes, BValue], *, read_only: bool = False
 ) -> bytes:
-    """The datagram of a query."""
+    """Returns the datagram of a query; ``read_only`` adds BEP 43's ``ro``."""
     message: dict[bytes, BValue] = {
         b"a": arguments,
         b"q": method,
@@ -118,21 +119,21 @@ def encode_query(
     return bencoding.encode(message)
 
 
-# What stands before and after the transaction id (of two bytes) in the datagram of a query that is asked many times.
+# The bytes of a query's datagram before and after its transaction id, which has two bytes. A lookup encodes its query
+# once and sends it to many nodes.
 Frame = tuple[bytes, bytes]
-
 
 _TAIL = b"1:v4:%b1:y1:qe" % CLIENT_VERSION
 
 
 def encode_frame(method: bytes, arguments: dict[bytes, BValue], *, read_only: bool = False) -> Frame:
-    """A query's datagram without its transaction id."""
+    """Returns the frame of a query."""
     flag = b"2:roi1e" if read_only else b""
     return b"d1:a%b1:q%d:%b%b1:t2:" % (bencoding.encode(arguments), len(method), method, flag), _TAIL
 
 
 def encode_key_frame(method: bytes, own_id: bytes, field: bytes, key: bytes, *, read_only: bool = False) -> Frame:
-    """The same for a query about a key; ``field`` is what the method calls it, a name that sorts after ``id``."""
+    """Returns the frame of a query about a key; ``field`` is the argument's name, which sorts after ``id``."""
     flag = b"2:roi1e" if read_only else b""
     head = b"d1:ad2:id20:%b%d:%b%d:%be1:q%d:%b%b1:t2:" % (
         own_id, len(field), field, len(key), key, len(method), method, flag
@@ -141,7 +142,11 @@ def encode_key_frame(method: bytes, own_id: bytes, field: bytes, key: bytes, *, 
 
 
 def encode_write(method: bytes, arguments: dict[bytes, BValue], *, read_only: bool = False) -> Frame:
-    """What stands before and after the token in a query that many get, each with a token of its own."""
+    """Returns the bytes before and after the token in a query that is sent to many nodes, each with its own token.
+
+    For an announce to 20 holders this and ``with_token`` take 5 us, 20 times ``encode_query`` 12 us
+    (benchmarks.micro). ``arguments`` has no ``token``.
+    """
     before = bencoding.encode({name: value for name, value in arguments.items() if name < b"token"})
     after = bencoding.encode({name: value for name, value in arguments.items() if name > b"token"})
     flag = b"2:roi1e" if read_only else b""
@@ -149,12 +154,12 @@ def encode_write(method: bytes, arguments: dict[bytes, BValue], *, read_only: bo
 
 
 def with_token(write: Frame, token: bytes) -> Frame:
-    """The query of ``encode_write`` for the node that gave ``token``."""
+    """Returns the frame of a write from ``encode_write`` for the node that gave ``token``."""
     return b"%b%d:%b%b" % (write[0], len(token), token, write[1]), _TAIL
 
 
 def encode_response(transaction_id: BValue | None, values: dict[bytes, BValue], querier: bytes) -> bytes:
-    """The datagram of a response. ``querier`` is the compact address the query came from (BEP 42's ``ip``)."""
+    """Returns the datagram of a response; ``querier`` is the compact address of the querier (BEP 42's ``ip``)."""
     message: dict[bytes, BValue] = {b"ip": querier, b"r": values, b"v": CLIENT_VERSION, b"y": b"r"}
     if transaction_id is not None:
         message[b"t"] = transaction_id
@@ -162,7 +167,7 @@ def encode_response(transaction_id: BValue | None, values: dict[bytes, BValue], 
 
 
 def encode_answer(transaction_id: BValue | None, own_id: bytes, members: bytes, querier: bytes) -> bytes:
-    """The same from parts: ``members`` are those of ``r`` that follow ``id``, bencoded and in order."""
+    """Returns the datagram of a response whose ``r`` is ``own_id`` and the bencoded, sorted ``members`` after it."""
     if isinstance(transaction_id, bytes):
         named = b"1:t%d:%b" % (len(transaction_id), transaction_id)
     else:
@@ -171,7 +176,7 @@ def encode_answer(transaction_id: BValue | None, own_id: bytes, members: bytes, 
 
 
 def encode_error(transaction_id: object, code: int, message: str) -> bytes:
-    """The datagram of an error."""
+    """Returns the datagram of an error."""
     answer: dict[bytes, BValue] = {b"e": [code, message.encode()], b"v": CLIENT_VERSION, b"y": b"e"}
     if transaction_id is not None:
         answer[b"t"] = cast("BValue", transaction_id)

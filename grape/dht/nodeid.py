@@ -1,9 +1,11 @@
-"""Node ids and keys, and the distance between them.
+"""Computes positions of node ids and keys, and the distance between them.
 
-A node id is 20 bytes (BEP 5). A key is what is looked up: a BEP 44 target or an info-hash. Grenache sends the raw
-bytes of a service's name as info-hash, so keys have any length. Grape's distance rule, as measured on the Node
-grape: XOR over the first ``min(20, len(key))`` bytes; only those count. Ids that are equal there tie for the
-reference; here the missing bytes of a short key count as zero, so that all nodes order the tie alike.
+A node id is 20 bytes (BEP 5). A key is looked up: a BEP 44 target or an info-hash. Grenache sends the raw bytes of a
+service's name as info-hash, so keys have any length. The distance, as measured on the Node grape, is the XOR over the
+first ``min(20, len(key))`` bytes. Ids that are equal there tie for the reference; here the missing bytes of a short
+key count as zero, so that all nodes order a tie alike.
+
+Under 60 lines: all of the arithmetic on ids, which most modules of the core import.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ RandomBytes = Callable[[int], bytes]
 
 
 def position(key: bytes) -> int:
-    """Where a node id or key of any length stands: its first 20 bytes, filled up with zeros, as an integer.
+    """Returns the first 20 bytes of a node id or key, padded with zeros, as an integer.
 
     The distance of two positions is their XOR (``^``).
     """
@@ -28,17 +30,20 @@ def position(key: bytes) -> int:
 
 
 def distance(node_id: bytes, key: bytes) -> int:
-    """The Kademlia distance of a node id to a key of any length."""
+    """Returns the Kademlia distance of a node id to a key of any length."""
     return position(node_id) ^ position(key)
 
 
 def shared_bits(a: int, b: int) -> int:
-    """How many leading bits two positions have in common, 0 to 160."""
+    """Returns the number of leading bits that two positions have in common, 0 to 160."""
     return ID_BITS - (a ^ b).bit_length()
 
 
 def random_id_sharing(own: int, bits: int, random_bytes: RandomBytes) -> bytes:
-    """A random id that has exactly ``bits`` leading bits in common with ``own``: for the refresh of that bucket."""
+    """Returns a random id with exactly ``bits`` leading bits in common with the position ``own``.
+
+    A lookup of it refreshes the bucket with that number (BEP 5). 160 bits give ``own`` itself.
+    """
     noise = int.from_bytes(random_bytes(ID_BYTES), "big")
     if bits >= ID_BITS:
         return own.to_bytes(ID_BYTES, "big")

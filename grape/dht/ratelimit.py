@@ -1,4 +1,7 @@
-"""How much is done for whom: a bucket of units for each host, filled at a steady rate. It shapes, it never bans."""
+"""Limits rates by host with token buckets, filled at a steady rate; no host is ever banned.
+
+Under 60 lines: it is the token bucket alone; its users hold the rates.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +11,22 @@ MAX_BUCKETS = 4_096
 
 
 class RateLimit:
-    """``rate`` units a second for each host, saved up to ``burst``. The longest unused bucket goes first."""
+    """Allows each host ``rate`` units a second, saved up to ``burst``.
+
+    Above ``max_buckets`` the bucket unused for longest is evicted; its host starts again with ``burst``.
+    """
 
     def __init__(self, rate: float, burst: float, max_buckets: int = MAX_BUCKETS) -> None:
         self._rate = rate
         self._burst = burst
-        # For each host what it has left, and when that was.
+        # For each host the units that it had left, and when.
         self._buckets: BoundedDict[str, tuple[float, float]] = BoundedDict(max_buckets)
 
     def __len__(self) -> int:
         return len(self._buckets)
 
     def allows(self, host: str, size: int, now: float) -> bool:
-        """Take ``size`` units from a host's bucket. False, and nothing taken, if it holds less."""
+        """Takes ``size`` units from the host's bucket. Returns False, and takes nothing, if it holds less."""
         left, at = self._buckets.get(host, (self._burst, now))
         left = min(self._burst, left + (now - at) * self._rate)
         allowed = left >= size
@@ -28,20 +34,20 @@ class RateLimit:
         return allowed
 
     def give_back(self, host: str, size: int) -> None:
-        """Put ``size`` units back that were just taken from a host's bucket."""
+        """Puts ``size`` units back that were just taken from the host's bucket."""
         left, at = self._buckets[host]
         self._buckets[host] = (left + size, at)
 
 
 class HostRateLimit:
-    """So many units a second for each host, and so many for all of them together; a second's worth at once."""
+    """Allows ``of_each`` units a second for each host and ``of_all`` for all together, a second's worth at once."""
 
     def __init__(self, of_each: float, of_all: float, max_buckets: int = MAX_BUCKETS) -> None:
         self._each = RateLimit(of_each, of_each, max_buckets)
         self._all = RateLimit(of_all, of_all)
 
     def allows(self, host: str, size: int, now: float) -> bool:
-        """Take ``size`` units from both. False, and nothing taken, if one of them holds less."""
+        """Takes ``size`` units from both buckets. Returns False, and takes nothing, if one of them holds less."""
         if not self._each.allows(host, size, now):
             return False
         if self._all.allows("", size, now):

@@ -1,4 +1,7 @@
-"""Answers to queries: (query, address, now) -> datagram. The only place where KRPC errors are decided."""
+"""Answers KRPC queries (BEP 5, BEP 44): from a query, its sender and the time to a datagram.
+
+All KRPC errors that we send are decided here.
+"""
 
 from __future__ import annotations
 
@@ -19,53 +22,58 @@ from grape.dht.signature_budget import SignatureBudget
 from grape.dht.tokens import Tokens
 
 MAX_REPLY_BYTES = 1_024
-# An item that is as big as BEP 44 allows does not fit into MAX_REPLY_BYTES; it is sent alone.
+# An item of the largest size that BEP 44 allows does not fit into MAX_REPLY_BYTES; it is sent without nodes.
 MAX_ITEM_REPLY_BYTES = 1_400
 MAX_VALUES = 100
 VALUE_BYTES = 8
-# All of a reply but its values, its nodes and the bytes of its transaction id.
+# The bytes of a reply without its values, its nodes and its transaction id.
 FRAME_BYTES = 116
-# What the members of a mutable item take beside their contents.
+# The bytes of a mutable item's members without their contents.
 ITEM_FRAME_BYTES = 60
-# No reply is more than this many times as large as its query: its sender's address may be forged.
+# The limit of a reply's size in queries' sizes: the query's source address may be forged.
 MAX_AMPLIFICATION = 15
-# The reference takes any length; the longest that a Grenache client can name is bounded by its HTTP payload.
+# The reference takes keys of any length; a Grenache client's longest is bounded by its HTTP payload.
 MAX_KEY_BYTES = 8_192
-# What claims to be older than a day has no age.
+# An age above a day is ignored.
 MAX_AGE_MILLISECONDS = 86_400_000
 
 T = TypeVar("T")
 
 
 class Sample(Protocol):
-    """Draws ``k`` members at random: ``random.sample``."""
+    """Draws ``k`` members at random, as ``random.sample`` does."""
 
-    def __call__(self, population: Sequence[T], k: int, /) -> list[T]: ...
+    def __call__(self, population: Sequence[T], k: int, /) -> list[T]:
+        """Returns ``k`` members of ``population`` in random order."""
 
 
 class Peers(Protocol):
-    """The peers that others announced here."""
+    """Stores the peers that other nodes announce to us."""
 
     def announce(
         self, key: bytes, peer: Address, now: float, announcer: Address | None = None, age: float = 0.0
-    ) -> None: ...
+    ) -> None:
+        """Stores ``peer``, which ``announcer`` announced ``age`` seconds before ``now``."""
 
-    def sample(self, key: bytes, count: int, now: float, sample: Sample) -> list[Address]: ...
+    def sample(self, key: bytes, count: int, now: float, sample: Sample) -> list[Address]:
+        """Draws at most ``count`` live peers of ``key`` in random order."""
 
 
 class Items(Protocol):
-    """The items that others put here."""
+    """Stores the items that other nodes put to us."""
 
-    def get(self, target: bytes) -> Item | None: ...
+    def get(self, target: bytes) -> Item | None:
+        """Returns the item under ``target``, if there is one."""
 
-    def put(self, item: Item, host: str) -> None: ...
+    def put(self, item: Item, host: str) -> None:
+        """Stores ``item``, which came from the IP address ``host``, in place of what its target held."""
 
 
 class Responder:
-    """Answers queries from the table, the stores and the tokens it is given.
+    """Answers queries from a routing table, tokens and the stores of peers and items.
 
-    ``sample(population, count)`` draws at random; ``on_announce(key, peer)`` hears of every peer stored;
-    ``refusal()`` says why no item can be taken now, None if it can.
+    ``sample(population, count)`` draws at random; ``on_announce(key, peer)`` is called for every announced peer;
+    ``refusal()`` returns why no item can be stored now, None if one can.
     """
 
     def __init__(
@@ -96,9 +104,9 @@ class Responder:
         }
 
     def answer(self, query: Query, address: Address, now: float) -> bytes | None:
-        """The datagram to send back to ``address``; ``None`` when it would be too big because of what was asked.
+        """Returns the datagram to send back to ``address``; ``None`` if the query makes it too large to send.
 
-        Raises RemoteProtocolError with the code to answer when the query cannot be served.
+        Raises RemoteProtocolError, with the code to answer, for a query that cannot be served.
         """
         method = self._methods.get(query.method)
         if method is None:
@@ -109,12 +117,13 @@ class Responder:
             error.transaction_id = query.transaction_id
             raise
         datagram = krpc.encode_answer(query.transaction_id, self._table.own_id, members, encode_peer(address))
-        # Only an item may take more than MAX_REPLY_BYTES: all else keeps to the budget.
+        # Only an item may exceed MAX_REPLY_BYTES.
         limit = MAX_ITEM_REPLY_BYTES if query.method == b"get" else MAX_REPLY_BYTES
         size = len(datagram)
         return datagram if size <= limit and size <= MAX_AMPLIFICATION * query.size else None
 
-    # Each method gives the members of ``r`` that follow ``id``, bencoded and in order.
+    # Each method returns the members of ``r`` that follow ``id``, bencoded and in order, not a dictionary: an item is
+    # sent as it is stored (to decode and encode a nest of lists takes 50 us), and a ping takes 0.2 us instead of 0.6.
 
     def _ping(self, query: Query, address: Address, now: float) -> bytes:
         return b""
@@ -152,8 +161,8 @@ class Responder:
         item = self._items.get(target)
         if item is None:
             return b"%b5:token%d:%b" % (self._nodes(target, _budget(query)), len(token), token)
-        room = _budget(query) - len(item.raw) - len(item.signature) - len(item.key or b"") - ITEM_FRAME_BYTES
-        nodes = self._nodes(target, room) if room >= NODE_BYTES else b""
+        left = _budget(query) - len(item.raw) - len(item.signature) - len(item.key or b"") - ITEM_FRAME_BYTES
+        nodes = self._nodes(target, left) if left >= NODE_BYTES else b""
         if item.key is None:
             return b"%b5:token%d:%b1:v%b" % (nodes, len(token), token, item.raw)
         known_seq = query.arguments.get(b"seq")
@@ -174,7 +183,7 @@ class Responder:
         if problem is not None:
             raise not_durable(problem)
         if not query.canonical:
-            # BEP 44: what is stored under its hash must be well-formed.
+            # BEP 44: a value that is stored under its hash must be in canonical form.
             raise RemoteProtocolError(PROTOCOL_ERROR, "not in canonical bencoding")
         value = arguments[b"v"]
         if b"k" not in arguments and b"sig" not in arguments:
@@ -182,7 +191,7 @@ class Responder:
             return b""
         item = _mutable_item(value, arguments)
         stored = self._items.get(item.target)
-        # What is put again as it is was verified before.
+        # An item that is put again unchanged was verified before.
         if item != stored:
             if not self.signature_budget.is_signed(item, address[0], now):
                 raise RemoteProtocolError(INVALID_SIGNATURE, "invalid signature")
@@ -199,26 +208,26 @@ class Responder:
         if not self._tokens.accepts(token, address[0], now):
             raise RemoteProtocolError(PROTOCOL_ERROR, f"cannot `{query.method.decode()}` with bad token")
 
-    def _nodes(self, key: bytes, room: int) -> bytes:
-        """The member ``nodes``: the contacts closest to ``key``, as many as fit into ``room`` bytes, 20 at most."""
-        nodes = self._table.compact_closest(position(key), room // NODE_BYTES)
+    def _nodes(self, key: bytes, size: int) -> bytes:
+        """Returns the member ``nodes``: the contacts closest to ``key`` that fit into ``size`` bytes, 20 at most."""
+        nodes = self._table.compact_closest(position(key), size // NODE_BYTES)
         return b"5:nodes%d:%b" % (len(nodes), nodes)
 
 
 def not_durable(problem: str, transaction_id: BValue | None = None) -> RemoteProtocolError:
-    """The answer to a put that could not be kept."""
+    """Returns the error for a put that could not be stored durably because of ``problem``."""
     return RemoteProtocolError(SERVER_ERROR, f"the item cannot be kept: {problem}", transaction_id)
 
 
 def _budget(query: Query) -> int:
-    """How many bytes of values and nodes a reply to ``query`` may hold: no more than it is worth to a forger."""
+    """Returns how many bytes of values and nodes a reply may hold, within MAX_AMPLIFICATION of its query."""
     transaction_id = query.transaction_id
     if isinstance(transaction_id, bytes):
         long = len(transaction_id)
     else:
         long = 0 if transaction_id is None else len(bencoding.encode(transaction_id))
-    room = MAX_AMPLIFICATION * query.size
-    left = (room if room < MAX_REPLY_BYTES else MAX_REPLY_BYTES) - FRAME_BYTES - long
+    limit = MAX_AMPLIFICATION * query.size
+    left = (limit if limit < MAX_REPLY_BYTES else MAX_REPLY_BYTES) - FRAME_BYTES - long
     return left if left > 0 else 0
 
 

@@ -1,4 +1,4 @@
-"""Write tokens (BEP 5): who shows one has lately been heard from at that address."""
+"""Issues and checks write tokens (BEP 5): a valid one proves that its sender receives at the address it sends from."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CACHED_ADDRESSES = 4_096
 
 @attrs.frozen
 class Secrets:
-    """What tokens are made of: the current secret, the one before, and when they were changed."""
+    """Holds the current secret, the one before, and when they were rotated (seconds on the caller's clock)."""
 
     current: bytes
     previous: bytes
@@ -28,7 +28,7 @@ class Secrets:
 class Tokens:
     """Issues and checks tokens with two rotating secrets.
 
-    A token is eight bytes of keyed BLAKE2s over the sender's IP address alone, as the reference does: it is good for
+    A token is eight bytes of keyed BLAKE2s over the sender's IP address alone, as in the reference: it is valid for
     any key, method and port. It is accepted for 5 to 10 minutes: under the current secret and the one before.
     """
 
@@ -40,7 +40,7 @@ class Tokens:
         self._issued: BoundedDict[str, bytes] = BoundedDict(CACHED_ADDRESSES)
 
     def issue(self, host: str, now: float) -> bytes:
-        """The token for ``host`` at ``now`` (seconds on any steady clock)."""
+        """Returns the token for ``host`` at ``now`` (seconds on any steady clock)."""
         if now - self._rotated_at >= TOKEN_ROTATION_SECONDS:
             self._rotate(now)
         token = self._issued.get(host)
@@ -50,24 +50,24 @@ class Tokens:
         return token
 
     def accepts(self, token: bytes, host: str, now: float) -> bool:
-        """Whether ``token`` was issued to ``host`` under the current or the previous secret."""
+        """Returns True if ``token`` was issued to ``host`` under the current or the previous secret."""
         return compare_digest(token, self.issue(host, now)) or compare_digest(token, _token(self._previous, host))
 
     def secrets(self, now: float) -> Secrets:
-        """The secrets at ``now``, to be kept."""
+        """Returns the secrets at ``now``, to be saved."""
         if now - self._rotated_at >= TOKEN_ROTATION_SECONDS:
             self._rotate(now)
         return Secrets(self._current, self._previous, self._rotated_at)
 
     def restore(self, secrets: Secrets, now: float) -> None:
-        """Go on with secrets that were kept: what was issued under them counts as long as it would have."""
+        """Continues with saved secrets: tokens issued under them stay valid as long as they would have."""
         self._current, self._previous = secrets.current, secrets.previous
         self._rotated_at = min(secrets.rotated_at, now)
         self._issued.clear()
 
     def _rotate(self, now: float) -> None:
         periods = int((now - self._rotated_at) / TOKEN_ROTATION_SECONDS)
-        # After two periods or more nothing that was ever issued may count.
+        # After two periods or more no token that was ever issued may be valid.
         self._previous = self._current if periods == 1 else self._random_bytes(SECRET_BYTES)
         self._current = self._random_bytes(SECRET_BYTES)
         self._rotated_at += periods * TOKEN_ROTATION_SECONDS

@@ -1,8 +1,8 @@
-"""Queries in flight, keyed by transaction id and address, with the two deadlines of each.
+"""Matches responses to queries in flight by transaction id and address, and tracks the two deadlines of each query.
 
-Past its *soft* deadline a query no longer holds its lookup back, though its answer is still welcome; past the hard
-one it has failed. Only the soft deadline of a query is queued when it is sent: most are answered before it.
-Most soft deadlines come in the order of their queries: these stand in a queue, the others in a heap.
+Past its *soft* deadline a query is slow: its lookup no longer waits for it, but a response still counts. Past the
+hard deadline it has failed. Only the soft deadline is queued when a query is sent: most are answered before it.
+Most soft deadlines are in the order of their queries and stand in a queue, the others in a heap.
 """
 
 from __future__ import annotations
@@ -25,17 +25,20 @@ NOISE_BYTES = 1_024
 
 
 class Outcome(Protocol):
-    """What waits for a query's end."""
+    """Receives how a query ends; called at most once with ``slow``, then at most once with one of the others."""
 
-    def answered(self, pending: Pending, response: Response) -> None: ...
+    def answered(self, pending: Pending, response: Response) -> None:
+        """Receives the response."""
 
-    def slow(self, pending: Pending) -> None: ...
+    def slow(self, pending: Pending) -> None:
+        """Learns that the soft deadline has passed."""
 
-    def failed(self, pending: Pending, reason: QueryFailed) -> None: ...
+    def failed(self, pending: Pending, reason: QueryFailed) -> None:
+        """Learns that no useful response will come."""
 
 
 class _Nobody:
-    """The outcome of a query whose end was told."""
+    """Ignores how a query ends: the outcome of one whose end was already reported."""
 
     def answered(self, pending: Pending, response: Response) -> None: ...
 
@@ -48,7 +51,7 @@ NOBODY = _Nobody()
 
 
 class Pending:
-    """A query in flight: sent at ``sent_at``, slow from ``slow_at`` on."""
+    """Describes a query in flight: sent at ``sent_at``, slow from ``slow_at`` on, ``done`` once it has ended."""
 
     __slots__ = ("address", "done", "outcome", "sent_at", "slow_at", "transaction_id")
 
@@ -64,18 +67,18 @@ class Pending:
 
 
 class Transactions:
-    """The queries in flight of one socket."""
+    """Keeps the queries in flight of one socket; ``max_pending`` bounds them."""
 
     def __init__(self, random_bytes: RandomBytes, max_pending: int = MAX_PENDING) -> None:
         self._random_bytes = random_bytes
         self._max_pending = max_pending
         self._pending: dict[tuple[bytes, Address], Pending] = {}
-        # Those that will be slow in this order; and the other deadlines: when, a number that parts those of the same
-        # time, the query, and whether it is the soft one.
+        # Queries that will be slow in this order; and all other deadlines: the time, a number to tell equal times
+        # apart, the query, and True for a soft deadline.
         self._fresh: deque[Pending] = deque()
         self._deadlines: list[tuple[float, int, Pending, bool]] = []
         self._order = count()
-        # Random bytes that were drawn at once: drawing two costs as much.
+        # Random bytes drawn in advance: to draw two costs as much as to draw 1,024.
         self._noise = b""
         self._noise_at = NOISE_BYTES
 
@@ -83,7 +86,10 @@ class Transactions:
         return len(self._pending)
 
     def open(self, address: Address, outcome: Outcome, now: float, soft_seconds: float) -> Pending:
-        """Register a query to ``address``. Raises LocalProtocolError when too many are in flight."""
+        """Registers a query to ``address`` under a new transaction id; it is slow after ``soft_seconds``.
+
+        Raises LocalProtocolError when too many queries are in flight.
+        """
         if len(self._pending) >= self._max_pending:
             raise LocalProtocolError("too many queries in flight")
         key = self._draw(), address
@@ -106,7 +112,7 @@ class Transactions:
         return self._noise[at : at + TRANSACTION_ID_BYTES]
 
     def close(self, transaction_id: object, address: Address) -> Pending | None:
-        """The query that a message from ``address`` with this transaction id ends, or ``None``."""
+        """Ends and returns the query that a message from ``address`` with this id answers; None if there is none."""
         if not isinstance(transaction_id, bytes):
             return None
         pending = self._pending.pop((transaction_id, address), None)
@@ -115,13 +121,13 @@ class Transactions:
         return pending
 
     def take_back(self, pending: Pending) -> None:
-        """Forget the latest query: it could not be sent after all."""
+        """Removes the latest query, which could not be sent."""
         self.close(pending.transaction_id, pending.address)
         if self._fresh and self._fresh[-1] is pending:
             self._fresh.pop()
 
     def next_deadline(self) -> float | None:
-        """When ``due`` has something to say next; ``None`` if nothing is in flight."""
+        """Returns the time of the next deadline; None if no query is in flight."""
         fresh, deadlines = self._fresh, self._deadlines
         while fresh and fresh[0].done:
             fresh.popleft()
@@ -132,7 +138,7 @@ class Transactions:
         return deadlines[0][0] if deadlines else None
 
     def due(self, now: float) -> tuple[list[Pending], list[Pending]]:
-        """The queries that became slow, and those that failed (and are forgotten), by ``now``."""
+        """Returns the queries that became slow, and those that failed and are removed, by ``now``."""
         slow: list[Pending] = []
         failed: list[Pending] = []
         fresh, deadlines = self._fresh, self._deadlines
@@ -153,7 +159,7 @@ class Transactions:
         return slow, failed
 
     def abandon(self) -> list[Pending]:
-        """Forget all queries in flight and return them: the socket is closing."""
+        """Removes and returns all queries in flight: the socket is closing."""
         left = list(self._pending.values())
         for pending in left:
             pending.done = True

@@ -17,9 +17,9 @@ OWN = b"\0" * 20
 @pytest.mark.parametrize(
     ("host", "where"),
     [
-        ("0.1.2.3", "nowhere"),
-        ("224.0.0.1", "nowhere"),
-        ("255.255.255.255", "nowhere"),
+        ("0.1.2.3", "unusable"),
+        ("224.0.0.1", "unusable"),
+        ("255.255.255.255", "unusable"),
         ("127.0.0.1", "loopback"),
         ("10.1.2.3", "private"),
         ("192.168.1.1", "private"),
@@ -29,7 +29,7 @@ OWN = b"\0" * 20
 )
 def test_scopes(host: str, where: str) -> None:
     assert scope(host) == where
-    assert PrivateRules().is_usable(host) == (where != "nowhere")
+    assert PrivateRules().is_usable(host) == (where != "unusable")
 
 
 def test_in_public_near_addresses_count_only_from_near_nodes() -> None:

@@ -33,7 +33,7 @@ def test_a_peer_is_four_bytes_of_address_and_two_of_port_big_endian() -> None:
 def test_a_peer_survives_the_way(address: Address) -> None:
     assert decode_peer(encode_peer(address)) == address
     peers = decode_peers([encode_peer(address)], 9)
-    assert peers == ([address] if scope(address[0]) != "nowhere" else [])
+    assert peers == ([address] if scope(address[0]) != "unusable" else [])
 
 
 @given(st.lists(st.tuples(strategies.node_ids(), strategies.addresses()), max_size=20), st.binary(max_size=25))
