@@ -27,12 +27,12 @@ OWN = b"\0" * 20
         ("8.8.8.8", "global"),
     ],
 )
-def test_scopes(host: str, where: str) -> None:
+def test_scope_of_each_range(host: str, where: str) -> None:
     assert scope(host) == where
     assert PrivateRules().is_usable(host) == (where != "unusable")
 
 
-def test_in_public_near_addresses_count_only_from_near_nodes() -> None:
+def test_public_rules_use_near_addresses_only_if_a_near_node_names_them() -> None:
     rules = PublicRules()
     assert rules.is_usable("8.8.8.8", "127.0.0.1")
     assert rules.is_usable("127.0.0.1", "127.0.0.2")
@@ -41,13 +41,13 @@ def test_in_public_near_addresses_count_only_from_near_nodes() -> None:
     assert not rules.is_usable("224.0.0.1", None)
 
 
-def test_a_private_table_takes_many_nodes_of_one_host() -> None:
+def test_private_table_lists_many_nodes_of_one_host() -> None:
     table = RoutingTable(OWN)
     for port in range(1, 21):
         assert table.heard(bytes([255, port]) + bytes(18), ("127.0.0.1", port), 0.0) is Listed.NEW
 
 
-def test_a_public_table_takes_one_node_of_an_address_and_of_a_network() -> None:
+def test_public_table_lists_one_node_of_an_address_and_of_a_network() -> None:
     table = RoutingTable(OWN, rules=PublicRules())
     assert table.heard(b"\xff" * 20, ("8.8.8.8", 1), 0.0) is Listed.NEW
     assert table.heard(b"\xfe" * 20, ("8.8.8.8", 2), 0.0) is Listed.REFUSED
@@ -55,7 +55,7 @@ def test_a_public_table_takes_one_node_of_an_address_and_of_a_network() -> None:
     assert table.heard(b"\xfc" * 20, ("8.8.9.9", 1), 0.0) is Listed.NEW
 
 
-def test_in_public_an_id_that_fits_its_address_takes_the_place_of_one_that_does_not() -> None:
+def test_public_table_replaces_an_insecure_id_by_a_secure_one() -> None:
     table = RoutingTable(OWN, rules=PublicRules())
     for n in range(20):
         table.heard(bytes([128 + n]) + bytes(19), (f"1.2.{n}.4", 1), 0.0)
@@ -66,7 +66,7 @@ def test_in_public_an_id_that_fits_its_address_takes_the_place_of_one_that_does_
     assert len(table) == 20
 
 
-def test_a_public_lookup_asks_one_node_of_a_network() -> None:
+def test_public_lookup_queries_one_node_of_a_network() -> None:
     lookup = Lookup(b"k" * 20, OWN, one_per_network=True)
     for n in range(1, 50):
         lookup.add(bytes([n]) + bytes(19), ("8.8.8." + str(n), 1))

@@ -11,12 +11,12 @@ from tests import strategies
 
 
 @given(strategies.bvalues())
-def test_what_is_encoded_decodes_to_itself(value: BValue) -> None:
+def test_decode_returns_what_was_encoded(value: BValue) -> None:
     assert decode(encode(value)) == (value, True)
 
 
 @given(st.dictionaries(st.binary(max_size=8), strategies.bvalues(), max_size=6))
-def test_keys_are_written_in_order(members: dict[bytes, BValue]) -> None:
+def test_encode_sorts_keys(members: dict[bytes, BValue]) -> None:
     written = b"".join(encode(key) + encode(members[key]) for key in sorted(members))
     assert encode({key: members[key] for key in sorted(members, reverse=True)}) == b"d" + written + b"e"
 
@@ -48,7 +48,7 @@ def test_keys_are_written_in_order(members: dict[bytes, BValue]) -> None:
         "unsorted keys deep inside",
     ],
 )
-def test_what_the_reference_takes_is_read_and_said_not_to_be_canonical(data: bytes, value: BValue) -> None:
+def test_decode_reads_what_the_reference_reads_as_not_canonical(data: bytes, value: BValue) -> None:
     assert decode(data) == (value, False)
 
 
@@ -79,13 +79,13 @@ def test_what_the_reference_takes_is_read_and_said_not_to_be_canonical(data: byt
         b"\xff" * 50,
     ],
 )
-def test_what_nobody_can_read_is_a_value_error(data: bytes) -> None:
+def test_decode_refuses_what_is_not_bencode(data: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011
         decode(data)
 
 
 @given(strategies.hostile_datagrams())
-def test_garbage_decodes_or_is_a_value_error(data: bytes) -> None:
+def test_decode_returns_or_raises_value_error_for_any_bytes(data: bytes) -> None:
     try:
         value, canonical = decode(data)
     except ValueError:
@@ -96,7 +96,7 @@ def test_garbage_decodes_or_is_a_value_error(data: bytes) -> None:
         assert decode(encode(value)) == (value, True)
 
 
-def test_the_lenient_reader_goes_only_so_deep() -> None:
+def test_lenient_reader_limits_depth() -> None:
     def nested(depth: int) -> bytes:
         return b"d1:b0:1:a" + b"l" * (depth - 1) + b"e" * (depth - 1) + b"e"
 
@@ -105,13 +105,13 @@ def test_the_lenient_reader_goes_only_so_deep() -> None:
         decode(nested(MAX_DEPTH + 1))
 
 
-def test_depth_is_no_way_to_exhaust_the_stack() -> None:
+def test_decode_refuses_depths_that_would_exhaust_the_stack() -> None:
     for data in (b"l" * 60_000, b"d1:a" * 15_000, b"l" * 30_000 + b"e" * 30_000):
         with pytest.raises(ValueError):  # noqa: PT011
             decode(data)
 
 
-def test_what_is_too_long_for_the_lenient_reader_is_refused() -> None:
+def test_lenient_reader_limits_length() -> None:
     room = MAX_LENIENT_BYTES - len(b"d1:b0000:1:a0:e")
     data = b"d1:b%d:" % room + bytes(room) + b"1:a0:e"
     assert len(data) == MAX_LENIENT_BYTES

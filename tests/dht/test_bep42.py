@@ -18,12 +18,12 @@ VECTORS = [
 ]
 
 
-def test_the_checksum_is_castagnolis() -> None:
+def test_crc32c_is_castagnolis() -> None:
     assert crc32c(b"123456789") == 0xE3069283
 
 
 @pytest.mark.parametrize(("host", "last", "start"), VECTORS)
-def test_ids_fit_the_published_vectors(host: str, last: int, start: str) -> None:
+def test_secure_ids_match_the_published_vectors(host: str, last: int, start: str) -> None:
     node_id = secure_id(host, random.Random(1).randbytes, last)
     assert node_id[:2] == bytes.fromhex(start)[:2]
     assert node_id[2] & 0xF8 == bytes.fromhex(start)[2] & 0xF8
@@ -31,7 +31,7 @@ def test_ids_fit_the_published_vectors(host: str, last: int, start: str) -> None
     assert is_secure(node_id, host)
 
 
-def test_an_id_fits_no_other_address() -> None:
+def test_secure_id_fits_no_other_address() -> None:
     dice = random.Random(2)
     node_id = secure_id("124.31.75.21", dice.randbytes)
     assert not any(is_secure(node_id, f"{dice.randrange(1, 224)}.{n}.3.4") for n in range(200))

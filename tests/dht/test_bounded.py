@@ -1,6 +1,9 @@
-"""grape.dht.bounded: a dictionary that forgets what was used longest ago."""
+"""grape.dht.bounded: what is evicted above the bound."""
 
 from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
 
 from grape.dht.bounded import BoundedDict
 
@@ -24,7 +27,7 @@ def test_put_of_a_known_key_makes_it_the_newest_and_evicts_nothing() -> None:
     assert list(entries.items()) == [("b", 1), ("c", 2), ("a", 9)]
 
 
-def test_reading_is_no_use_but_touching_is() -> None:
+def test_move_to_end_counts_as_use_and_reading_does_not() -> None:
     entries = filled("a", "b", "c")
     assert entries["a"] == 0
     entries.move_to_end("b")
@@ -32,5 +35,22 @@ def test_reading_is_no_use_but_touching_is() -> None:
     assert entries.put("e", 4) == ("c", 2)
 
 
-def test_a_bound_of_none_keeps_nothing() -> None:
+def test_put_keeps_nothing_under_a_bound_of_0() -> None:
     assert filled(max_size=0).put("a", 1) == ("a", 1)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 9)), max_size=80), st.integers(0, 6))
+def test_put_evicts_the_one_put_or_touched_longest_ago_under_any_calls(
+    calls: list[tuple[bool, int]], max_size: int
+) -> None:
+    entries: BoundedDict[int, int] = BoundedDict(max_size)
+    # The model: the keys, the one put or touched longest ago first.
+    keys: list[int] = []
+    for turn, (touches, key) in enumerate(calls):
+        keys = [other for other in keys if other != key] + [key] * (not touches or key in keys)
+        if not touches:
+            evicted = entries.put(key, turn)
+            assert (evicted and evicted[0]) == (keys.pop(0) if len(keys) > max_size else None)
+        elif key in entries:
+            entries.move_to_end(key)
+        assert list(entries) == keys

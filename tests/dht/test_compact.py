@@ -24,20 +24,20 @@ HERE = ("127.0.0.1", 20_001)
 COMPACT = b"\x7f\x00\x00\x01\x4e\x21"
 
 
-def test_a_peer_is_four_bytes_of_address_and_two_of_port_big_endian() -> None:
+def test_peer_is_four_bytes_of_address_and_two_of_port_big_endian() -> None:
     assert encode_peer(HERE) == COMPACT
     assert decode_peer(COMPACT) == HERE
 
 
 @given(strategies.addresses())
-def test_a_peer_survives_the_way(address: Address) -> None:
+def test_peer_decodes_to_what_was_encoded(address: Address) -> None:
     assert decode_peer(encode_peer(address)) == address
     peers = decode_peers([encode_peer(address)], 9)
     assert peers == ([address] if scope(address[0]) != "unusable" else [])
 
 
 @given(st.lists(st.tuples(strategies.node_ids(), strategies.addresses()), max_size=20), st.binary(max_size=25))
-def test_nodes_survive_the_way_and_a_broken_tail_is_passed_over(
+def test_nodes_decode_to_what_was_encoded_without_a_broken_tail(
     nodes: list[tuple[bytes, Address]], tail: bytes
 ) -> None:
     assert decode_nodes(encode_nodes(nodes) + tail) == set(nodes)
@@ -57,28 +57,28 @@ def test_nodes_survive_the_way_and_a_broken_tail_is_passed_over(
         ("1.2.3.4", -1),
     ],
 )
-def test_what_is_no_ipv4_address_cannot_be_said(address: Address) -> None:
+def test_encode_peer_refuses_what_is_not_an_ipv4_address_and_port(address: Address) -> None:
     with pytest.raises(LocalProtocolError):
         encode_peer(address)
 
 
-def test_what_is_an_ipv4_address() -> None:
+def test_is_ipv4_takes_dotted_addresses_alone() -> None:
     assert is_ipv4("0.0.0.0")
     assert not is_ipv4("example.org")
     assert not is_ipv4("1.2.3.4:5")
 
 
-def test_peers_without_a_port_or_of_a_wrong_size_are_passed_over() -> None:
+def test_decode_peers_skips_port_0_and_wrong_sizes() -> None:
     values: list[BValue] = [bytes(6), COMPACT[:5], COMPACT + b"x", 7, [COMPACT], COMPACT, b""]
     assert decode_peers(values, 9) == [HERE]
 
 
-def test_nodes_without_a_port_are_passed_over() -> None:
+def test_decode_nodes_skips_port_0() -> None:
     assert decode_nodes(bytes(26) + b"n" * 20 + COMPACT) == {(b"n" * 20, HERE)}
 
 
 @given(strategies.bvalues() | st.none())
-def test_anything_but_a_list_of_peers_or_a_string_of_nodes_is_passed_over(value: BValue | None) -> None:
+def test_decode_peers_and_nodes_skip_values_of_any_type(value: BValue | None) -> None:
     assert all(0 < port < 65_536 for _, port in decode_peers(value, 9))
     nodes = decode_nodes(value) if isinstance(value, bytes) else ()
     assert all(len(node_id) == 20 and 0 < port < 65_536 for node_id, (_, port) in nodes)

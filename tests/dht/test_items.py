@@ -5,6 +5,7 @@ from __future__ import annotations
 import tracemalloc
 
 import pytest
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
@@ -14,7 +15,6 @@ from grape.dht import bencoding
 from grape.dht.bencoding import BValue
 from grape.dht.errors import RemoteProtocolError
 from grape.dht.items import (
-    _SMALL_ORDER,
     MAX_SEQ,
     Item,
     check_update,
@@ -60,24 +60,24 @@ def refusal(call: object, *arguments: object) -> int:
     return caught.value.code
 
 
-def test_the_immutable_vector_of_bep_44() -> None:
+def test_immutable_item_has_the_target_of_bep_44() -> None:
     assert immutable(HELLO).target.hex() == IMMUTABLE_TARGET
 
 
 @pytest.mark.parametrize(("salt", "target", "signature"), MUTABLE_VECTORS)
-def test_the_mutable_vectors_of_bep_44(salt: bytes, target: str, signature: str) -> None:
+def test_mutable_items_have_the_targets_and_signatures_of_bep_44(salt: bytes, target: str, signature: str) -> None:
     item = mutable(HELLO, KEY, bytes.fromhex(signature), 1, salt)
     assert item.target.hex() == target
     assert is_signed(item)
 
 
-def test_the_signed_bytes_are_those_of_bep_44() -> None:
+def test_signature_input_is_that_of_bep_44() -> None:
     raw = bencoding.encode(HELLO)
     assert signature_input(raw, 1, b"") == b"3:seqi1e1:v12:Hello World!"
     assert signature_input(raw, 1, b"foobar") == b"4:salt6:foobar3:seqi1e1:v12:Hello World!"
 
 
-def test_a_signature_is_for_one_key_value_seq_and_salt() -> None:
+def test_signature_is_valid_for_one_key_value_seq_and_salt() -> None:
     good = signed(HELLO, 7, b"salt")
     assert is_signed(good)
     assert not is_signed(mutable(b"other", PUBLIC, good.signature, 7, b"salt"))
@@ -89,32 +89,69 @@ def test_a_signature_is_for_one_key_value_seq_and_salt() -> None:
 
 
 @given(st.binary(min_size=32, max_size=32), st.binary(min_size=64, max_size=64))
-def test_no_key_or_signature_raises(key: bytes, signature: bytes) -> None:
+def test_is_signed_returns_false_for_any_random_key_and_signature(key: bytes, signature: bytes) -> None:
     assert not is_signed(mutable(HELLO, key, signature, 1))
 
 
-@pytest.mark.parametrize("sign", [0, 0x80])
-@pytest.mark.parametrize("key", sorted(_SMALL_ORDER))
-def test_keys_of_small_order_sign_nothing(key: bytes, sign: int) -> None:
-    key = key[:-1] + bytes([key[-1] | sign])
-    for first in range(0, 256, 5):
-        assert not is_signed(mutable(HELLO, key, bytes([first]) + bytes(63), 1))
+def small_order_encodings() -> list[bytes]:
+    """Returns every encoding of the eight points of small order on edwards25519 (RFC 8032, 5.1)."""
+    p, order = 2**255 - 19, 2**252 + 27742317777372353535851937790883648493
+    d = -121_665 * pow(121_666, -1, p) % p
+
+    def plus(a: tuple[int, int], b: tuple[int, int]) -> tuple[int, int]:
+        k = d * a[0] * b[0] * a[1] * b[1] % p
+        x = (a[0] * b[1] + b[0] * a[1]) * pow(1 + k, -1, p)
+        return x % p, (a[1] * b[1] + a[0] * b[0]) * pow(1 - k, -1, p) % p
+
+    def times(n: int, point: tuple[int, int]) -> tuple[int, int]:
+        total = (0, 1)
+        for bit in bin(n)[2:]:
+            total = plus(total, total)
+            if bit == "1":
+                total = plus(total, point)
+        return total
+
+    points: set[tuple[int, int]] = set()
+    y = 2
+    while len(points) < 8:
+        # Any point, multiplied by the order of the large subgroup, has small order.
+        square = (y * y - 1) * pow(d * y * y + 1, -1, p) % p
+        for x in (pow(square, (p + 3) // 8, p), pow(square, (p + 3) // 8, p) * pow(2, (p - 1) // 4, p) % p):
+            if x * x % p == square:
+                points = {times(n * order, (x, y)) for n in range(8)}
+        y += 1
+    values = {value for _, y in points for value in (y, y + p) if value < 2**255}
+    return [(value | sign << 255).to_bytes(32, "little") for value in sorted(values) for sign in (0, 1)]
 
 
-def test_openssl_alone_would_take_a_key_of_small_order() -> None:
-    # The neutral element as key and as R, and S = 0: this is why the rule above is there.
-    neutral = b"\x01" + bytes(31)
-    Ed25519PublicKey.from_public_bytes(neutral).verify(neutral + bytes(32), b"any message")
-    assert not is_signed(mutable(HELLO, neutral, neutral + bytes(32), 1))
+SMALL_ORDER = small_order_encodings()
+
+
+def openssl_accepts(item: Item) -> bool:
+    assert item.key is not None
+    try:
+        message = signature_input(item.raw, item.seq, item.salt)
+        Ed25519PublicKey.from_public_bytes(item.key).verify(item.signature, message)
+    except InvalidSignature:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("key", SMALL_ORDER, ids=bytes.hex)
+def test_is_signed_refuses_keys_of_small_order(key: bytes) -> None:
+    # With such a key a signature made of a point of small order and the scalar 0 fits one message in eight or more.
+    items = [mutable(HELLO, key, point + bytes(32), seq) for point in SMALL_ORDER for seq in range(8)]
+    assert any(map(openssl_accepts, items))
+    assert not any(map(is_signed, items))
 
 
 @pytest.mark.parametrize("value", [b"x" * 1_000, [b"x" * 993], 0, b"", [], {}])
-def test_values_up_to_a_thousand_bytes_are_taken(value: BValue) -> None:
+def test_item_takes_values_of_up_to_a_thousand_bytes(value: BValue) -> None:
     assert immutable(value).value == value
     assert mutable(value, PUBLIC, bytes(64), 1).raw == bencoding.encode(value)
 
 
-def test_an_item_of_nested_lists_takes_no_more_memory_than_its_bytes() -> None:
+def test_item_of_nested_lists_takes_no_more_memory_than_its_bytes() -> None:
     value: BValue = []
     for _ in range(498):
         value = [value]
@@ -127,12 +164,12 @@ def test_an_item_of_nested_lists_takes_no_more_memory_than_its_bytes() -> None:
 
 
 @pytest.mark.parametrize("value", [b"x" * 1_001, [b"x" * 995], {b"k": b"x" * 992}])
-def test_bigger_values_are_refused_with_205(value: BValue) -> None:
+def test_item_refuses_larger_values_with_205(value: BValue) -> None:
     assert refusal(immutable, value) == 205
     assert refusal(mutable, value, PUBLIC, bytes(64), 1) == 205
 
 
-def test_parts_of_a_wrong_size_are_refused() -> None:
+def test_mutable_refuses_parts_of_a_wrong_size() -> None:
     assert mutable(HELLO, PUBLIC, bytes(64), 1, b"s" * 64).salt == b"s" * 64
     assert refusal(mutable, HELLO, PUBLIC, bytes(64), 1, b"s" * 65) == 207
     assert refusal(mutable, HELLO, PUBLIC[:-1], bytes(64), 1) == 203
@@ -160,7 +197,7 @@ def test_parts_of_a_wrong_size_are_refused() -> None:
         ((b"a", 1), (b"a", 1), 9, None),
     ],
 )
-def test_seq_and_cas_say_what_replaces_what(
+def test_check_update_compares_cas_and_seq(
     stored: tuple[bytes, int], new: tuple[bytes, int], cas: int | None, code: int | None
 ) -> None:
     arguments = signed(*stored), signed(*new), cas
@@ -177,7 +214,7 @@ def response(item: Item) -> dict[bytes, BValue]:
     return values
 
 
-def test_a_response_gives_the_item_that_was_asked_for() -> None:
+def test_from_response_returns_the_item_of_the_target_alone() -> None:
     for item in (immutable(HELLO), signed(HELLO, 3)):
         assert from_response(item.target, response(item)) == item
         assert from_response(bytes(20), response(item)) is None
@@ -201,10 +238,10 @@ def test_a_response_gives_the_item_that_was_asked_for() -> None:
         {b"seq": 2**70},
     ],
 )
-def test_a_response_with_a_wrong_part_gives_nothing(change: dict[bytes, BValue]) -> None:
+def test_from_response_ignores_an_item_with_a_wrong_part(change: dict[bytes, BValue]) -> None:
     item = signed(HELLO, 3)
     assert from_response(item.target, response(item) | change) is None
 
 
-def test_a_response_without_a_value_gives_nothing() -> None:
+def test_from_response_returns_none_without_a_value() -> None:
     assert from_response(bytes(20), {b"k": PUBLIC, b"sig": bytes(64), b"seq": 1}) is None

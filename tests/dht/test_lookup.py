@@ -87,7 +87,7 @@ class IdealNetwork:
 
 
 @pytest.mark.parametrize(("size", "rounds"), [(100, 4), (300, 4), (1_000, 5)])
-def test_in_an_ideal_network_the_true_closest_are_found_in_few_rounds(size: int, rounds: int) -> None:
+def test_lookup_finds_the_true_closest_in_few_rounds(size: int, rounds: int) -> None:
     network = IdealNetwork(size, seed=size)
     for n in range(10):
         key = network.dice.randbytes(20) if n else b"rest:util:net"
@@ -102,7 +102,7 @@ def test_in_an_ideal_network_the_true_closest_are_found_in_few_rounds(size: int,
         assert found.asked <= 4 * K
 
 
-def test_a_third_of_the_nodes_may_be_dead() -> None:
+def test_lookup_succeeds_with_a_third_of_the_nodes_dead() -> None:
     network = IdealNetwork(300, seed=3)
     network.dead = set(network.dice.sample(list(network.ids), 100))
     for _ in range(10):
@@ -117,7 +117,7 @@ def test_a_third_of_the_nodes_may_be_dead() -> None:
         assert found.asked == found.answered + found.failed
 
 
-def test_a_network_smaller_than_k_is_found_whole() -> None:
+def test_lookup_finds_all_of_a_network_smaller_than_k() -> None:
     network = IdealNetwork(7, seed=7)
     found = network.look_up(b"key")
     assert len(found.closest) == found.answered == 6
@@ -127,7 +127,7 @@ def test_a_network_smaller_than_k_is_found_whole() -> None:
 # By hand
 
 
-def test_the_nearest_are_asked_first_and_no_more_than_alpha_at_once() -> None:
+def test_ask_returns_the_nearest_first_and_at_most_alpha() -> None:
     lookup = lookup_of([5, 3, 9, 1, 7], alpha=2)
     asked = lookup.ask()
     assert fars(asked) == [1, 3]
@@ -136,7 +136,7 @@ def test_the_nearest_are_asked_first_and_no_more_than_alpha_at_once() -> None:
     assert fars(lookup.ask()) == [5]
 
 
-def test_only_the_k_closest_are_asked() -> None:
+def test_ask_stops_at_the_k_closest() -> None:
     lookup = lookup_of(range(1, 50), k=3)
     answer(lookup, lookup.ask())
     assert lookup.ask() == []
@@ -145,14 +145,14 @@ def test_only_the_k_closest_are_asked() -> None:
     assert [candidate.token for candidate in lookup.found().closest] == [b"token"] * 3
 
 
-def test_a_lookup_without_candidates_is_finished() -> None:
+def test_lookup_without_candidates_is_finished() -> None:
     lookup = Lookup(KEY, OWN)
     assert lookup.ask() == []
     assert lookup.finished
     assert lookup.found() == Found(True, (), 0, 0, 0)
 
 
-def test_an_address_counts_once_and_we_ourselves_never() -> None:
+def test_add_skips_known_addresses_and_our_own_id() -> None:
     lookup = Lookup(KEY, OWN)
     lookup.add(*node(1))
     lookup.add(node(2)[0], node(1)[1])
@@ -160,7 +160,7 @@ def test_an_address_counts_once_and_we_ourselves_never() -> None:
     assert fars(lookup.ask()) == [1]
 
 
-def test_a_failed_one_is_replaced_by_the_next() -> None:
+def test_failed_candidate_is_replaced_by_the_next() -> None:
     lookup = lookup_of([1, 2, 3, 4], k=2)
     first, second = lookup.ask()
     lookup.failed(first)
@@ -174,7 +174,7 @@ def test_a_failed_one_is_replaced_by_the_next() -> None:
     assert (found.complete, found.asked, found.answered, found.failed) == (True, 3, 2, 1)
 
 
-def test_a_slow_one_gives_up_its_place_and_does_not_hold_the_end_back() -> None:
+def test_slow_candidate_is_replaced_and_does_not_delay_the_end() -> None:
     lookup = lookup_of([1, 2, 3, 4], k=2, alpha=2)
     first, second = lookup.ask()
     lookup.slow(first)
@@ -186,7 +186,7 @@ def test_a_slow_one_gives_up_its_place_and_does_not_hold_the_end_back() -> None:
     assert fars(lookup.found().closest) == [2, 3]
 
 
-def test_a_slow_one_that_answers_after_all_counts() -> None:
+def test_slow_candidate_that_answers_counts() -> None:
     lookup = lookup_of([1, 2, 3], k=2)
     first, second = lookup.ask()
     lookup.slow(first)
@@ -199,7 +199,7 @@ def test_a_slow_one_that_answers_after_all_counts() -> None:
     assert fars(lookup.found().closest) == [1, 2]
 
 
-def test_while_nobody_has_answered_the_slow_are_waited_for() -> None:
+def test_lookup_waits_for_slow_candidates_while_none_answered() -> None:
     lookup = lookup_of([1, 2])
     first, second = lookup.ask()
     lookup.slow(first)
@@ -211,7 +211,7 @@ def test_while_nobody_has_answered_the_slow_are_waited_for() -> None:
     assert lookup.found().closest == ()
 
 
-def test_the_doubtful_are_asked_last_and_only_for_lack_of_others() -> None:
+def test_doubtful_candidates_are_queried_last_and_only_for_lack_of_others() -> None:
     lookup = Lookup(KEY, OWN, k=2)
     lookup.add(*node(1), doubtful=True)
     for far in (5, 6):
@@ -232,7 +232,7 @@ def test_the_doubtful_are_asked_last_and_only_for_lack_of_others() -> None:
     assert lonely.finished
 
 
-def test_if_there_are_only_doubtful_ones_they_are_waited_for() -> None:
+def test_lookup_waits_for_doubtful_candidates_if_there_are_no_others() -> None:
     lookup = Lookup(KEY, OWN, k=2)
     lookup.add(*node(1), doubtful=True)
     (only,) = lookup.ask()
@@ -242,7 +242,7 @@ def test_if_there_are_only_doubtful_ones_they_are_waited_for() -> None:
     assert fars(lookup.found().closest) == [1]
 
 
-def test_a_node_that_answers_under_another_id_counts_where_it_is_now() -> None:
+def test_heard_moves_a_candidate_to_the_id_that_it_answered_with() -> None:
     lookup = lookup_of([1, 5, 6], k=2)
     first, second = lookup.ask()
     lookup.heard(first, node(9)[0], None)
@@ -253,7 +253,7 @@ def test_a_node_that_answers_under_another_id_counts_where_it_is_now() -> None:
     assert fars(lookup.found().closest) == [5, 6]
 
 
-def test_a_stopped_lookup_asks_no_more_and_is_not_complete() -> None:
+def test_stopped_lookup_queries_no_more_and_is_not_complete() -> None:
     lookup = lookup_of(range(1, 10), alpha=2)
     answer(lookup, lookup.ask())
     lookup.stop()
@@ -263,7 +263,7 @@ def test_a_stopped_lookup_asks_no_more_and_is_not_complete() -> None:
     assert fars(lookup.found().closest) == [1, 2]
 
 
-def test_closer_nodes_that_a_late_answer_names_are_asked_before_the_end() -> None:
+def test_lookup_queries_closer_nodes_that_a_late_response_names() -> None:
     lookup = lookup_of([1_000, 1_001, 1_002], k=2, alpha=1)
     (first,) = lookup.ask()
     lookup.heard(first, first.node_id, None)
@@ -290,7 +290,7 @@ def test_closer_nodes_that_a_late_answer_names_are_asked_before_the_end() -> Non
 
 @pytest.mark.parametrize("invented", [1, 8, 64])
 @pytest.mark.parametrize("lives", [True, False], ids=["all answer", "half of them answer"])
-def test_liars_who_invent_ever_closer_nodes_are_asked_no_more_than_the_limit(invented: int, lives: bool) -> None:
+def test_lookup_limits_queries_to_liars_that_invent_ever_closer_nodes(invented: int, lives: bool) -> None:
     dice = random.Random(invented)
     lookup = Lookup(KEY, OWN)
     lookup.add(*node(2**150))
@@ -311,7 +311,7 @@ def test_liars_who_invent_ever_closer_nodes_are_asked_no_more_than_the_limit(inv
     assert found.asked == found.answered + found.failed <= MAX_QUERIES
 
 
-def test_with_too_many_candidates_the_farthest_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_lookup_drops_the_farthest_candidate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("grape.dht.lookup.MAX_CANDIDATES", 10)
     lookup = lookup_of(range(100, 110), alpha=100)
     lookup.add(*node(200))
@@ -320,7 +320,7 @@ def test_with_too_many_candidates_the_farthest_makes_room(monkeypatch: pytest.Mo
     assert fars(lookup.ask()) == [1, *range(100, 109)]
 
 
-def test_a_flood_of_candidates_does_not_hide_the_true_closest() -> None:
+def test_full_lookup_adds_a_closer_candidate_after_a_flood() -> None:
     far = 2**159
     lookup = lookup_of([far])
     answer(lookup, lookup.ask())
@@ -332,7 +332,7 @@ def test_a_flood_of_candidates_does_not_hide_the_true_closest() -> None:
 
 
 @given(st.data())
-def test_whatever_happens_a_lookup_ends(data: st.DataObject) -> None:
+def test_lookup_ends_whatever_happens(data: st.DataObject) -> None:
     k, alpha = data.draw(st.integers(1, 5)), data.draw(st.integers(1, 4))
     lookup = Lookup(KEY, OWN, k, alpha, one_per_network=data.draw(st.booleans()))
     places = st.integers(1, 400)
@@ -363,7 +363,7 @@ def test_whatever_happens_a_lookup_ends(data: st.DataObject) -> None:
     assert found.asked <= MAX_QUERIES
 
 
-def test_a_candidate_that_had_to_make_room_can_be_named_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dropped_candidate_can_be_added_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("grape.dht.lookup.MAX_CANDIDATES", 10)
     lookup = lookup_of(range(100, 110), alpha=100)
     lookup.add(*node(1))
@@ -373,7 +373,7 @@ def test_a_candidate_that_had_to_make_room_can_be_named_again(monkeypatch: pytes
     assert fars(lookup.ask()) == [1, *range(100, 110)]
 
 
-def test_a_far_id_for_an_address_does_not_hide_the_nearer_one_that_another_tells() -> None:
+def test_add_takes_the_nearer_of_two_ids_for_an_address() -> None:
     lookup = lookup_of(range(10, 40))
     lookup.add(node(99)[0], node(1)[1])
     lookup.add(*node(1))

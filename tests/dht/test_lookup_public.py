@@ -21,14 +21,14 @@ def public_lookup(*nodes: tuple[bytes, Address], k: int = K) -> Lookup:
     return lookup
 
 
-def test_of_a_network_only_the_nearest_is_asked() -> None:
+def test_public_lookup_queries_the_nearest_of_a_network_alone() -> None:
     lookup = public_lookup(neighbour(5, 1), neighbour(3, 2), neighbour(4, 3), neighbour(9, 1, "203.0.112"))
     assert fars(lookup.ask()) == [3, 9]
     assert lookup.ask() == []
 
 
 @pytest.mark.parametrize("end", ["failed", "slow"])
-def test_whoever_does_not_answer_gives_its_networks_place_to_the_next(end: str) -> None:
+def test_public_lookup_queries_the_next_of_a_network_after_one_that_does_not_answer(end: str) -> None:
     lookup = public_lookup(neighbour(5, 1), neighbour(1, 2), neighbour(3, 3), neighbour(2, 4))
     for far in (1, 2, 3, 5):
         (asked,) = lookup.ask()
@@ -37,7 +37,7 @@ def test_whoever_does_not_answer_gives_its_networks_place_to_the_next(end: str) 
     assert lookup.ask() == []
 
 
-def test_invented_neighbours_do_not_hide_an_honest_node_for_good() -> None:
+def test_public_lookup_finds_an_honest_node_among_invented_neighbours() -> None:
     honest = neighbour(100, 1)
     lookup = public_lookup(honest, *(neighbour(1 + n, 2 + n) for n in range(50)))
     invented = 0
@@ -50,7 +50,7 @@ def test_invented_neighbours_do_not_hide_an_honest_node_for_good() -> None:
     assert fars(lookup.found().closest) == [100]
 
 
-def test_the_first_of_a_network_that_answers_counts_and_no_other() -> None:
+def test_public_lookup_counts_the_first_of_a_network_to_answer() -> None:
     lookup = public_lookup(neighbour(1, 1), neighbour(2, 2), neighbour(3, 3))
     (first,) = lookup.ask()
     lookup.slow(first)
@@ -63,7 +63,7 @@ def test_the_first_of_a_network_that_answers_counts_and_no_other() -> None:
     assert lookup.answered == 2
 
 
-def test_a_late_answer_takes_its_networks_place_back_from_one_that_was_not_asked_yet() -> None:
+def test_public_lookup_counts_a_late_response_before_a_candidate_not_yet_queried() -> None:
     lookup = public_lookup(neighbour(1, 1), neighbour(2, 2))
     (first,) = lookup.ask()
     lookup.slow(first)
@@ -72,14 +72,14 @@ def test_a_late_answer_takes_its_networks_place_back_from_one_that_was_not_asked
     assert fars(lookup.found().closest) == [1]
 
 
-def test_a_doubtful_one_does_not_hold_its_networks_place() -> None:
+def test_public_lookup_prefers_another_of_a_network_to_a_doubtful_one() -> None:
     lookup = Lookup(KEY, OWN, one_per_network=True)
     lookup.add(*neighbour(1, 1), doubtful=True)
     lookup.add(*neighbour(2, 2))
     assert fars(lookup.ask()) == [2]
 
 
-def test_in_public_too_a_candidate_that_had_to_make_room_can_be_named_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_public_lookup_adds_a_dropped_candidate_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("grape.dht.lookup.MAX_CANDIDATES", 3)
     nodes = [neighbour(far, 1, f"198.51.{far}") for far in (10, 11, 12, 9)]
     lookup = public_lookup(*nodes, neighbour(13, 2, "198.51.12"))
@@ -88,7 +88,7 @@ def test_in_public_too_a_candidate_that_had_to_make_room_can_be_named_again(monk
     assert fars(lookup.ask()) == [9, 10, 11, 12]
 
 
-def test_a_far_id_hides_nobody_who_waits_either() -> None:
+def test_public_lookup_takes_the_nearer_of_two_ids_for_a_waiting_address() -> None:
     lookup = public_lookup(neighbour(5, 1), neighbour(9, 2))
     lookup.add(neighbour(1, 2)[0], neighbour(9, 2)[1])
     assert fars(lookup.ask()) == [1]

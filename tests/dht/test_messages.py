@@ -33,12 +33,12 @@ def refusal(datagram: bytes) -> RemoteProtocolError:
 # Queries
 
 
-def test_a_query_is_its_method_and_arguments() -> None:
+def test_decode_reads_a_query() -> None:
     assert krpc.decode(b"d1:ad2:id20:" + ID + b"e1:q4:ping1:t2:aa1:y1:qe") == Query(b"ping", {b"id": ID}, b"aa")
 
 
 @pytest.mark.parametrize(("ro", "expected"), [(b"2:roi1e", True), (b"2:roi0e", False), (b"2:ro1:1", False)])
-def test_ro_of_1_says_that_the_sender_cannot_be_asked(ro: bytes, expected: bool) -> None:
+def test_decode_reads_ro_of_1_as_read_only(ro: bytes, expected: bool) -> None:
     message = krpc.decode(b"d1:ade1:q4:ping" + ro + b"1:t2:aa1:y1:qe")
     assert isinstance(message, Query)
     assert message.read_only is expected
@@ -48,7 +48,7 @@ def test_ro_of_1_says_that_the_sender_cannot_be_asked(ro: bytes, expected: bool)
     ("t", "expected"),
     [(b"1:t0:", b""), (b"1:t10:0123456789", b"0123456789"), (b"1:ti5e", 5), (b"1:tl1:ae", [b"a"]), (b"", None)],
 )
-def test_a_transaction_id_may_be_anything_or_nothing(t: bytes, expected: BValue | None) -> None:
+def test_decode_takes_any_transaction_id_or_none(t: bytes, expected: BValue | None) -> None:
     message = krpc.decode(b"d1:ade1:q4:ping" + t + b"1:y1:qe")
     assert isinstance(message, Query)
     assert message.transaction_id == expected
@@ -67,7 +67,7 @@ def test_a_transaction_id_may_be_anything_or_nothing(t: bytes, expected: BValue 
         b"d1:ale1:q4:ping1:t2:aa1:y1:qe",
     ],
 )
-def test_a_query_without_method_or_arguments_is_answered_203(datagram: bytes) -> None:
+def test_decode_raises_an_answerable_203_without_method_or_arguments(datagram: bytes) -> None:
     error = refusal(datagram)
     assert (error.code, error.answerable, error.transaction_id) == (203, True, b"aa")
 
@@ -75,7 +75,7 @@ def test_a_query_without_method_or_arguments_is_answered_203(datagram: bytes) ->
 # Responses and errors
 
 
-def test_a_response_is_its_values() -> None:
+def test_decode_reads_a_response() -> None:
     assert krpc.decode(b"d2:ip6:abcdef1:rd2:id20:" + ID + b"e1:t2:aa1:v4:LT011:y1:re") == Response({b"id": ID}, b"aa")
 
 
@@ -89,7 +89,7 @@ def test_a_response_is_its_values() -> None:
         (b"li202ei5ee", Error(202, "", b"aa")),
     ],
 )
-def test_an_error_is_a_code_and_a_text_of_any_bytes(e: bytes, expected: Error) -> None:
+def test_decode_reads_an_error_with_a_text_of_any_bytes(e: bytes, expected: Error) -> None:
     assert krpc.decode(b"d1:e" + e + b"1:t2:aa1:y1:ee") == expected
 
 
@@ -125,18 +125,18 @@ def test_an_error_is_a_code_and_a_text_of_any_bytes(e: bytes, expected: Error) -
         b"di1e1:q1:y1:qe",
     ],
 )
-def test_what_is_no_message_is_not_answerable(datagram: bytes) -> None:
+def test_decode_raises_not_answerable_for_what_is_no_message(datagram: bytes) -> None:
     assert not refusal(datagram).answerable
 
 
 @given(st.binary(max_size=200) | st.binary(max_size=100).map(lambda tail: b"d1:ad2:id20:" + tail))
-def test_any_bytes_are_a_message_or_raise_remote_protocol_error(datagram: bytes) -> None:
+def test_decode_returns_a_message_or_raises_for_any_bytes(datagram: bytes) -> None:
     with suppress(RemoteProtocolError):
         assert isinstance(krpc.decode(datagram), Query | Response | Error)
 
 
 @given(arguments, st.data())
-def test_a_query_cut_short_is_no_message(named: dict[bytes, BValue], data: st.DataObject) -> None:
+def test_decode_refuses_a_truncated_query(named: dict[bytes, BValue], data: st.DataObject) -> None:
     datagram = krpc.encode_query(b"aa", b"ping", named)
     cut = data.draw(st.integers(0, len(datagram) - 1))
     assert not refusal(datagram[:cut]).answerable
@@ -155,18 +155,18 @@ def test_a_query_cut_short_is_no_message(named: dict[bytes, BValue], data: st.Da
     ],
     ids=["unsorted", "trailing", "repeated", "length with a zero"],
 )
-def test_what_only_the_lenient_reader_takes_is_not_canonical(datagram: bytes) -> None:
+def test_decode_marks_what_only_the_lenient_reader_takes(datagram: bytes) -> None:
     assert krpc.decode(datagram) == Query(b"ping", {b"id": b"x"}, b"aa", canonical=False)
 
 
 @pytest.mark.parametrize(("text", "value"), [(b"i+5e", 5), (b"i007e", 7), (b"i-0e", 0)])
-def test_odd_integers_are_taken_but_not_canonical(text: bytes, value: int) -> None:
+def test_decode_marks_odd_integers_as_not_canonical(text: bytes, value: int) -> None:
     message = krpc.decode(b"d1:ad4:port" + text + b"e1:q4:ping1:t2:aa1:y1:qe")
     assert message == Query(b"ping", {b"port": value}, b"aa", canonical=False)
 
 
 @pytest.mark.parametrize("text", [b"ie", b"i1", b"i--1e", b"i1.5e", b"i1e5e", b"i " + b"1e", b"i" + b"1" * 21 + b"x"])
-def test_what_is_no_integer_is_not_taken(text: bytes) -> None:
+def test_decode_refuses_what_is_no_integer(text: bytes) -> None:
     assert not refusal(b"d1:ad4:port" + text + b"e1:q4:ping1:t2:aa1:y1:qe").answerable
 
 
@@ -174,21 +174,21 @@ def test_what_is_no_integer_is_not_taken(text: bytes) -> None:
 
 
 @given(st.binary(max_size=10), st.binary(max_size=20), arguments, st.booleans())
-def test_a_query_comes_back_as_it_was_encoded(t: bytes, method: bytes, named: dict[bytes, BValue], ro: bool) -> None:
+def test_query_decodes_to_what_was_encoded(t: bytes, method: bytes, named: dict[bytes, BValue], ro: bool) -> None:
     assert krpc.decode(krpc.encode_query(t, method, named, read_only=ro)) == Query(method, named, t, ro)
 
 
 @given(st.none() | values, arguments)
-def test_a_response_comes_back_as_it_was_encoded(t: BValue | None, named: dict[bytes, BValue]) -> None:
+def test_response_decodes_to_what_was_encoded(t: BValue | None, named: dict[bytes, BValue]) -> None:
     assert krpc.decode(krpc.encode_response(t, named, b"abcdef")) == Response(named, t)
 
 
 @given(st.none() | values, integers, st.text(max_size=40))
-def test_an_error_comes_back_as_it_was_encoded(t: BValue | None, code: int, text: str) -> None:
+def test_error_decodes_to_what_was_encoded(t: BValue | None, code: int, text: str) -> None:
     assert krpc.decode(krpc.encode_error(t, code, text)) == Error(code, text, t)
 
 
-def test_what_is_sent_carries_version_and_in_responses_the_querier() -> None:
+def test_messages_carry_our_version_and_responses_the_querier() -> None:
     version = b"1:v4:" + CLIENT_VERSION
     assert krpc.encode_query(b"aa", b"ping", {b"id": b"x"}) == b"d1:ad2:id1:xe1:q4:ping1:t2:aa" + version + b"1:y1:qe"
     assert b"2:roi1e" in krpc.encode_query(b"aa", b"ping", {}, read_only=True)
@@ -196,7 +196,7 @@ def test_what_is_sent_carries_version_and_in_responses_the_querier() -> None:
     assert krpc.encode_error(b"aa", 204, "no") == b"d1:eli204e2:noe1:t2:aa" + version + b"1:y1:ee"
 
 
-def test_no_transaction_id_stays_none() -> None:
+def test_response_and_error_omit_a_missing_transaction_id() -> None:
     assert b"1:t" not in krpc.encode_response(None, {}, b"abcdef")
     assert b"1:t" not in krpc.encode_error(None, 203, "no")
 
@@ -205,7 +205,7 @@ def test_no_transaction_id_stays_none() -> None:
 
 
 @given(st.binary(max_size=20), arguments, st.booleans())
-def test_a_frame_is_a_query_without_its_transaction_id(
+def test_frame_is_a_query_without_its_transaction_id(
     method: bytes, named: dict[bytes, BValue], read_only: bool
 ) -> None:
     before, after = krpc.encode_frame(method, named, read_only=read_only)
@@ -213,14 +213,16 @@ def test_a_frame_is_a_query_without_its_transaction_id(
 
 
 @given(st.sampled_from([b"info_hash", b"target"]), st.binary(max_size=30), st.booleans())
-def test_a_key_frame_is_a_query_about_a_key(field: bytes, key: bytes, read_only: bool) -> None:
+def test_key_frame_is_a_query_about_a_key(field: bytes, key: bytes, read_only: bool) -> None:
     before, after = krpc.encode_key_frame(b"get", b"n" * 20, field, key, read_only=read_only)
     whole = krpc.encode_query(b"aa", b"get", {b"id": b"n" * 20, field: key}, read_only=read_only)
     assert before + b"aa" + after == whole
 
 
 @given(arguments, st.binary(max_size=64), st.booleans())
-def test_a_write_is_a_query_with_each_nodes_token(named: dict[bytes, BValue], token: bytes, read_only: bool) -> None:
+def test_write_with_a_token_is_a_query_with_that_token(
+    named: dict[bytes, BValue], token: bytes, read_only: bool
+) -> None:
     named.pop(b"token", None)
     before, after = krpc.with_token(krpc.encode_write(b"put", named, read_only=read_only), token)
     whole = krpc.encode_query(b"aa", b"put", {**named, b"token": token}, read_only=read_only)
@@ -228,7 +230,7 @@ def test_a_write_is_a_query_with_each_nodes_token(named: dict[bytes, BValue], to
 
 
 @given(st.none() | values, st.binary(max_size=30))
-def test_an_answer_from_parts_is_a_response(t: BValue | None, nodes: bytes) -> None:
+def test_answer_from_parts_is_a_response(t: BValue | None, nodes: bytes) -> None:
     members = b"5:nodes%d:%b" % (len(nodes), nodes)
     whole = krpc.encode_response(t, {b"id": b"n" * 20, b"nodes": nodes}, b"abcdef")
     assert krpc.encode_answer(t, b"n" * 20, members, b"abcdef") == whole

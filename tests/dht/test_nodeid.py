@@ -19,7 +19,7 @@ def test_distance_is_symmetric_and_zero_only_to_oneself(a: bytes, b: bytes) -> N
 
 
 @given(strategies.node_ids(), strategies.node_ids(), strategies.keys())
-def test_only_the_bytes_that_a_short_key_has_decide_which_node_is_closer(a: bytes, b: bytes, key: bytes) -> None:
+def test_distance_to_a_short_key_compares_its_bytes_alone(a: bytes, b: bytes, key: bytes) -> None:
     def reference(node_id: bytes) -> bytes:
         return bytes(x ^ y for x, y in zip(node_id, key, strict=False))
 
@@ -28,18 +28,18 @@ def test_only_the_bytes_that_a_short_key_has_decide_which_node_is_closer(a: byte
 
 
 @given(strategies.node_ids(), st.binary(min_size=20, max_size=64))
-def test_of_a_long_key_the_first_twenty_bytes_count(node_id: bytes, key: bytes) -> None:
+def test_distance_to_a_long_key_compares_its_first_twenty_bytes(node_id: bytes, key: bytes) -> None:
     assert distance(node_id, key) == distance(node_id, key[:20])
 
 
-def test_nodes_that_tie_under_a_short_key_are_ordered_by_their_further_bytes() -> None:
+def test_distance_orders_ties_under_a_short_key_by_the_further_bytes() -> None:
     near, far = b"ab" + b"\0" * 18, b"ab" + b"\xff" * 18
     assert distance(near, b"ab") < distance(far, b"ab")
     assert distance(near, b"ab") == 0
     assert position(b"ab") == position(near)
 
 
-def test_the_first_byte_is_the_most_significant() -> None:
+def test_position_has_the_first_byte_as_the_most_significant() -> None:
     assert position(b"\x80") == 1 << 159
     assert position(bytes(19) + b"\x01") == 1
     assert position(b"") == 0
@@ -52,7 +52,7 @@ def test_shared_bits_are_counted_from_the_front() -> None:
 
 
 @given(strategies.node_ids(), st.integers(0, ID_BITS), st.randoms(use_true_random=False))
-def test_an_id_for_a_bucket_lies_in_it(own: bytes, bits: int, dice: random.Random) -> None:
+def test_random_id_shares_the_given_number_of_bits(own: bytes, bits: int, dice: random.Random) -> None:
     place = position(own)
     made = random_id_sharing(place, bits, dice.randbytes)
     assert len(made) == 20
@@ -60,7 +60,7 @@ def test_an_id_for_a_bucket_lies_in_it(own: bytes, bits: int, dice: random.Rando
 
 
 @pytest.mark.parametrize("bits", [0, 8, 159])
-def test_ids_for_a_bucket_are_spread_over_it(bits: int) -> None:
+def test_random_ids_are_spread_over_their_bucket(bits: int) -> None:
     dice = random.Random(1)
     made = {random_id_sharing(position(b"x" * 20), bits, dice.randbytes) for _ in range(50)}
     assert len(made) == (1 if bits == 159 else 50)

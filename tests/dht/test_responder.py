@@ -95,16 +95,16 @@ def test_ping_is_answered_with_our_id() -> None:
 
 
 @pytest.mark.parametrize("t", [b"", b"aa", b"0123456789", 5, [b"a"], {b"a": 1}, None])
-def test_a_transaction_id_of_any_type_is_given_back(t: BValue | None) -> None:
+def test_answer_returns_a_transaction_id_of_any_type(t: BValue | None) -> None:
     assert krpc.decode(Node().answer("ping", t)).transaction_id == t
 
 
-def test_the_asker_is_told_its_address_and_our_version() -> None:
+def test_answer_carries_the_querier_and_our_version() -> None:
     assert b"2:ip6:" + encode_peer(ASKER) in Node().answer("ping")
     assert b"1:v4:GP" in Node().answer("ping")
 
 
-def test_find_node_gives_the_closest_nearest_first_and_at_most_20() -> None:
+def test_find_node_returns_the_closest_nearest_first_and_at_most_20() -> None:
     node = Node(60)
     expected = b"".join(contact.compact for contact in node.table.closest(int.from_bytes(KEY, "big"), K))
     assert node.ask("find_node", target=KEY) == {b"nodes": expected}
@@ -112,7 +112,7 @@ def test_find_node_gives_the_closest_nearest_first_and_at_most_20() -> None:
     assert Node().ask("find_node", target=KEY) == {b"nodes": b""}
 
 
-def test_contacts_that_failed_last_are_not_handed_out() -> None:
+def test_nodes_leave_out_contacts_that_failed_last() -> None:
     node = Node(3)
     doubtful = next(iter(node.table))
     node.table.failed(doubtful.address, 1.0, 3.0)
@@ -125,7 +125,7 @@ def test_contacts_that_failed_last_are_not_handed_out() -> None:
 # get_peers, announce_peer
 
 
-def test_get_peers_gives_nodes_and_a_token_and_values_if_there_are_any() -> None:
+def test_get_peers_returns_nodes_a_token_and_any_values() -> None:
     node = Node(3)
     nodes = node.ask("find_node", target=KEY)[b"nodes"]
     assert node.ask("get_peers", info_hash=KEY) == {b"nodes": nodes, b"token": node.token}
@@ -135,7 +135,7 @@ def test_get_peers_gives_nodes_and_a_token_and_values_if_there_are_any() -> None
 
 
 @pytest.mark.parametrize("key", [b"q", b"rest:util:net", b"z" * 200, bytes(MAX_KEY_BYTES)], ids=len)
-def test_keys_of_many_lengths_are_announced_and_found(key: bytes) -> None:
+def test_announce_peer_takes_keys_of_many_lengths(key: bytes) -> None:
     node = Node(30)
     node.ask("announce_peer", info_hash=key, port=80, token=node.token)
     assert node.ask("get_peers", info_hash=key)[b"values"] == [encode_peer((ASKER[0], 80))]
@@ -145,7 +145,7 @@ def test_keys_of_many_lengths_are_announced_and_found(key: bytes) -> None:
 @pytest.mark.parametrize("contacts", [0, 5, 60])
 @pytest.mark.parametrize("peers", [1, 50, 99, 100, 101, 500])
 @pytest.mark.parametrize("t", [b"aa", b"t" * 100, b"t" * 400])
-def test_an_answer_has_at_most_1024_bytes_100_values_and_20_nodes(contacts: int, peers: int, t: bytes) -> None:
+def test_get_peers_returns_at_most_1024_bytes_100_values_and_20_nodes(contacts: int, peers: int, t: bytes) -> None:
     node = Node(contacts)
     for n in range(peers):
         node.peers.announce(KEY, ("10.2.0.1", 1 + n), 0.0, ("10.2.0.1", n))
@@ -163,11 +163,11 @@ def test_an_answer_has_at_most_1024_bytes_100_values_and_20_nodes(contacts: int,
         assert len(nodes) >= min(contacts, 4) * 26
 
 
-def test_what_would_be_too_big_for_its_transaction_id_is_not_answered() -> None:
+def test_answer_is_none_if_the_transaction_id_makes_it_too_large() -> None:
     assert Node().responder.answer(Query(b"ping", {b"id": ID}, b"t" * 2_000), ASKER, 0.0) is None
 
 
-def test_peers_expire() -> None:
+def test_get_peers_returns_no_expired_peer() -> None:
     node = Node()
     node.ask("announce_peer", info_hash=KEY, port=80, token=node.token)
     query = Query(b"get_peers", {b"id": ID, b"info_hash": KEY}, b"aa")
@@ -176,13 +176,13 @@ def test_peers_expire() -> None:
 
 
 @pytest.mark.parametrize(("implied", "port"), [(0, 80), (1, ASKER[1]), (b"1", ASKER[1]), (b"", 80), ([], 80)])
-def test_an_implied_port_is_the_one_that_the_query_came_from(implied: BValue, port: int) -> None:
+def test_announce_peer_takes_an_implied_port_from_the_sender(implied: BValue, port: int) -> None:
     node = Node()
     node.ask("announce_peer", info_hash=KEY, port=80, implied_port=implied, token=node.token)
     assert node.announced == [(KEY, (ASKER[0], port))]
 
 
-def test_an_implied_port_needs_no_other() -> None:
+def test_announce_peer_needs_no_port_beside_an_implied_one() -> None:
     node = Node()
     node.ask("announce_peer", info_hash=KEY, implied_port=1, token=node.token)
     assert node.announced == [(KEY, ASKER)]
@@ -191,20 +191,20 @@ def test_an_implied_port_needs_no_other() -> None:
 @pytest.mark.parametrize(
     ("age", "left"), [(0, 240), (100_000, 140), (239_000, 1), (-5, 240), (b"100", 240), (10**9, 240)]
 )
-def test_an_announce_may_say_how_old_it_is(age: BValue, left: float) -> None:
+def test_announce_peer_takes_an_age(age: BValue, left: float) -> None:
     node = Node()
     node.ask("announce_peer", info_hash=KEY, port=80, token=node.token, age=age)
     assert node.peers.peers(KEY, left - 0.5)
     assert not node.peers.peers(KEY, left + 0.5)
 
 
-def test_an_announce_that_is_older_than_peers_get_is_not_kept() -> None:
+def test_announce_peer_stores_nothing_of_an_expired_age() -> None:
     node = Node()
     node.ask("announce_peer", info_hash=KEY, port=80, token=node.token, age=240_000)
     assert not node.peers.peers(KEY, 0.0)
 
 
-def test_a_token_is_good_for_every_key_and_both_kinds_of_write() -> None:
+def test_token_is_valid_for_every_key_and_both_kinds_of_write() -> None:
     node = Node()
     token = node.ask("get_peers", info_hash=KEY)[b"token"]
     assert token == node.ask("get", target=b"t" * 20)[b"token"]
@@ -215,7 +215,7 @@ def test_a_token_is_good_for_every_key_and_both_kinds_of_write() -> None:
 # get, put
 
 
-def test_an_immutable_item_is_put_and_got() -> None:
+def test_get_returns_an_immutable_item_that_was_put() -> None:
     node = Node(3)
     target = bytes.fromhex("e5f96f6f38320f0f33959cb4d3d656452117aadb")
     nodes = node.ask("find_node", target=target)[b"nodes"]
@@ -225,13 +225,13 @@ def test_an_immutable_item_is_put_and_got() -> None:
 
 
 @pytest.mark.parametrize("value", [0, b"", [], {}, {b"__proto__": b"x"}])
-def test_values_that_the_reference_takes_for_none_are_stored(value: BValue) -> None:
+def test_put_stores_values_that_the_reference_takes_for_missing(value: BValue) -> None:
     node = Node()
     node.ask("put", v=value, token=node.token)
     assert len(node.items) == 1
 
 
-def test_a_mutable_item_comes_with_its_key_seq_and_signature_but_without_salt() -> None:
+def test_get_returns_a_mutable_item_with_key_seq_and_signature_without_salt() -> None:
     node = Node()
     arguments = signed(b"v", 5, b"salt")
     node.ask("put", token=node.token, **arguments)
@@ -243,7 +243,7 @@ def test_a_mutable_item_comes_with_its_key_seq_and_signature_but_without_salt() 
 
 
 @pytest.mark.parametrize(("seq", "sent"), [(4, True), (5, False), (6, False), (b"9", True)])
-def test_who_knows_the_seq_is_not_sent_the_value_again(seq: BValue, sent: bool) -> None:
+def test_get_leaves_out_the_value_for_a_known_seq(seq: BValue, sent: bool) -> None:
     node = Node()
     node.ask("put", token=node.token, **signed(b"v", 5))
     (target,) = node.items
@@ -252,7 +252,7 @@ def test_who_knows_the_seq_is_not_sent_the_value_again(seq: BValue, sent: bool) 
     assert [name in got for name in (b"v", b"k", b"sig")] == [sent] * 3
 
 
-def test_a_missing_seq_counts_as_0() -> None:
+def test_put_takes_a_missing_seq_as_0() -> None:
     node = Node()
     arguments = signed(b"v", 0)
     del arguments["seq"]
@@ -261,7 +261,7 @@ def test_a_missing_seq_counts_as_0() -> None:
 
 
 @pytest.mark.parametrize("value", [bytes(1_000), [bytes(994)]])
-def test_the_biggest_item_goes_out_alone_in_at_most_1400_bytes(value: BValue) -> None:
+def test_get_sends_the_largest_item_alone_in_at_most_1400_bytes(value: BValue) -> None:
     node = Node(60)
     node.ask("put", token=node.token, **signed(value, 2**62, b"s" * 64))
     (target,) = node.items
@@ -276,7 +276,7 @@ BAD = b"x" * 8
 
 
 @pytest.mark.parametrize("method", ["vote", "", "PING", "find_peers", "\x00", "é"])
-def test_an_unknown_method_is_204(method: str) -> None:
+def test_answer_refuses_an_unknown_method_with_204(method: str) -> None:
     assert Node().refusal(method) == (204, "method unknown")
 
 
@@ -285,7 +285,7 @@ def test_an_unknown_method_is_204(method: str) -> None:
     ("method", "field"),
     [("find_node", "target"), ("get_peers", "info_hash"), ("get", "target"), ("announce_peer", "info_hash")],
 )
-def test_a_key_that_is_missing_or_no_string_is_203(method: str, field: str, wrong: BValue | None) -> None:
+def test_answer_refuses_a_missing_or_mistyped_key_with_203(method: str, field: str, wrong: BValue | None) -> None:
     node = Node()
     arguments: dict[str, BValue] = {"token": node.token, "port": 80}
     if wrong is not None:
@@ -293,13 +293,13 @@ def test_a_key_that_is_missing_or_no_string_is_203(method: str, field: str, wron
     assert node.refusal(method, **arguments) == (203, f"`{method}` missing required `a.{field}` field")
 
 
-def test_a_key_that_is_too_long_is_203() -> None:
+def test_answer_refuses_a_long_key_with_203() -> None:
     assert Node().refusal("get_peers", info_hash=bytes(MAX_KEY_BYTES + 1)) == (203, "`a.info_hash` is too long")
 
 
 @pytest.mark.parametrize("arguments", [{"info_hash": KEY, "port": 80}, {"v": b"v"}], ids=["announce_peer", "put"])
 @pytest.mark.parametrize("token", [None, 5, [], BAD, b""], ids=str)
-def test_a_wrong_token_is_203(arguments: dict[str, BValue], token: BValue | None) -> None:
+def test_write_refuses_a_wrong_token_with_203(arguments: dict[str, BValue], token: BValue | None) -> None:
     node = Node()
     method = "put" if "v" in arguments else "announce_peer"
     text = f"cannot `{method}` with bad token"
@@ -311,14 +311,14 @@ def test_a_wrong_token_is_203(arguments: dict[str, BValue], token: BValue | None
     assert not len(node.items)
 
 
-def test_the_token_of_another_address_is_203() -> None:
+def test_write_refuses_the_token_of_another_address_with_203() -> None:
     node = Node()
     token = node.tokens.issue("10.0.0.2", 0.0)
     assert node.refusal("put", v=b"v", token=token) == (203, "cannot `put` with bad token")
 
 
 @pytest.mark.parametrize("port", [None, 0, -1, 65_536, 10**12, b"80", [], {}], ids=str)
-def test_a_port_that_is_missing_or_none_is_203(port: BValue | None) -> None:
+def test_announce_peer_refuses_a_missing_or_invalid_port_with_203(port: BValue | None) -> None:
     node = Node()
     given: dict[str, BValue] = {} if port is None else {"port": port}
     text = "`announce_peer` missing required `a.port` field"
@@ -327,7 +327,7 @@ def test_a_port_that_is_missing_or_none_is_203(port: BValue | None) -> None:
 
 
 @pytest.mark.parametrize("wrong", [None, 5, []], ids=str)
-def test_a_put_without_an_id_is_203(wrong: BValue | None) -> None:
+def test_put_refuses_a_missing_id_with_203(wrong: BValue | None) -> None:
     node = Node()
     text = (203, "`put` missing required `a.id` field")
     if wrong is None:
@@ -355,13 +355,13 @@ def test_a_put_without_an_id_is_203(wrong: BValue | None) -> None:
         ({"salt": 5}, 203),
     ],
 )
-def test_what_cannot_be_stored_is_refused_and_not_stored(changes: dict[str, BValue], code: int) -> None:
+def test_put_refuses_an_invalid_item(changes: dict[str, BValue], code: int) -> None:
     node = Node()
     assert node.refusal("put", **{**signed(b"v"), "token": node.token, **changes})[0] == code
     assert not len(node.items)
 
 
-def test_key_and_signature_come_together() -> None:
+def test_put_refuses_a_key_without_signature_and_the_reverse() -> None:
     for without in ("k", "sig"):
         node = Node()
         arguments = signed(b"v")
@@ -369,12 +369,12 @@ def test_key_and_signature_come_together() -> None:
         assert node.refusal("put", token=node.token, **arguments)[0] == 203
 
 
-def test_a_value_is_required() -> None:
+def test_put_refuses_a_missing_value_with_203() -> None:
     node = Node()
     assert node.refusal("put", token=node.token) == (203, "`put` missing required `a.v` field")
 
 
-def test_an_older_seq_is_302_and_another_cas_301() -> None:
+def test_put_refuses_an_old_seq_with_302_and_another_cas_with_301() -> None:
     node = Node()
     node.ask("put", token=node.token, **signed(b"v", 5))
     for arguments, code in (
@@ -389,7 +389,7 @@ def test_an_older_seq_is_302_and_another_cas_301() -> None:
     node.ask("put", token=node.token, cas=b"no number", **signed(b"x", 7))
 
 
-def test_what_was_not_in_canonical_form_is_not_stored() -> None:
+def test_put_refuses_what_is_not_canonical() -> None:
     node = Node()
     query = Query(b"put", {b"id": ID, b"token": node.token, b"v": b"v"}, b"zz", canonical=False)
     with pytest.raises(RemoteProtocolError, match="203 not in canonical bencoding"):

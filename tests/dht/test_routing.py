@@ -58,18 +58,18 @@ def drop(table: RoutingTable, address: Address, at: float = 100.0) -> None:
     assert table.at(address) is None
 
 
-def test_a_node_is_listed_once_and_known_from_then_on(table: RoutingTable) -> None:
+def test_heard_lists_a_node_once(table: RoutingTable) -> None:
     assert table.heard(*far(1), 0.0) is Listed.NEW
     assert table.heard(*far(1), 1.0) is Listed.KNOWN
     assert [(contact.id, contact.address, contact.heard_at) for contact in table] == [(*far(1), 1.0)]
 
 
-def test_our_own_id_is_refused(table: RoutingTable) -> None:
+def test_heard_refuses_our_own_id(table: RoutingTable) -> None:
     assert table.heard(OWN, ("10.0.0.1", 1), 0.0) is Listed.REFUSED
     assert len(table) == 0
 
 
-def test_only_the_own_side_splits(table: RoutingTable) -> None:
+def test_table_splits_the_last_bucket_alone(table: RoutingTable) -> None:
     for n in range(3 * K):
         table.heard(*far(n), 0.0)
     assert table.bucket_sizes() == [K, 0]
@@ -80,7 +80,7 @@ def test_only_the_own_side_splits(table: RoutingTable) -> None:
     assert table.bucket_sizes() == [K] + [0] * 63 + [K, 0]
 
 
-def test_every_contact_lies_in_the_bucket_of_the_bits_it_shares(dice: random.Random) -> None:
+def test_table_has_each_contact_in_the_bucket_of_the_bits_it_shares(dice: random.Random) -> None:
     table = RoutingTable(dice.randbytes(20))
     for n in range(5_000):
         table.heard(dice.randbytes(20), (f"10.0.{n >> 8}.{n & 255}", 1), 0.0)
@@ -92,7 +92,7 @@ def test_every_contact_lies_in_the_bucket_of_the_bits_it_shares(dice: random.Ran
     assert max(sizes) == K
 
 
-def test_a_full_bucket_keeps_the_latest_comers_as_replacements(table: RoutingTable) -> None:
+def test_full_bucket_keeps_the_latest_nodes_as_replacements(table: RoutingTable) -> None:
     fill(table)
     for n in range(K, 2 * K):
         assert table.heard(*far(n), 50.0) is Listed.REPLACEMENT
@@ -106,7 +106,7 @@ def test_a_full_bucket_keeps_the_latest_comers_as_replacements(table: RoutingTab
     assert len(table) == K - 2
 
 
-def test_three_failures_drop_a_contact_and_a_replacement_takes_its_place(table: RoutingTable) -> None:
+def test_failed_drops_a_contact_after_three_failures_for_a_replacement(table: RoutingTable) -> None:
     fill(table)
     table.heard(*far(K), 50.0)
     bad = far(3)[1]
@@ -121,7 +121,7 @@ def test_three_failures_drop_a_contact_and_a_replacement_takes_its_place(table: 
     assert len(table) == K
 
 
-def test_queries_that_were_under_way_together_count_as_one_failure(table: RoutingTable) -> None:
+def test_failed_counts_queries_in_flight_together_once(table: RoutingTable) -> None:
     table.heard(*far(1), 0.0)
     for n in range(10):
         table.failed(far(1)[1], 10.0 + n / 10, 12.0 + n / 10)
@@ -132,7 +132,7 @@ def test_queries_that_were_under_way_together_count_as_one_failure(table: Routin
     assert contact.failures == 2
 
 
-def test_what_was_asked_before_the_last_answer_is_no_failure(table: RoutingTable) -> None:
+def test_failed_ignores_a_query_sent_before_the_last_response(table: RoutingTable) -> None:
     table.heard(*far(1), 0.0)
     table.heard(*far(1), 11.0)
     table.failed(far(1)[1], 10.0, 12.0)
@@ -141,7 +141,7 @@ def test_what_was_asked_before_the_last_answer_is_no_failure(table: RoutingTable
     assert contact.failures == 0
 
 
-def test_an_answer_forgives_failures(table: RoutingTable) -> None:
+def test_heard_resets_failures(table: RoutingTable) -> None:
     table.heard(*far(1), 0.0)
     for at in (10.0, 20.0, 30.0, 40.0):
         table.failed(far(1)[1], at, at + 2)
@@ -151,26 +151,26 @@ def test_an_answer_forgives_failures(table: RoutingTable) -> None:
     assert contact.is_good(43.0)
 
 
-def test_the_failure_of_a_stranger_is_nothing(table: RoutingTable) -> None:
+def test_failed_ignores_an_unlisted_address(table: RoutingTable) -> None:
     assert table.failed(("10.0.0.1", 1), 0.0, 2.0) is None
     assert table.is_worth_asking(("10.0.0.1", 1), 2.0)
 
 
-def test_a_contact_is_good_for_fifteen_minutes_after_its_answer(table: RoutingTable) -> None:
+def test_contact_is_good_for_fifteen_minutes_after_its_response(table: RoutingTable) -> None:
     table.heard(*far(1), 0.0)
     (contact,) = table
     assert contact.is_good(GOOD_SECONDS - 0.1)
     assert not contact.is_good(GOOD_SECONDS)
 
 
-def test_a_new_id_at_the_same_address_takes_the_place_of_the_old_one(table: RoutingTable) -> None:
+def test_heard_replaces_the_old_id_of_an_address(table: RoutingTable) -> None:
     table.heard(far(1)[0], ("10.0.0.1", 1), 0.0)
     assert table.heard(near(1)[0], ("10.0.0.1", 1), 1.0) is Listed.NEW
     assert [contact.id for contact in table] == [near(1)[0]]
     assert [contact.id for contact in table.closest(position(far(1)[0]))] == [near(1)[0]]
 
 
-def test_an_id_that_changes_again_and_again_within_a_minute_is_refused(table: RoutingTable) -> None:
+def test_heard_refuses_an_id_that_keeps_changing_within_a_minute(table: RoutingTable) -> None:
     address = ("10.0.0.1", 1)
     table.heard(far(1)[0], address, 0.0)
     for n in range(RENAMES):
@@ -183,7 +183,7 @@ def test_an_id_that_changes_again_and_again_within_a_minute_is_refused(table: Ro
     assert table.heard(far(3)[0], address, 61.0) is Listed.NEW
 
 
-def test_an_id_that_is_listed_elsewhere_keeps_the_address_that_works(table: RoutingTable) -> None:
+def test_heard_keeps_the_working_address_of_an_id(table: RoutingTable) -> None:
     node_id, address = far(1)
     table.heard(node_id, address, 0.0)
     assert table.heard(node_id, ("10.6.6.6", 666), 1.0) is Listed.REFUSED
@@ -192,7 +192,7 @@ def test_an_id_that_is_listed_elsewhere_keeps_the_address_that_works(table: Rout
     assert [contact.address for contact in table] == [("10.6.6.6", 666)]
 
 
-def test_a_replacement_that_is_listed_under_another_id_by_now_is_not_promoted(table: RoutingTable) -> None:
+def test_failed_does_not_promote_a_replacement_listed_under_another_id(table: RoutingTable) -> None:
     fill(table)
     table.heard(far(K)[0], ("10.5.5.5", 1), 50.0)
     table.heard(near(1)[0], ("10.5.5.5", 1), 60.0)
@@ -204,7 +204,7 @@ def test_a_replacement_that_is_listed_under_another_id_by_now_is_not_promoted(ta
     assert len(table) == sum(table.bucket_sizes())
 
 
-def test_a_dropped_address_is_not_worth_asking_for_a_minute(table: RoutingTable) -> None:
+def test_dropped_address_is_not_worth_asking_for_a_minute(table: RoutingTable) -> None:
     address = far(1)[1]
     table.heard(*far(1), 0.0)
     drop(table, address, 100.0)
@@ -214,7 +214,7 @@ def test_a_dropped_address_is_not_worth_asking_for_a_minute(table: RoutingTable)
     assert table.is_worth_asking(address, dropped_at + RELEARN_SECONDS)
 
 
-def test_a_dropped_address_that_answers_is_listed_at_once(table: RoutingTable) -> None:
+def test_dropped_address_that_answers_is_listed_at_once(table: RoutingTable) -> None:
     table.heard(*far(1), 0.0)
     drop(table, far(1)[1])
     assert table.heard(*far(1), 103.0) is Listed.NEW
@@ -222,7 +222,7 @@ def test_a_dropped_address_that_answers_is_listed_at_once(table: RoutingTable) -
     assert table.lost(10, 1_000.0) == []
 
 
-def test_lost_addresses_are_named_in_turn_once_their_minute_is_over(table: RoutingTable) -> None:
+def test_lost_returns_dropped_addresses_in_turn_after_a_minute(table: RoutingTable) -> None:
     for n in range(1, 6):
         table.heard(*far(n), 0.0)
         drop(table, far(n)[1], 10.0 * n)
@@ -235,7 +235,7 @@ def test_lost_addresses_are_named_in_turn_once_their_minute_is_over(table: Routi
     ]
 
 
-def test_the_memory_of_dropped_addresses_is_bounded(table: RoutingTable) -> None:
+def test_lost_remembers_a_bounded_number_of_addresses(table: RoutingTable) -> None:
     for n in range(MAX_DROPPED + 10):
         table.heard(*far(n), 0.0)
         drop(table, far(n)[1], 10.0)
@@ -243,7 +243,7 @@ def test_the_memory_of_dropped_addresses_is_bounded(table: RoutingTable) -> None
     assert table.is_worth_asking(far(0)[1], 13.0)
 
 
-def test_the_version_changes_when_a_contact_comes_or_goes_and_at_no_other_time(table: RoutingTable) -> None:
+def test_version_changes_only_when_a_contact_is_added_or_removed(table: RoutingTable) -> None:
     versions = [table.version]
 
     def changed() -> bool:
@@ -266,7 +266,7 @@ def test_the_version_changes_when_a_contact_comes_or_goes_and_at_no_other_time(t
     assert not changed()
 
 
-def test_the_contacts_that_went_since_a_version_are_named(table: RoutingTable) -> None:
+def test_gone_since_returns_the_contacts_removed_since_a_version(table: RoutingTable) -> None:
     fill(table, 3)
     before = table.version
     drop(table, far(1)[1])
@@ -277,7 +277,7 @@ def test_the_contacts_that_went_since_a_version_are_named(table: RoutingTable) -
     assert table.gone_since(table.version) == frozenset()
 
 
-def test_sound_leaves_out_those_that_failed_last_and_takes_the_next(table: RoutingTable) -> None:
+def test_closest_sound_leaves_out_contacts_that_failed_last(table: RoutingTable) -> None:
     fill(table, 10)
     for n in (0, 1):
         table.failed(far(n)[1], 50.0, 52.0)
@@ -286,7 +286,7 @@ def test_sound_leaves_out_those_that_failed_last_and_takes_the_next(table: Routi
     assert [contact.address for contact in table.closest(place, 3, sound=True)] == [far(n)[1] for n in (2, 3, 4)]
 
 
-def test_the_rival_of_a_newcomer_is_the_longest_silent_one_that_is_not_good(table: RoutingTable) -> None:
+def test_questionable_rival_is_the_longest_silent_contact_that_is_not_good(table: RoutingTable) -> None:
     fill(table)
     assert table.questionable_rival(far(99)[0], 100.0) is None
     table.failed(far(7)[1], 50.0, 52.0)
@@ -298,13 +298,13 @@ def test_the_rival_of_a_newcomer_is_the_longest_silent_one_that_is_not_good(tabl
     assert rival.address == far(0)[1]
 
 
-def test_the_longest_silent_come_first(table: RoutingTable) -> None:
+def test_unwell_returns_the_longest_silent_first(table: RoutingTable) -> None:
     for n in (3, 1, 2, 9):
         table.heard(*far(n), float(n))
     assert [contact.seen_at for contact in table.unwell(3.0)[1]] == [1.0, 2.0, 3.0]
 
 
-def test_round_trips_are_smoothed(table: RoutingTable) -> None:
+def test_contact_smooths_its_round_trips(table: RoutingTable) -> None:
     table.heard(*far(1), 0.0, 0.1)
     table.heard(*far(1), 1.0, 0.9)
     (contact,) = table
@@ -314,7 +314,7 @@ def test_round_trips_are_smoothed(table: RoutingTable) -> None:
 @given(
     strategies.distinct_contacts(60), strategies.node_ids(), strategies.keys(), st.integers(1, 40), st.integers(1, 8)
 )
-def test_the_closest_are_those_that_brute_force_finds(
+def test_closest_agrees_with_brute_force(
     nodes: list[tuple[bytes, Address]], own: bytes, key: bytes, count: int, k: int
 ) -> None:
     table = RoutingTable(own, k)
@@ -329,7 +329,7 @@ def test_the_closest_are_those_that_brute_force_finds(
 
 
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60), st.booleans()), max_size=150), st.integers(1, 4))
-def test_whatever_is_heard_and_fails_the_table_agrees_with_itself(events: list[tuple[int, int, bool]], k: int) -> None:
+def test_table_is_consistent_under_any_events(events: list[tuple[int, int, bool]], k: int) -> None:
     table = RoutingTable(OWN, k)
     for now, (identity, host, fails) in enumerate(events):
         address = far(host)[1]
@@ -346,26 +346,27 @@ def test_whatever_is_heard_and_fails_the_table_agrees_with_itself(events: list[t
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_whether_a_bucket_is_good_is_right_at_any_time(seed: int) -> None:
+def test_has_use_for_agrees_with_the_contacts_health_at_any_time(seed: int) -> None:
     dice = random.Random(seed)
     table = RoutingTable(OWN)
     table.heard(*near(1), 0.0)
-    fill(table, K + REPLACEMENTS_PER_BUCKET)
-    now, answers = float(K), set()
-    for _ in range(300):
-        now += dice.expovariate(1 / 20)
-        node_id, address = far(dice.randrange(2 * K))
+    fill(table)
+    now, seen = float(K), set()
+    for step in range(300):
+        now += dice.expovariate(1 / 15)
+        contact = dice.choice(list(table))
         if dice.random() < 0.97:
-            table.heard(node_id, address, now)
+            table.heard(contact.id, contact.address, now)
         else:
-            table.failed(address, now, now)
+            table.failed(contact.address, now, now)
+        # Replacements are full again: else the table has a use for any node.
+        for n in range(2 * REPLACEMENTS_PER_BUCKET):
+            table.heard(*far(100 + 2 * REPLACEMENTS_PER_BUCKET * step + n), now)
         listed = [contact for contact in table if contact.position >> 159]
-        stranger = far(999)[0]
-        expected = len(listed) < K or not all(contact.is_good(now) for contact in listed)
-        # Dropped contacts were replaced; what came since waits again.
-        if len(table._buckets[0].replacements) == REPLACEMENTS_PER_BUCKET:
-            assert table.has_use_for(stranger, now) == expected
-            answers.add(expected)
-        rival = table.questionable_rival(stranger, now)
-        assert (rival is not None) == (not all(contact.is_good(now) for contact in listed))
-    assert answers
+        assert len(listed) == K
+        is_good = all(contact.is_good(now) for contact in listed)
+        stranger = far(99)[0]
+        assert table.has_use_for(stranger, now) == (not is_good)
+        assert (table.questionable_rival(stranger, now) is None) == is_good
+        seen.add(is_good)
+    assert seen == {True, False}

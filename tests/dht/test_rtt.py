@@ -26,35 +26,35 @@ def after(samples: Iterable[float]) -> RoundTrips:
     return trips
 
 
-def test_before_the_first_measurement_there_is_a_quarter_of_a_second() -> None:
+def test_soft_timeout_is_a_quarter_of_a_second_at_first() -> None:
     assert RoundTrips().soft_seconds(0.0) == FIRST_SOFT_SECONDS
     assert RoundTrips().soft_seconds(0.01) == FIRST_SOFT_SECONDS
 
 
-def test_the_first_answers_count_at_once() -> None:
+def test_soft_timeout_counts_the_first_response_at_once() -> None:
     assert after([0.001]).soft_seconds(0.0) == pytest.approx(0.001 + MIN_MARGIN_SECONDS)
 
 
-def test_a_fast_network_has_a_small_margin_and_a_slow_one_a_large_one() -> None:
+def test_soft_timeout_has_a_small_margin_in_a_fast_network() -> None:
     assert after([0.0005] * 100).soft_seconds(0.0) == pytest.approx(0.0005 + MIN_MARGIN_SECONDS)
     assert after([0.05] * 100).soft_seconds(0.0) == pytest.approx(0.05 + MAX_MARGIN_SECONDS)
 
 
-def test_strangers_are_given_as_long_as_the_slowest_tenth_takes() -> None:
+def test_soft_timeout_of_unknown_nodes_is_that_of_the_slowest_tenth() -> None:
     mixed = after([0.01] * 80 + [0.5] * 80)
     assert mixed.soft_seconds(0.0) == pytest.approx(0.5)
     assert mixed.soft_seconds(0.01) == pytest.approx(0.01 + MAX_MARGIN_SECONDS)
 
 
-def test_a_contact_that_is_known_to_be_slow_is_given_twice_its_round_trip() -> None:
+def test_soft_timeout_of_a_slow_contact_is_twice_its_round_trip() -> None:
     assert after([0.01] * 100).soft_seconds(0.3) == pytest.approx(0.6)
 
 
-def test_old_samples_are_forgotten() -> None:
+def test_soft_timeout_forgets_old_samples() -> None:
     trips = after([1.0] * SAMPLES + [0.001] * (SAMPLES + RECOMPUTE_EVERY))
     assert trips.soft_seconds(0.0) == pytest.approx(0.001 + MIN_MARGIN_SECONDS)
 
 
 @given(st.lists(st.floats(0, 2), max_size=60), st.floats(0, 5))
-def test_nobody_is_waited_for_longer_than_a_second(samples: list[float], round_trip: float) -> None:
+def test_soft_timeout_is_at_most_a_second(samples: list[float], round_trip: float) -> None:
     assert 0 < after(samples).soft_seconds(round_trip) <= MAX_SOFT_SECONDS

@@ -45,7 +45,7 @@ def flood(budget: SignatureBudget, host: str, now: float, count: int) -> int:
     return count - (budget.refused - before)
 
 
-def test_bad_signatures_of_one_host_are_verified_at_a_steady_rate() -> None:
+def test_budget_verifies_bad_signatures_of_one_host_at_a_steady_rate() -> None:
     budget = SignatureBudget()
     assert flood(budget, ATTACKER, 0.0, 1_000) == BAD_PER_SECOND
     assert flood(budget, ATTACKER, 0.5, 1_000) == BAD_PER_SECOND // 2
@@ -53,14 +53,14 @@ def test_bad_signatures_of_one_host_are_verified_at_a_steady_rate() -> None:
     assert budget.is_signed(signed(1), HONEST, 0.5)
 
 
-def test_those_of_all_hosts_are_bounded_and_nobody_is_banned() -> None:
+def test_budget_bounds_bad_signatures_of_all_hosts_and_bans_none() -> None:
     budget = SignatureBudget()
     hosts = [f"10.6.6.{n}" for n in range(20)]
     assert sum(flood(budget, host, 0.0, 300) for host in hosts) == ALL_BAD_PER_SECOND
     assert flood(budget, hosts[-1], 1.0, 300) == BAD_PER_SECOND
 
 
-def test_a_host_may_put_more_than_a_thousand_good_ones_a_second() -> None:
+def test_budget_allows_a_thousand_good_signatures_a_second_of_one_host() -> None:
     budget = SignatureBudget()
     item = signed(1)
     for n in range(3_000):
@@ -100,7 +100,7 @@ class Node:
         return 0
 
 
-def test_a_flood_of_bad_signatures_is_refused_unseen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_put_refuses_a_flood_of_bad_signatures_unverified(monkeypatch: pytest.MonkeyPatch) -> None:
     node = Node(monkeypatch)
     codes = [node.put(forged(seq), ATTACKER) for seq in range(2_000)]
     assert codes == [krpc.INVALID_SIGNATURE] * BAD_PER_SECOND + [krpc.SERVER_ERROR] * (2_000 - BAD_PER_SECOND)
@@ -111,7 +111,7 @@ def test_a_flood_of_bad_signatures_is_refused_unseen(monkeypatch: pytest.MonkeyP
     assert node.put(signed(2), ATTACKER, 0.1) == 0
 
 
-def test_an_item_put_again_as_it_is_takes_no_verification(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_put_of_an_unchanged_item_verifies_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     node = Node(monkeypatch)
     item = signed(5)
     assert node.put(item, HONEST) == 0

@@ -17,13 +17,13 @@ def tokens() -> Tokens:
     return Tokens(random.Random(1).randbytes, START)
 
 
-def test_a_token_is_eight_bytes_and_stays_the_same_for_a_while(tokens: Tokens) -> None:
+def test_token_is_eight_bytes_and_the_same_until_a_rotation(tokens: Tokens) -> None:
     token = tokens.issue(HOST, START)
     assert len(token) == TOKEN_BYTES == 8
     assert tokens.issue(HOST, START + TOKEN_ROTATION_SECONDS - 1) == token
 
 
-def test_a_token_is_good_for_its_address_alone(tokens: Tokens) -> None:
+def test_token_is_valid_for_its_address_alone(tokens: Tokens) -> None:
     token = tokens.issue(HOST, START)
     assert tokens.accepts(token, HOST, START)
     assert not tokens.accepts(token, "10.0.0.2", START)
@@ -31,7 +31,7 @@ def test_a_token_is_good_for_its_address_alone(tokens: Tokens) -> None:
 
 
 @pytest.mark.parametrize("wrong", [b"", b"x", b"x" * 8, b"x" * 20, b"\0" * 8])
-def test_a_wrong_token_of_any_length_is_refused(tokens: Tokens, wrong: bytes) -> None:
+def test_accepts_refuses_a_wrong_token_of_any_length(tokens: Tokens, wrong: bytes) -> None:
     assert not tokens.accepts(wrong, HOST, START)
     token = tokens.issue(HOST, START)
     assert not tokens.accepts(token[:-1], HOST, START)
@@ -39,7 +39,7 @@ def test_a_wrong_token_of_any_length_is_refused(tokens: Tokens, wrong: bytes) ->
 
 
 @pytest.mark.parametrize(("issued_after", "good_for"), [(0.0, 600.0), (1.0, 599.0), (299.0, 301.0)])
-def test_a_token_lives_five_to_ten_minutes(tokens: Tokens, issued_after: float, good_for: float) -> None:
+def test_token_is_valid_for_five_to_ten_minutes(tokens: Tokens, issued_after: float, good_for: float) -> None:
     token = tokens.issue(HOST, START + issued_after)
     end = START + issued_after + good_for
     assert tokens.accepts(token, HOST, START + 300)
@@ -47,7 +47,7 @@ def test_a_token_lives_five_to_ten_minutes(tokens: Tokens, issued_after: float, 
     assert not tokens.accepts(token, HOST, end)
 
 
-def test_after_a_rotation_another_token_is_issued_and_both_are_good(tokens: Tokens) -> None:
+def test_token_stays_valid_after_a_rotation_beside_the_new_one(tokens: Tokens) -> None:
     old = tokens.issue(HOST, START)
     new = tokens.issue(HOST, START + 300)
     assert old != new
@@ -56,18 +56,18 @@ def test_after_a_rotation_another_token_is_issued_and_both_are_good(tokens: Toke
 
 
 @pytest.mark.parametrize("pause", [600.0, 900.0, 100_000.0])
-def test_nothing_is_good_any_more_after_a_long_pause(tokens: Tokens, pause: float) -> None:
+def test_token_is_invalid_after_a_long_pause(tokens: Tokens, pause: float) -> None:
     token = tokens.issue(HOST, START)
     assert not tokens.accepts(token, HOST, START + pause)
 
 
-def test_rotations_keep_their_beat_after_a_late_one(tokens: Tokens) -> None:
+def test_rotations_keep_their_schedule_after_a_late_one(tokens: Tokens) -> None:
     token = tokens.issue(HOST, START + 450)
     assert tokens.issue(HOST, START + 599) == token
     assert tokens.issue(HOST, START + 600) != token
 
 
-def test_a_token_is_good_though_many_addresses_asked_since(tokens: Tokens) -> None:
+def test_token_stays_valid_after_many_other_addresses(tokens: Tokens) -> None:
     token = tokens.issue(HOST, START)
     for number in range(2 * CACHED_ADDRESSES):
         tokens.issue(f"10.1.{number >> 8}.{number & 255}", START)

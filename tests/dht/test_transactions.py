@@ -32,7 +32,7 @@ def transactions() -> Transactions:
     return Transactions(random.Random(1).randbytes)
 
 
-def test_an_answer_is_matched_once_and_only_with_its_id_and_address(transactions: Transactions) -> None:
+def test_close_matches_a_response_once_by_id_and_address(transactions: Transactions) -> None:
     pending = transactions.open(HERE, Nobody(), 0.0, 0.1)
     assert len(pending.transaction_id) == TRANSACTION_ID_BYTES
     assert transactions.close(pending.transaction_id, THERE) is None
@@ -44,13 +44,13 @@ def test_an_answer_is_matched_once_and_only_with_its_id_and_address(transactions
 
 
 @pytest.mark.parametrize("transaction_id", [None, 5, [], {}, [b"aa"], ""])
-def test_what_is_no_transaction_id_matches_nothing(transactions: Transactions, transaction_id: object) -> None:
+def test_close_matches_nothing_by_what_is_no_transaction_id(transactions: Transactions, transaction_id: object) -> None:
     transactions.open(HERE, Nobody(), 0.0, 0.1)
     assert transactions.close(transaction_id, HERE) is None
     assert len(transactions) == 1
 
 
-def test_a_query_is_slow_after_its_soft_time_and_failed_after_two_seconds(transactions: Transactions) -> None:
+def test_due_returns_a_query_slow_at_its_soft_deadline_and_failed_after_two_seconds(transactions: Transactions) -> None:
     pending = transactions.open(HERE, Nobody(), 10.0, 0.25)
     assert transactions.next_deadline() == 10.25
     assert transactions.due(10.2) == ([], [])
@@ -62,7 +62,7 @@ def test_a_query_is_slow_after_its_soft_time_and_failed_after_two_seconds(transa
     assert transactions.close(pending.transaction_id, HERE) is None
 
 
-def test_a_slow_query_may_still_be_answered(transactions: Transactions) -> None:
+def test_close_matches_a_slow_query(transactions: Transactions) -> None:
     pending = transactions.open(HERE, Nobody(), 0.0, 0.1)
     transactions.due(0.1)
     assert transactions.close(pending.transaction_id, HERE) is pending
@@ -70,12 +70,12 @@ def test_a_slow_query_may_still_be_answered(transactions: Transactions) -> None:
     assert transactions.due(10.0) == ([], [])
 
 
-def test_after_a_long_pause_a_query_fails_without_having_been_slow(transactions: Transactions) -> None:
+def test_due_returns_a_query_as_failed_alone_after_a_long_pause(transactions: Transactions) -> None:
     pending = transactions.open(HERE, Nobody(), 0.0, 0.1)
     assert transactions.due(60.0) == ([], [pending])
 
 
-def test_the_deadlines_of_answered_queries_are_passed_over(transactions: Transactions) -> None:
+def test_deadlines_of_answered_queries_are_skipped(transactions: Transactions) -> None:
     first = transactions.open(HERE, Nobody(), 0.0, 0.1)
     second = transactions.open(THERE, Nobody(), 0.0, 0.2)
     transactions.close(first.transaction_id, HERE)
@@ -89,7 +89,7 @@ def test_deadlines_come_in_order_of_time(transactions: Transactions) -> None:
     assert transactions.due(1.0) == ([early, late], [])
 
 
-def test_too_many_queries_in_flight_are_refused() -> None:
+def test_open_refuses_too_many_queries() -> None:
     transactions = Transactions(random.Random(1).randbytes, max_pending=2)
     first = transactions.open(HERE, Nobody(), 0.0, 0.1)
     transactions.open(HERE, Nobody(), 0.0, 0.1)
@@ -99,13 +99,13 @@ def test_too_many_queries_in_flight_are_refused() -> None:
     transactions.open(THERE, Nobody(), 0.0, 0.1)
 
 
-def test_an_id_in_use_at_an_address_is_drawn_again_there_alone() -> None:
+def test_open_draws_again_an_id_in_use_at_the_address_alone() -> None:
     transactions = Transactions(lambda size: b"aaaabbaa".ljust(size, b"c"))
     ids = [transactions.open(address, Nobody(), 0.0, 0.1).transaction_id for address in (HERE, HERE, THERE)]
     assert ids == [b"aa", b"bb", b"aa"]
 
 
-def test_all_in_flight_can_be_abandoned(transactions: Transactions) -> None:
+def test_abandon_ends_all_queries(transactions: Transactions) -> None:
     opened = [transactions.open(HERE, Nobody(), 0.0, 0.1) for _ in range(3)]
     assert transactions.abandon() == opened
     assert all(pending.done for pending in opened)
@@ -114,7 +114,7 @@ def test_all_in_flight_can_be_abandoned(transactions: Transactions) -> None:
     assert transactions.due(9.0) == ([], [])
 
 
-def test_a_query_that_was_not_sent_leaves_nothing_behind(transactions: Transactions) -> None:
+def test_take_back_leaves_nothing_of_a_query(transactions: Transactions) -> None:
     first = transactions.open(HERE, Nobody(), 0.0, 0.1)
     for soft_seconds in (0.5, 0.05):
         transactions.take_back(transactions.open(THERE, Nobody(), 0.0, soft_seconds))
@@ -124,7 +124,7 @@ def test_a_query_that_was_not_sent_leaves_nothing_behind(transactions: Transacti
 
 
 @pytest.mark.parametrize("seed", range(50))
-def test_slow_and_failed_are_told_as_by_a_list_of_all_deadlines(seed: int) -> None:
+def test_due_agrees_with_a_list_of_all_deadlines(seed: int) -> None:
     """The queue and the heap are for speed alone."""
     dice = random.Random(seed)
     transactions = Transactions(dice.randbytes)
