@@ -1,13 +1,12 @@
-"""Limits rates by host with token buckets, filled at a steady rate; no host is ever banned.
-
-Under 60 lines: it is the token bucket alone; its users hold the rates.
-"""
+"""Limits rates by host with token buckets, filled at a steady rate; no host is ever banned."""
 
 from __future__ import annotations
 
 from grape.dht.bounded import BoundedDict
 
 MAX_BUCKETS = 4_096
+# The only bucket of the limit for all hosts together.
+_ALL = ""
 
 
 class RateLimit:
@@ -44,13 +43,18 @@ class HostRateLimit:
 
     def __init__(self, of_each: float, of_all: float, max_buckets: int = MAX_BUCKETS) -> None:
         self._each = RateLimit(of_each, of_each, max_buckets)
-        self._all = RateLimit(of_all, of_all)
+        self._all = RateLimit(of_all, of_all, 1)
 
     def allows(self, host: str, size: int, now: float) -> bool:
         """Takes ``size`` units from both buckets. Returns False, and takes nothing, if one of them holds less."""
         if not self._each.allows(host, size, now):
             return False
-        if self._all.allows("", size, now):
+        if self._all.allows(_ALL, size, now):
             return True
         self._each.give_back(host, size)
         return False
+
+    def give_back(self, host: str, size: int) -> None:
+        """Puts ``size`` units back into both buckets that were just taken for the host."""
+        self._each.give_back(host, size)
+        self._all.give_back(_ALL, size)

@@ -12,7 +12,7 @@ from grape.dht import items
 from grape.dht.errors import RemoteProtocolError
 from grape.dht.items import Item
 from grape.dht.messages import SERVER_ERROR
-from grape.dht.ratelimit import RateLimit
+from grape.dht.ratelimit import HostRateLimit
 
 BAD_PER_SECOND = 200
 # For all hosts together: bad signatures then take a tenth of a processor.
@@ -20,33 +20,23 @@ ALL_BAD_PER_SECOND = 1_000
 GOOD_UNITS = 1
 BAD_UNITS = 10
 
-_ALL = ""
-
 
 class SignatureBudget:
     """Verifies the mutable items that hosts put; ``refused`` counts those refused unverified for lack of budget."""
 
     def __init__(self) -> None:
         self.refused = 0
-        self._hosts = RateLimit(BAD_PER_SECOND * BAD_UNITS, BAD_PER_SECOND * BAD_UNITS)
-        self._all = RateLimit(ALL_BAD_PER_SECOND * BAD_UNITS, ALL_BAD_PER_SECOND * BAD_UNITS)
+        self._limit = HostRateLimit(BAD_PER_SECOND * BAD_UNITS, ALL_BAD_PER_SECOND * BAD_UNITS)
 
     def is_signed(self, item: Item, host: str, now: float) -> bool:
         """Returns True if the item's signature is good.
 
         Raises RemoteProtocolError 202, without verifying, when too many from ``host``, or from all hosts, were bad.
         """
-        if not self._hosts.allows(host, BAD_UNITS, now):
-            raise self._refusal()
-        if not self._all.allows(_ALL, BAD_UNITS, now):
-            self._hosts.give_back(host, BAD_UNITS)
-            raise self._refusal()
+        if not self._limit.allows(host, BAD_UNITS, now):
+            self.refused += 1
+            raise RemoteProtocolError(SERVER_ERROR, "too many signatures to verify, try again later")
         is_good = items.is_signed(item)
         if is_good:
-            self._hosts.give_back(host, BAD_UNITS - GOOD_UNITS)
-            self._all.give_back(_ALL, BAD_UNITS - GOOD_UNITS)
+            self._limit.give_back(host, BAD_UNITS - GOOD_UNITS)
         return is_good
-
-    def _refusal(self) -> RemoteProtocolError:
-        self.refused += 1
-        return RemoteProtocolError(SERVER_ERROR, "too many signatures to verify, try again later")

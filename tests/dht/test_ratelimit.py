@@ -53,3 +53,10 @@ def test_host_rate_limit_allows_no_more_than_its_rates_and_a_second_at_once(call
         seconds = 1 + milliseconds / 1_000
         assert all(units <= 10 * seconds + 1e-6 for units in taken.values())
         assert sum(taken.values()) <= 15 * seconds + 1e-6
+
+
+def test_host_rate_limit_takes_units_back_into_both_buckets() -> None:
+    limit = HostRateLimit(of_each=10, of_all=10)
+    assert limit.allows("a", 10, 0.0)
+    limit.give_back("a", 9)
+    assert [limit.allows("b", 10, 0.0), limit.allows("b", 9, 0.0)] == [False, True]
