@@ -1,4 +1,4 @@
-"""Hypothesis strategies that tests share: what may come over the wire, and what should not."""
+"""Generates values, messages, datagrams and HTTP bodies with Hypothesis, valid and hostile, for all tests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from grape.dht.bencoding import BValue
 from grape.dht.compact import Address
 
 VECTORS = Path(__file__).parent / "vectors" / "wire-vectors.json"
-# What Hypothesis mutates: the reference also sent a few floods of up to 20,000 bytes.
+# The longest recorded datagram to mutate: the reference also sent some of up to 20,000 bytes.
 MAX_MUTATED_BYTES = 1_500
 
 METHODS = (b"ping", b"find_node", b"get_peers", b"announce_peer", b"get", b"put")
@@ -26,21 +26,21 @@ FIELDS = b"a cas e id implied_port info_hash ip k nodes port q r ro salt seq sig
 
 @lru_cache
 def recorded_datagrams() -> tuple[bytes, ...]:
-    """The datagrams that Node grapes and their clients were seen to send, each once, in a fixed order."""
+    """Returns the recorded datagrams of Node grapes and their clients, each once, sorted."""
     scenes: list[dict[str, Any]] = json.loads(VECTORS.read_text())
     return tuple(sorted({bytes.fromhex(packet["hex"]) for scene in scenes for packet in scene["packets"]}))
 
 
-# What is right
+# Valid
 
 
 def integers() -> SearchStrategy[int]:
-    """Integers, those at the edges of a machine's word among them."""
+    """Generates integers, the limits of machine words among them."""
     return st.integers(-(2**64), 2**64) | st.sampled_from([0, -1, 2**31, 2**63 - 1, 2**63, -(2**63), 2**64])
 
 
 def bvalues(max_leaves: int = 12) -> SearchStrategy[BValue]:
-    """Whatever can be bencoded."""
+    """Generates any value that can be bencoded."""
     return st.recursive(
         integers() | st.binary(max_size=40),
         lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.binary(max_size=8), inner, max_size=4),
@@ -49,29 +49,29 @@ def bvalues(max_leaves: int = 12) -> SearchStrategy[BValue]:
 
 
 def node_ids() -> SearchStrategy[bytes]:
-    """Node ids, 20 bytes; many of them share their first ones."""
+    """Generates node ids of 20 bytes; many share their first 18."""
     return st.binary(min_size=20, max_size=20) | st.binary(min_size=2, max_size=2).map(lambda tail: bytes(18) + tail)
 
 
 def keys() -> SearchStrategy[bytes]:
-    """Keys of any length that Grenache may send for a service's name."""
+    """Generates keys of any length that Grenache may send for a service's name."""
     return st.binary(min_size=1, max_size=64) | st.text(min_size=1, max_size=30).map(str.encode)
 
 
 def addresses() -> SearchStrategy[Address]:
-    """IPv4 addresses with a port that is not 0."""
+    """Generates IPv4 addresses with a port that is not 0."""
     return st.tuples(st.ip_addresses(v=4).map(str), st.integers(1, 65_535))
 
 
 def distinct_contacts(max_size: int) -> SearchStrategy[list[tuple[bytes, Address]]]:
-    """Nodes that have neither an id nor an address in common."""
+    """Generates lists of nodes with distinct ids and addresses."""
     return st.lists(node_ids(), unique=True, max_size=max_size).map(
         lambda ids: [(node_id, (f"10.0.{n >> 8}.{n & 255}", 20_001)) for n, node_id in enumerate(ids)]
     )
 
 
 def queries() -> SearchStrategy[bytes]:
-    """The datagrams of queries as they should be, apart from the tokens, which nobody can guess."""
+    """Generates datagrams of valid queries, apart from their tokens, which are random."""
     node_id, key = node_ids(), keys()
     arguments: dict[bytes, SearchStrategy[dict[bytes, Any]]] = {
         b"ping": st.fixed_dictionaries({b"id": node_id}),
@@ -104,17 +104,17 @@ def queries() -> SearchStrategy[bytes]:
     )
 
 
-# What is wrong
+# Hostile
 
 
 def hostile_datagrams() -> SearchStrategy[bytes]:
-    """Datagrams as an attacker sends them: noise, mutations of real ones, messages of wrong types, and bombs."""
+    """Generates an attacker's datagrams: noise, mutated real ones, messages of wrong types, and bombs."""
     return st.one_of(st.binary(max_size=200), mutated_datagrams(), confused_messages(), queries(), bombs())
 
 
 @st.composite
 def mutated_datagrams(draw: st.DrawFn) -> bytes:
-    """A real datagram after a few cuts, repetitions, insertions and changed bytes."""
+    """Generates real datagrams after a few cuts, repetitions, insertions and changed bytes."""
     real = st.sampled_from([datagram for datagram in recorded_datagrams() if len(datagram) <= MAX_MUTATED_BYTES])
     data = bytearray(draw(real | queries()))
     for _ in range(draw(st.integers(1, 6))):
@@ -133,7 +133,7 @@ def mutated_datagrams(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def confused_messages(draw: st.DrawFn) -> bytes:
-    """A message whose fields have the right names and any values: strings for numbers, lists for dictionaries."""
+    """Generates messages whose fields have valid names and any values: strings for numbers, lists for dictionaries."""
     values = draw(st.dictionaries(st.sampled_from(FIELDS), bvalues(6), max_size=8))
     message: dict[bytes, BValue] = {
         b"t": draw(st.binary(max_size=8) | bvalues(4)),
@@ -151,7 +151,7 @@ def confused_messages(draw: st.DrawFn) -> bytes:
 
 
 def bombs() -> SearchStrategy[bytes]:
-    """Depths, integers and lengths that a careless reader would drown in, alone and inside a query."""
+    """Generates depths, integers and lengths that exhaust a careless decoder, alone and inside a query."""
     size = st.sampled_from([1, 10, 31, 32, 33, 100, 511, 512, 513, 1_000, 5_000, 20_000])
     makers: list[Callable[[int], bytes]] = [
         lambda n: b"l" * n,
@@ -181,7 +181,7 @@ def bombs() -> SearchStrategy[bytes]:
 
 
 def json_values() -> SearchStrategy[Any]:
-    """Whatever JSON can say."""
+    """Generates any JSON value."""
     return st.recursive(
         st.none() | st.booleans() | integers() | st.floats() | st.text(max_size=40),
         lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
@@ -190,7 +190,7 @@ def json_values() -> SearchStrategy[Any]:
 
 
 def nearly_right_data() -> SearchStrategy[Any]:
-    """What the calls take, but for a field or two: edges, half surrogate pairs, keys of no point."""
+    """Generates the calls' data with a wrong field or two: limits, lone surrogates, keys that are no curve points."""
     odd = st.sampled_from(
         ["\ud800", "a\udfff", "", "0" * 40, "f" * 64, "[1,2]", '"ab"', 2**63, -(2**63), 1e300, 1.5, []]
     )
@@ -217,7 +217,7 @@ def nearly_right_data() -> SearchStrategy[Any]:
 
 @st.composite
 def hostile_bodies(draw: st.DrawFn) -> bytes:
-    """Bodies of HTTP requests: wrong types where Grenache's calls look, broken JSON, bad UTF-8, depth bombs, noise."""
+    """Generates HTTP bodies: wrong types in the calls' fields, broken JSON, bad UTF-8, depth bombs, noise."""
     fields = st.sampled_from(["v", "k", "sig", "seq", "salt", "cas", "hash", "cache", "0", "type", "data", "__proto__"])
     data = st.one_of(
         nearly_right_data(),

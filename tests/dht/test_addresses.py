@@ -1,4 +1,4 @@
-"""Address rules of the two profiles."""
+"""grape.dht.addresses: the rules of the two profiles, and their effect on tables and lookups."""
 
 from __future__ import annotations
 

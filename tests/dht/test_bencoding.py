@@ -1,4 +1,4 @@
-"""Bencode: canonical form first, then what the reference's decoder takes too."""
+"""grape.dht.bencoding: canonical bencode, and other forms that the reference's decoder takes."""
 
 from __future__ import annotations
 

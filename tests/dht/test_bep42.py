@@ -1,4 +1,4 @@
-"""BEP 42: node ids that fit their address."""
+"""grape.dht.bep42: node ids bound to their address."""
 
 from __future__ import annotations
 

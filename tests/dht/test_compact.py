@@ -1,4 +1,4 @@
-"""Compact addresses and nodes."""
+"""grape.dht.compact: peers and nodes as bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""BEP 44 items: its published test vectors, sizes, signatures, and which update may replace what."""
+"""grape.dht.items: BEP 44's test vectors, sizes, signatures and updates."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def test_mutable_refuses_parts_of_a_wrong_size() -> None:
         ((b"a", 1), (b"b", 2), 0, 301),
         ((b"a", 5), (b"b", 1), 9, 301),
         ((b"a", 5), (b"b", 1), 5, 302),
-        # A put whose answer was lost is put again, with the same cas.
+        # A put whose response was lost is sent again, with the same cas.
         ((b"a", 1), (b"a", 1), 9, None),
     ],
 )

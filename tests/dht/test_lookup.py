@@ -1,4 +1,4 @@
-"""The lookup machine: by hand, and over whole networks that are no more than function calls."""
+"""grape.dht.lookup: single steps, and whole lookups in networks that are simulated by function calls."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OWN = b"\xff" * 20
 
 
 def node(far: int) -> tuple[bytes, Address]:
-    """The node at this distance from KEY."""
+    """Returns the node at this distance from KEY."""
     return far.to_bytes(20, "big"), (f"10.{far >> 16 & 255}.{far >> 8 & 255}.{far & 255}", 20_001)
 
 
@@ -40,7 +40,7 @@ def answer(lookup: Lookup, candidates: Iterable[Candidate]) -> None:
 
 
 class IdealNetwork:
-    """Nodes that have all heard of all, in an order of their own, and answer at once unless they are dead."""
+    """Simulates nodes that were all told of each other, in random order, and answer at once unless they are dead."""
 
     def __init__(self, size: int, seed: int) -> None:
         self.dice = random.Random(seed)
@@ -60,7 +60,7 @@ class IdealNetwork:
         return table
 
     def look_up(self, key: bytes) -> Found:
-        """What some node finds; all that are asked at once answer at once, which is a round."""
+        """Runs a lookup from a random live node; all nodes queried together answer together, which is a round."""
         start = self.dice.choice([address for address in self.ids if address not in self.dead])
         lookup = Lookup(key, self.ids[start])
         for contact in self.table(start).closest(position(key)):
@@ -81,7 +81,7 @@ class IdealNetwork:
                     lookup.add(contact.id, contact.address)
 
     def closest(self, key: bytes, count: int = K) -> list[Address]:
-        """The live nodes that a lookup should find."""
+        """Returns the live nodes that a lookup should find."""
         live = [address for address in self.ids if address not in self.dead]
         return sorted(live, key=lambda address: distance(self.ids[address], key))[:count]
 
@@ -94,7 +94,7 @@ def test_lookup_finds_the_true_closest_in_few_rounds(size: int, rounds: int) -> 
         found = network.look_up(key)
         nodes = [candidate.address for candidate in found.closest]
         true = network.closest(key, K + 1)
-        # The node that looks does not find itself.
+        # The node that looks up does not find itself.
         assert nodes in (true[:K], [address for address in true if address in nodes][:K])
         assert len(nodes) == K
         assert found.complete
@@ -109,7 +109,7 @@ def test_lookup_succeeds_with_a_third_of_the_nodes_dead() -> None:
         key = network.dice.randbytes(20)
         found = network.look_up(key)
         nodes = [candidate.address for candidate in found.closest]
-        # Who is dead fills others' answers unnoticed, so the farthest of the closest may be named by nobody.
+        # Dead nodes take places in responses, so no response may name the farthest of the closest.
         true = network.closest(key, K // 2 + 1)
         assert nodes[: K // 2] == [address for address in true if address in nodes][: K // 2]
         assert len(nodes) >= K * 3 // 4
@@ -124,7 +124,7 @@ def test_lookup_finds_all_of_a_network_smaller_than_k() -> None:
     assert found.complete
 
 
-# By hand
+# Single steps
 
 
 def test_ask_returns_the_nearest_first_and_at_most_alpha() -> None:
@@ -324,7 +324,7 @@ def test_full_lookup_adds_a_closer_candidate_after_a_flood() -> None:
     far = 2**159
     lookup = lookup_of([far])
     answer(lookup, lookup.ask())
-    # Four answers of 64 invented nodes, nearer than the first node and farther than all that exist near the key.
+    # 256 invented nodes, nearer than the first node and farther than the real ones near the key.
     for n in range(MAX_CANDIDATES):
         lookup.add((2**158 + n).to_bytes(20, "big"), (f"10.66.{n >> 8}.{n & 255}", 1))
     lookup.add(*node(1))
@@ -367,7 +367,7 @@ def test_dropped_candidate_can_be_added_again(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("grape.dht.lookup.MAX_CANDIDATES", 10)
     lookup = lookup_of(range(100, 110), alpha=100)
     lookup.add(*node(1))
-    # 109 is out. Were it forgotten for good, inventions could hide any node that was not asked yet.
+    # 109 was dropped. If it could not be added again, invented nodes could hide any node not yet queried.
     monkeypatch.setattr("grape.dht.lookup.MAX_CANDIDATES", 11)
     lookup.add(*node(109))
     assert fars(lookup.ask()) == [1, *range(100, 110)]

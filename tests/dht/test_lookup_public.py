@@ -1,4 +1,4 @@
-"""The lookup machine in public: one of each /24 network counts, and none is hidden for good."""
+"""grape.dht.lookup under the public profile: one node of each /24 network counts, and none is hidden for good."""
 
 from __future__ import annotations
 

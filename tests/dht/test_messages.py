@@ -1,4 +1,4 @@
-"""KRPC messages, from and to datagrams: what is a message, what is answerable, what is in canonical form."""
+"""grape.dht.messages: messages to datagrams and back, errors, and canonical form."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_decode_reads_an_error_with_a_text_of_any_bytes(e: bytes, expected: Erro
     assert krpc.decode(b"d1:e" + e + b"1:t2:aa1:y1:ee") == expected
 
 
-# What is no message
+# Invalid datagrams
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_response_and_error_omit_a_missing_transaction_id() -> None:
     assert b"1:t" not in krpc.encode_error(None, 203, "no")
 
 
-# Datagrams from parts are those that were put together at once
+# Datagrams assembled from parts
 
 
 @given(st.binary(max_size=20), arguments, st.booleans())

@@ -1,4 +1,4 @@
-"""Node ids, keys of any length, and Grape's distance between them."""
+"""grape.dht.nodeid: positions of node ids and keys, and the distance between them."""
 
 from __future__ import annotations
 

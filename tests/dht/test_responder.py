@@ -1,4 +1,4 @@
-"""What is answered to which query (reference/dht-wire.md 3, with deviations.md, Wire)."""
+"""grape.dht.responder: the answers to all queries, and the errors for invalid ones."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PUBLIC = SIGNER.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
 
 
 class Node:
-    """A responder with all that it answers from."""
+    """Holds a responder and the table, tokens and stores that it answers from."""
 
     def __init__(self, contacts: int = 0) -> None:
         self.dice = random.Random(1)
@@ -50,14 +50,14 @@ class Node:
             self.table.heard(self.dice.randbytes(20), (f"10.1.0.{n}", 20_001), 0.0)
 
     def answer(self, method: str, t: BValue | None = b"aa", **arguments: BValue) -> bytes:
-        """The datagram that comes back."""
+        """Returns the datagram that answers a query."""
         named: dict[bytes, BValue] = {b"id": ID, **{name.encode(): value for name, value in arguments.items()}}
         answer = self.responder.answer(Query(method.encode(), named, t), ASKER, 0.0)
         assert answer is not None
         return answer
 
     def ask(self, method: str, **arguments: BValue) -> dict[bytes, Any]:
-        """What ``r`` holds, without our id."""
+        """Returns the members of ``r`` without our id."""
         message = krpc.decode(self.answer(method, **arguments))
         assert isinstance(message, krpc.Response)
         values = dict(message.values)
@@ -65,7 +65,7 @@ class Node:
         return values
 
     def refusal(self, method: str, /, *without: str, **arguments: BValue) -> tuple[int, str]:
-        """The code and text of the error that a query raises, which keeps its transaction id."""
+        """Returns code and text of the error that a query raises; checks its transaction id."""
         named: dict[bytes, BValue] = {b"id": ID, **{name.encode(): value for name, value in arguments.items()}}
         for name in without:
             del named[name.encode()]
@@ -81,7 +81,7 @@ class Node:
 
 
 def signed(value: BValue, seq: int = 1, salt: bytes = b"") -> dict[str, BValue]:
-    """The arguments of a mutable put, but for the token."""
+    """Returns the arguments of a mutable put without the token."""
     signature = SIGNER.sign(signature_input(bencoding.encode(value), seq, salt))
     arguments: dict[str, BValue] = {"v": value, "k": PUBLIC, "sig": signature, "seq": seq}
     return arguments | ({"salt": salt} if salt else {})

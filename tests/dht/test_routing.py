@@ -1,4 +1,4 @@
-"""The routing table: who is listed, who is dropped, who is close."""
+"""grape.dht.routing: listing, dropping, replacements, and the closest contacts."""
 
 from __future__ import annotations
 
@@ -36,23 +36,23 @@ def dice() -> random.Random:
 
 
 def far(n: int) -> tuple[bytes, Address]:
-    """A node on the other side of the id space: all of these share one bucket that never splits."""
+    """Returns a node in the other half of the id space: all of these are in one bucket that never splits."""
     return b"\x80" + n.to_bytes(19, "big"), (f"10.0.{n >> 8}.{n & 255}", 20_001)
 
 
 def near(n: int) -> tuple[bytes, Address]:
-    """A node that shares 64 bits with our id."""
+    """Returns a node that shares 64 bits with our id."""
     return bytes(8) + b"\x80" + n.to_bytes(11, "big"), (f"10.1.{n >> 8}.{n & 255}", 20_001)
 
 
 def fill(table: RoutingTable, count: int = K) -> None:
-    """Fill the far bucket; node n was heard at n seconds."""
+    """Fills the far bucket; node n was heard at n seconds."""
     for n in range(count):
         table.heard(*far(n), float(n))
 
 
 def drop(table: RoutingTable, address: Address, at: float = 100.0) -> None:
-    """Have a contact fail until it is dropped."""
+    """Lets a contact fail until it is dropped."""
     for n in range(BAD_AFTER_FAILURES):
         table.failed(address, at + n, at + n)
     assert table.at(address) is None
@@ -97,7 +97,7 @@ def test_full_bucket_keeps_the_latest_nodes_as_replacements(table: RoutingTable)
     for n in range(K, 2 * K):
         assert table.heard(*far(n), 50.0) is Listed.REPLACEMENT
     drop(table, far(0)[1])
-    # Those that are left are the last ones, and of these the very last has its turn first.
+    # The last nodes are left, and the very last is promoted first.
     promoted: list[Address] = []
     for n in range(1, REPLACEMENTS_PER_BUCKET + 2):
         promoted += [c.address for c in table if c.address not in {far(m)[1] for m in range(K)} | set(promoted)]
@@ -359,7 +359,7 @@ def test_has_use_for_agrees_with_the_contacts_health_at_any_time(seed: int) -> N
             table.heard(contact.id, contact.address, now)
         else:
             table.failed(contact.address, now, now)
-        # Replacements are full again: else the table has a use for any node.
+        # Fills the replacements again: while they are not full, the table has a use for any node.
         for n in range(2 * REPLACEMENTS_PER_BUCKET):
             table.heard(*far(100 + 2 * REPLACEMENTS_PER_BUCKET * step + n), now)
         listed = [contact for contact in table if contact.position >> 159]

@@ -1,4 +1,4 @@
-"""The soft timeout from measured round trips."""
+"""grape.dht.rtt: soft timeouts from measured round trips."""
 
 from __future__ import annotations
 

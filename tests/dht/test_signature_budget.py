@@ -1,4 +1,4 @@
-"""The budget for signatures: what a flood of bad ones takes, and what it does not take from others."""
+"""grape.dht.signature_budget: a flood of bad signatures costs a bounded time and leaves other hosts alone."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def forged(seq: int) -> Item:
 
 
 def flood(budget: SignatureBudget, host: str, now: float, count: int) -> int:
-    """How many of so many bad signatures are verified."""
+    """Returns how many of ``count`` bad signatures are verified."""
     before = budget.refused
     for seq in range(count):
         with suppress(RemoteProtocolError):
@@ -49,7 +49,7 @@ def test_budget_verifies_bad_signatures_of_one_host_at_a_steady_rate() -> None:
     budget = SignatureBudget()
     assert flood(budget, ATTACKER, 0.0, 1_000) == BAD_PER_SECOND
     assert flood(budget, ATTACKER, 0.5, 1_000) == BAD_PER_SECOND // 2
-    # Another host does not feel it.
+    # Another host is not affected.
     assert budget.is_signed(signed(1), HONEST, 0.5)
 
 
@@ -69,7 +69,7 @@ def test_budget_allows_a_thousand_good_signatures_a_second_of_one_host() -> None
 
 
 class Node:
-    """A responder that is put to; how many signatures it verified."""
+    """Holds a responder that items are put to, and counts the signatures that it verified."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         dice = random.Random(1)
@@ -87,7 +87,7 @@ class Node:
         monkeypatch.setattr(bep44, "is_signed", counted)
 
     def put(self, item: Item, host: str, now: float = 0.0) -> int:
-        """The code of the error that a put is answered with, 0 for none."""
+        """Puts an item; returns the code of the error, 0 for none."""
         assert item.key is not None
         address: Address = (host, 1)
         token = self.tokens.issue(host, now)
@@ -107,7 +107,7 @@ def test_put_refuses_a_flood_of_bad_signatures_unverified(monkeypatch: pytest.Mo
     assert node.verified == BAD_PER_SECOND
     assert node.responder.signature_budget.refused == 2_000 - BAD_PER_SECOND
     assert node.put(signed(1), HONEST) == 0
-    # A while later the host may put again.
+    # Some time later the host may put again.
     assert node.put(signed(2), ATTACKER, 0.1) == 0
 
 
@@ -121,5 +121,5 @@ def test_put_of_an_unchanged_item_verifies_nothing(monkeypatch: pytest.MonkeyPat
     verified = node.verified
     assert [node.put(item, HONEST) for _ in range(100)] == [0] * 100
     assert node.verified == verified
-    # One that differs in its signature alone is not the same.
+    # An item with another signature is verified.
     assert node.put(forged(5), "10.0.0.2") == krpc.INVALID_SIGNATURE

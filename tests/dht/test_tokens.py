@@ -1,4 +1,4 @@
-"""Write tokens: for whom and for how long they are good."""
+"""grape.dht.tokens: for which address and how long tokens are valid."""
 
 from __future__ import annotations
 

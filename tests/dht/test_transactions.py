@@ -1,4 +1,4 @@
-"""Queries in flight and their two deadlines."""
+"""grape.dht.transactions: queries in flight and their two deadlines."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ THERE = ("10.0.0.2", 20_001)
 
 
 class Nobody:
-    """An outcome that nobody waits for."""
+    """Ignores how a query ends."""
 
     def answered(self, pending: Pending, response: Response) -> None:
-        """Nothing to do."""
+        """Does nothing."""
 
     def slow(self, pending: Pending) -> None:
-        """Nothing to do."""
+        """Does nothing."""
 
     def failed(self, pending: Pending, reason: QueryFailed) -> None:
-        """Nothing to do."""
+        """Does nothing."""
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_take_back_leaves_nothing_of_a_query(transactions: Transactions) -> None
 
 @pytest.mark.parametrize("seed", range(50))
 def test_due_agrees_with_a_list_of_all_deadlines(seed: int) -> None:
-    """The queue and the heap are for speed alone."""
+    """Compares the queue and the heap, which are there for speed, with a plain list."""
     dice = random.Random(seed)
     transactions = Transactions(dice.randbytes)
     now = 0.0
