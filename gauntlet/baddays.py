@@ -19,7 +19,7 @@ from gauntlet.client import Client
 from gauntlet.processes import MODULE, START_SECONDS, GrapeProcess, Ports, until
 from gauntlet.row import Figure, Finding, Row, Run, judge, ms
 from grape.state import records
-from grape.state.sqlite import examine, schema
+from grape.state.examine import examine, schema
 
 START_GOAL_SECONDS = 2.0
 FILE = "state.sqlite"

@@ -7,13 +7,14 @@ import sys
 from grape.cli import main as grape
 from grape.state import sqlite as store_sqlite
 from grape.state import tables as statetables
+from grape.state.examine import schema
 
 SCRIPT = "CREATE TABLE later (crc INTEGER NOT NULL, name TEXT PRIMARY KEY, value);"
 
 
 def main() -> None:
     """Run a grape."""
-    scripts = [*store_sqlite.schema(), SCRIPT]
+    scripts = [*schema(), SCRIPT]
     tables = {**statetables.TABLES, "later": (("name", "value"), 1)}
     for room, name, value in (
         (statetables, "TABLES", tables),

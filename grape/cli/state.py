@@ -18,8 +18,9 @@ from math import isfinite
 from typing import TextIO, TypeAlias
 
 from grape.state import records
+from grape.state.examine import examine, schema
 from grape.state.lock import StateError, StateInUse
-from grape.state.sqlite import StateFile, examine, schema
+from grape.state.sqlite import StateFile
 from grape.state.tables import SCHEMA_ROW, TABLES, Cell, Change, Contents, Row
 
 USAGE = "usage: grape state check|dump|import FILE"

@@ -35,7 +35,8 @@ from grape.node.services import Services
 from grape.protocol import DHTProtocol
 from grape.reactor import Reactor, resolver
 from grape.state.journal import Journal, NullJournal
-from grape.state.recorder import Recorded, recorder_of
+from grape.state.recorded import Recorded
+from grape.state.recorder import recorder_of
 from grape.store import MemoryItems, MemoryPeers
 
 Trace = Callable[[str], object]

@@ -8,111 +8,18 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import stat
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing, suppress
 from datetime import UTC, datetime
-from importlib.resources import files
 from pathlib import Path
 
-import attrs
-
+from grape.state.examine import Connect, connect, examine, refuse_special_file, schema
 from grape.state.lock import FileLock, StateError
-from grape.state.tables import (
-    APPLICATION_ID,
-    SCHEMA_ROW,
-    TABLES,
-    Change,
-    Contents,
-    Newer,
-    Row,
-    Rows,
-    apply,
-    is_damage,
-    read_all,
-)
+from grape.state.tables import APPLICATION_ID, SCHEMA_ROW, TABLES, Change, Contents, Row, Rows, apply
 
-FIRST_BYTES = b"SQLite format 3\0"
 # What SQLite has beside a file, by the ends of their names.
 BESIDE = ("-wal", "-shm", "-journal")
-BUSY_SECONDS = 5.0
 MAX_LOG_BYTES = 16 * 1024 * 1024
-
-Connect = Callable[[str], sqlite3.Connection]
-
-
-def connect(path: str) -> sqlite3.Connection:
-    """An open file, which is there: none is made. Raises sqlite3.Error."""
-    # From the start to the end one thread at a time uses it: first the one that opens it, then the writer's.
-    there = f"{Path(path).absolute().as_uri()}?mode=rw"
-    return sqlite3.connect(there, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, uri=True)
-
-
-def connect_unwritable(path: str) -> sqlite3.Connection:
-    """A file in a folder where SQLite may make none beside it, to be read: nobody else may write it meanwhile."""
-    return sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro&immutable=1", isolation_level=None, uri=True)
-
-
-def schema() -> list[str]:
-    """The scripts that make the tables, each upon the one before."""
-    folder = files("grape.state") / "schema"
-    return [(folder / name).read_text() for name in sorted(path.name for path in folder.iterdir()) if name[0] == "0"]
-
-
-def refuse_what_is_no_file(path: str) -> None:
-    """Raises StateError for a device, a pipe and the like: to read it may wait for ever, to move it break a machine.
-
-    Raises OSError if there is nothing at this path.
-    """
-    mode = os.stat(path).st_mode
-    # What is wrong with a folder the system says, once it is opened.
-    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-        raise StateError(path, "it is no regular file")
-
-
-def examine(path: str, newest: int, connect: Connect = connect) -> Contents:
-    """Read a whole file. Raises StateError if the system does not let us, or if its schema is newer."""
-    try:
-        refuse_what_is_no_file(path)
-        with open(path, "rb") as file:
-            first = file.read(len(FIRST_BYTES))
-    except OSError as error:
-        raise StateError(path, error.strerror or str(error)) from error
-    if first != FIRST_BYTES:
-        return Contents({}, damage="it is no SQLite file" if first else "it is empty")
-    try:
-        with closing(connect(path)) as db:
-            return _read(db, newest)
-    except Newer as newer:
-        raise StateError(
-            path, f"a newer grape wrote it (schema {newer.version}; this one knows {newest}): it is left as it is"
-        ) from newer
-    except sqlite3.Error as error:
-        if is_damage(error):
-            return Contents({}, damage=str(error))
-        if _is_unwritable(error) and connect is not connect_unwritable:
-            left = [path + suffix for suffix in ("-wal", "-journal") if os.path.lexists(path + suffix)]
-            if not left:
-                return examine(path, newest, connect_unwritable)
-            raise StateError(path, f"{error}: copy it and {left[0]} to a folder where you may write") from error
-        raise StateError(path, str(error)) from error
-
-
-def _read(db: sqlite3.Connection, newest: int) -> Contents:
-    try:
-        return read_all(db, newest)
-    except sqlite3.DatabaseError as error:
-        if not is_damage(error):
-            raise
-        damage = str(error)
-    # Otherwise SQLite shows nothing of a file that is shorter than its header says.
-    db.execute("PRAGMA writable_schema = ON")
-    return attrs.evolve(read_all(db, newest), damage=damage)
-
-
-def _is_unwritable(error: sqlite3.Error) -> bool:
-    code: int = getattr(error, "sqlite_errorcode", 0)
-    return code & 0xFF in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
 
 
 class StateFile:
@@ -131,7 +38,6 @@ class StateFile:
         self.moved_to: str | None = None
         self.backup: str | None = None
         self.leftovers: str | None = None
-        self.stamp: Callable[[], Iterable[Change]] = lambda: ()
         self._synchronous = "FULL" if durability == "full" else "NORMAL"
         self._scripts = schema() if scripts is None else scripts
         self._connect = connect
@@ -139,7 +45,7 @@ class StateFile:
         self._is_moved = False
         # Before there is a lock beside it. What else is wrong with the path is said when it is opened.
         with suppress(OSError):
-            refuse_what_is_no_file(self.path)
+            refuse_special_file(self.path)
         self._lock = FileLock(self.path)
         self._lock.take()
         try:
@@ -151,7 +57,7 @@ class StateFile:
     def commit(self, changes: Iterable[Change]) -> None:
         """Write changes, all or none, and have them on the disk. Raises StateError; it may be tried again."""
         latest: dict[str, dict[Row, Row | None]] = {}
-        for change in (*changes, *self.stamp()):
+        for change in changes:
             latest.setdefault(change.table, {})[change.key] = change.row
         if not self.is_in_place():
             raise StateError(self.path, "it was moved or removed; a restart makes a new one")

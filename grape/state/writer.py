@@ -1,12 +1,12 @@
-"""What brings changes to a state file: a thread that commits what has come in together, or the caller itself.
+"""Commits changes to a state file: in a thread of its own, in groups, or in the caller's thread.
 
-A commit waits for the disk, so that what comes meanwhile forms the next group: under load the groups grow, and alone a
-change waits for nothing but its own commit.
+A commit waits for the disk; the changes that come meanwhile form the next group. Under load groups grow by themselves,
+and a lone change waits for nothing but its own commit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Protocol
@@ -16,80 +16,95 @@ from grape.state.tables import Change
 
 MAX_CHANGES_PER_COMMIT = 2_000
 
-# Told None when it is on the disk, or why not.
+# Called with None once the changes are on the disk, else with the error.
 Done = Callable[[StateError | None], object]
+# Returns changes that every commit contains beside its own.
+Stamp = Callable[[], Iterable[Change]]
 CallFromThread = Callable[..., object]
-# The generation it was queued in, what to write, and whom to tell.
+# The generation it was queued in, the changes, and the function to call afterwards.
 Job = tuple[int, Sequence[Change], Done]
 
 
 class File(Protocol):
-    """What a writer writes to: store_sqlite.StateFile."""
+    """The file that a writer commits to: ``grape.state.sqlite.StateFile``."""
 
     path: str
 
-    def commit(self, changes: Sequence[Change]) -> None: ...
+    def commit(self, changes: Sequence[Change]) -> None:
+        """Writes changes, all or none. Raises StateError."""
+        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Closes the file."""
+        ...
 
 
 class Writer(Protocol):
-    """Takes changes; each ``done`` is called once they, and all before them, are on the disk or have failed."""
+    """Commits changes in the order in which they come."""
 
     @property
     def waiting(self) -> int:
-        """How many changes are not on the disk yet; a write without any counts as one."""
+        """The number of changes that are not on the disk yet; a write without changes counts as one."""
         ...
 
-    def write(self, changes: Sequence[Change], done: Done) -> None: ...
+    def write(self, changes: Sequence[Change], done: Done) -> None:
+        """Commits ``changes``; calls ``done`` once these and all before them are on the disk or have failed."""
+        ...
 
-    def close(self, done: Callable[[], object]) -> None: ...
+    def close(self, done: Callable[[], object]) -> None:
+        """Commits what was written before, closes the file and calls ``done``."""
+        ...
 
 
 class DirectWriter:
-    """Commits at once: for a reactor without threads, as tests have."""
+    """Commits in the caller's thread: for a reactor without threads, such as the one of ``grape.testing``."""
 
     waiting = 0
 
-    def __init__(self, file: File) -> None:
+    def __init__(self, file: File, stamp: Stamp = tuple) -> None:
         self._file = file
+        self._stamp = stamp
 
     def write(self, changes: Sequence[Change], done: Done) -> None:
-        done(_commit(self._file, changes))
+        """Commits ``changes`` and calls ``done``."""
+        done(_commit(self._file, changes, self._stamp))
 
     def close(self, done: Callable[[], object]) -> None:
-        """Close the file."""
+        """Closes the file and calls ``done``."""
         self._file.close()
         done()
 
 
 class ThreadWriter:
-    """Commits in a thread of its own; ``call_from_thread(function, *arguments)`` brings the news back.
+    """Commits in a thread of its own; ``call_from_thread(function, *arguments)`` calls back into the reactor's.
 
-    A job that was queued before the reactor heard of a failed commit may rely on what that should have written: it
-    fails, too. Each such failure that is heard begins a new generation of jobs.
+    A job that was queued before the reactor heard of a failed commit may rely on what that commit should have written:
+    it fails, too. Each failure that the reactor hears of begins a new generation of jobs.
     """
 
-    def __init__(self, file: File, call_from_thread: CallFromThread) -> None:
+    def __init__(self, file: File, call_from_thread: CallFromThread, stamp: Stamp = tuple) -> None:
         self._file = file
         self._call_from_thread = call_from_thread
-        # What is to be written, and at the end what to call after it.
+        self._stamp = stamp
+        # Jobs to commit; the last entry is the function to call after closing.
         self._jobs: SimpleQueue[Job | Callable[[], object]] = SimpleQueue()
         self._waiting = 0
         self._generation = 0
-        # A program that ends without stopping its grape must not wait for it; what was acknowledged is on the disk.
+        # A program that ends without stopping its node must not wait for this thread; what was acknowledged is on disk.
         Thread(target=self._work, name="grape state", daemon=True).start()
 
     @property
     def waiting(self) -> int:
+        """The number of changes that are not on the disk yet; a write without changes counts as one."""
         return self._waiting
 
     def write(self, changes: Sequence[Change], done: Done) -> None:
+        """Queues ``changes``; ``done`` is called in the reactor's thread."""
         self._waiting += max(len(changes), 1)
         self._jobs.put((self._generation, changes, done))
 
     def close(self, done: Callable[[], object]) -> None:
-        """Write what came before, close the file and end the thread."""
+        """Commits what is queued, closes the file, ends the thread and calls ``done`` in the reactor's thread."""
         self._jobs.put(done)
 
     def _work(self) -> None:
@@ -112,7 +127,8 @@ class ThreadWriter:
                 self._call_from_thread(self._done, late, problem)
             jobs = jobs[len(late) :]
             if jobs:
-                problem = _commit(self._file, [change for _, changes, _ in jobs for change in changes])
+                group = [change for _, changes, _ in jobs for change in changes]
+                problem = _commit(self._file, group, self._stamp)
                 if problem is not None:
                     failed = jobs[-1][0]
                 self._call_from_thread(self._done, jobs, problem)
@@ -130,12 +146,12 @@ class ThreadWriter:
             done(problem)
 
 
-def _commit(file: File, changes: Sequence[Change]) -> StateError | None:
+def _commit(file: File, changes: Sequence[Change], stamp: Stamp) -> StateError | None:
     try:
-        file.commit(changes)
+        file.commit([*changes, *stamp()])
     except StateError as error:
         return error
     except Exception as error:
-        # A thread that ends by an exception would leave everybody waiting for ever.
+        # An exception that ended the thread would leave every caller without an answer.
         return StateError(file.path, repr(error))
     return None

@@ -15,9 +15,10 @@ import pytest
 
 from grape.cli import state as state_cli
 from grape.state import clock as statetime
+from grape.state.examine import connect, examine, schema
 from grape.state.lock import StateError
 from grape.state.records import HEARTBEAT
-from grape.state.sqlite import StateFile, connect, examine, schema
+from grape.state.sqlite import StateFile
 from grape.state.tables import Change
 
 DEEP = "[" * 100_000

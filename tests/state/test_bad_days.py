@@ -16,7 +16,7 @@ import pytest
 from twisted.logger import LogEvent, LogLevel, eventAsText
 
 from grape import Config, Grape, GrapeError
-from grape.state import sqlite as store_sqlite
+from grape.state.examine import schema
 from grape.state.lock import StateError
 from grape.state.recorder import MAX_RETRY_SECONDS
 from grape.state.sqlite import StateFile
@@ -176,7 +176,7 @@ def test_a_place_that_cannot_be_written_ends_the_process_with_a_line_that_names_
 def test_a_newer_schema_ends_the_process_and_is_left_as_it_is(
     network: MemoryNetwork, path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    StateFile(str(path), scripts=[*store_sqlite.schema(), "CREATE TABLE later (x);", "CREATE TABLE last (x);"]).close()
+    StateFile(str(path), scripts=[*schema(), "CREATE TABLE later (x);", "CREATE TABLE last (x);"]).close()
     before = path.read_bytes()
     problem = "a newer grape wrote it (schema 3; this one knows 1): it is left as it is"
     assert refusal(network, str(path), capsys) == (f"grape: --state {path}: {problem}", 74)

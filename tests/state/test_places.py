@@ -14,8 +14,9 @@ from zope.interface import implementer
 
 from grape import Grape
 from grape.cli import state as state_cli
+from grape.state.examine import examine, refuse_special_file
 from grape.state.lock import FileLock, StateError
-from grape.state.sqlite import StateFile, examine, refuse_what_is_no_file
+from grape.state.sqlite import StateFile
 from grape.state.tables import Change
 from grape.testing import MemoryNetwork
 
@@ -73,7 +74,7 @@ def test_the_command_refuses_a_pipe(pipe: Path, capsys: pytest.CaptureFixture[st
 def test_a_device_is_refused(path: str) -> None:
     # The check alone: no test may come near to moving one.
     with pytest.raises(StateError, match=f"^{path}: it is no regular file$"):
-        refuse_what_is_no_file(path)
+        refuse_special_file(path)
 
 
 def test_the_log_of_a_file_that_is_gone_does_not_get_into_the_new_one(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from grape.state import sqlite as store_sqlite
+from grape.state.examine import connect, schema
 from grape.state.lock import StateError, StateInUse
-from grape.state.sqlite import StateFile, schema
+from grape.state.sqlite import StateFile
 from grape.state.tables import MAX_ROWS_PER_STATEMENT, TABLES, Change, Row
 
 
@@ -117,7 +117,6 @@ def test_durability_says_when_the_disk_is_waited_for(
     path: str, durability: str, synchronous: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[sqlite3.Connection] = []
-    connect = store_sqlite.connect
 
     def remember(path: str) -> sqlite3.Connection:
         opened.append(connect(path))
@@ -127,14 +126,6 @@ def test_durability_says_when_the_disk_is_waited_for(
     assert opened[-1].execute("PRAGMA synchronous").fetchone() == (synchronous,)
     assert opened[-1].execute("PRAGMA journal_mode").fetchone() == ("wal",)
     file.close()
-
-
-def test_every_commit_writes_the_stamp(path: str) -> None:
-    file = StateFile(path)
-    file.stamp = lambda: [Change("meta", ("heartbeat",), ("now",))]
-    file.commit([])
-    file.close()
-    assert ("heartbeat", "now") in held(path)["meta"]
 
 
 def test_a_kill_while_a_file_is_made_leaves_none(path: str) -> None:
@@ -165,7 +156,7 @@ def test_nothing_is_committed_to_a_file_that_was_moved_and_none_is_made(path: st
     file.close()
     assert held(path)["contact"] == []
     with pytest.raises(sqlite3.OperationalError):
-        store_sqlite.connect(f"{path}.none")
+        connect(f"{path}.none")
     assert not os.path.exists(f"{path}.none")
 
 

@@ -16,8 +16,9 @@ from zope.interface import implementer
 from grape import Grape
 from grape.state import sqlite as store_sqlite
 from grape.state import tables as statetables
+from grape.state.examine import connect, schema
 from grape.state.lock import StateError
-from grape.state.sqlite import StateFile, connect, schema
+from grape.state.sqlite import StateFile
 from grape.state.tables import TABLES, Change
 from grape.testing import MemoryNetwork
 

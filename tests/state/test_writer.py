@@ -164,3 +164,16 @@ def test_what_was_queued_before_a_failure_was_heard_fails_too(file: File, loop: 
     assert file.commits == [[change(1)]]
     assert writer.waiting == 0
     close(writer, loop)
+
+
+@pytest.mark.parametrize("kind", ["direct", "thread"])
+def test_writer_adds_the_stamp_to_every_commit(file: File, loop: Loop, kind: str) -> None:
+    def stamp() -> list[Change]:
+        return [change(0)]
+
+    writer = DirectWriter(file, stamp) if kind == "direct" else ThreadWriter(file, loop.call_from_thread, stamp)
+    told: list[object] = []
+    writer.write([change(1)], told.append)
+    loop.run_until(lambda: told)
+    assert file.commits == [[change(1), change(0)]]
+    close(writer, loop)
