@@ -1,4 +1,4 @@
-"""Bad days of a state file: damage of every kind, other schemas, what is no file at all, and a full disk."""
+"""State files that are damaged, of another schema, missing or not regular files, and a full disk."""
 
 from __future__ import annotations
 
@@ -28,44 +28,44 @@ ITEMS = 60
 FILLER = "x" * 500
 FULL_BYTES = 300_000
 MAX_PUTS_ON_A_FULL_DISK = 1_000
-# After 10 s at the latest it is tried again.
+# Writing is retried every 10 s at the latest.
 BACK_SECONDS = 15.0
 REFUSED = b'"ERR_GRAPE_STATE: the item cannot be kept"'
-# The file's first bytes, the version of its schema, whose it is; and places in all tenths of it.
+# Offsets in the header of bytes of its magic, of the schema version and of the application id; and tenths of the file.
 HEADER_PLACES = (3, 62, 70)
 TENTHS = range(3, 10)
 
 
 @attrs.define
-class Days:
-    """What came of the cases so far. ``items`` are those that the file held when it was well, by hash."""
+class Cases:
+    """The results of the cases so far. ``octets`` is an intact state file, ``items`` its items by hash."""
 
     folder: Path
     octets: bytes = b""
     items: dict[str, str] = attrs.Factory(dict)
-    cases: int = 0
+    count: int = 0
     seconds: list[float] = attrs.Factory(list)
     wrong: list[str] = attrs.Factory(list)
     refused: int = 0
     back: float = float("inf")
 
     def place(self, octets: bytes | None = None) -> Path:
-        """A folder with a state file like this, or none."""
+        """Returns a new folder, with these octets as its state file unless None."""
         place = Path(tempfile.mkdtemp(dir=self.folder))
         if octets is not None:
             (place / FILE).write_bytes(octets)
         return place
 
     def judge(self, name: str, **checks: bool) -> None:
-        """Note what of a case was not right."""
-        self.cases += 1
+        """Counts a case, and notes the checks that failed."""
+        self.count += 1
         missed = [what.replace("_", " ") for what, holds in checks.items() if not holds]
         if missed:
             self.wrong.append(f"{name} ({', '.join(missed)})")
 
     @contextmanager
     def grape(self, place: Path, runner: Sequence[str] = MODULE) -> Iterator[GrapeProcess]:
-        """A grape that has the file there, as soon as it serves."""
+        """Starts a node with the state file in ``place``; goes on when it serves."""
         began = time.monotonic()
         grape = GrapeProcess(Ports(), ("--state", FILE), directory=place, runner=runner)
         try:
@@ -76,7 +76,7 @@ class Days:
             grape.close()
 
     def refusal(self, place: Path) -> tuple[int, str]:
-        """The status and the words of a grape that cannot have the file there."""
+        """Returns the exit status and the log of a node that cannot use the state file in ``place``."""
         began = time.monotonic()
         grape = GrapeProcess(Ports(), ("--state", FILE), directory=place)
         try:
@@ -87,8 +87,8 @@ class Days:
             grape.close()
 
 
-def _whole(octets: bytes) -> tuple[str | None, set[str]]:
-    """What is wrong with a file, and the items in it that are whole."""
+def _intact(octets: bytes) -> tuple[str | None, set[str]]:
+    """Returns the damage of a file (None: none), and the hashes of its intact items."""
     with tempfile.TemporaryDirectory(prefix="gauntlet-") as folder:
         path = Path(folder) / FILE
         path.write_bytes(octets)
@@ -99,7 +99,7 @@ def _whole(octets: bytes) -> tuple[str | None, set[str]]:
 
 
 def _served(grape: GrapeProcess, items: Mapping[str, str]) -> tuple[set[str], bool]:
-    """Of these items those that a grape has, and whether each is what it was."""
+    """Returns the hashes of the items that a node serves, and True if each has its value."""
     served, right = set(), True
     with Client(grape.ports.api) as client:
         for hash, value in items.items():
@@ -115,22 +115,22 @@ def _works(grape: GrapeProcess) -> bool:
         return client.call("get", client.call("put", "new")) is not None
 
 
-def _begin(days: Days) -> None:
-    """Have a grape leave a file behind."""
-    place = days.place()
-    with days.grape(place) as grape, Client(grape.ports.api) as client:
+def _begin(cases: Cases) -> None:
+    """Makes the intact file: the one of a node that was stopped after some puts."""
+    place = cases.place()
+    with cases.grape(place) as grape, Client(grape.ports.api) as client:
         for number in range(ITEMS):
             value = f"bad day {number} {FILLER}"
-            days.items[client.call("put", value)] = value
-    days.octets = (place / FILE).read_bytes()
+            cases.items[client.call("put", value)] = value
+    cases.octets = (place / FILE).read_bytes()
 
 
 def _flipped(octets: bytes, place: int) -> bytes:
     return octets[:place] + bytes([octets[place] ^ 0xFF]) + octets[place + 1 :]
 
 
-def _spoilt(octets: bytes) -> Iterator[tuple[str, bytes, int]]:
-    """What becomes of a file: what it is called, the file, and how many items must be left at least."""
+def _damaged(octets: bytes) -> Iterator[tuple[str, bytes, int]]:
+    """Yields damaged copies of a file: a name, the octets, and how many items must be recovered at least."""
     yield "zero length", b"", 0
     yield "garbage", os.urandom(len(octets)), 0
     yield "truncated", octets[: len(octets) // 2], 0
@@ -143,90 +143,92 @@ def _spoilt(octets: bytes) -> Iterator[tuple[str, bytes, int]]:
         yield f"byte {place} flipped", _flipped(octets, place), ITEMS // 2
 
 
-def _damage(days: Days) -> None:
-    for name, octets, least in _spoilt(days.octets):
-        damage, whole = _whole(octets)
-        place = days.place(octets)
-        with days.grape(place) as grape:
-            served, right = _served(grape, days.items)
+def _damage(cases: Cases) -> None:
+    for name, octets, least in _damaged(cases.octets):
+        damage, intact = _intact(octets)
+        place = cases.place(octets)
+        with cases.grape(place) as grape:
+            served, right = _served(grape, cases.items)
             works, log = _works(grape), grape.log
-        lines = re.findall(
-            rf"state file \S+{FILE} is damaged \(.+\): moved to (\S+), \d+ rows of it could be saved", log
-        )
-        days.judge(
+        lines = re.findall(rf"state file \S+{FILE} is damaged \(.+\); moved to (\S+); \d+ rows recovered", log)
+        cases.judge(
             name,
-            # A byte that nothing needs may have flipped.
+            # A flipped byte may lie where SQLite stores nothing: then the file is intact.
             a_line=len(lines) == (damage is not None) and (damage is None or f"({damage})" in log),
             moved_aside=all(Path(line).read_bytes() == octets for line in lines),
-            what_was_whole_is_served=served == whole and len(served) >= least,
+            intact_items_are_served=served == intact and len(served) >= least,
             nothing_wrong_is_served=right,
             it_works=works and "Traceback" not in log,
         )
 
 
-def _schemas(days: Days) -> None:
-    place = days.place(days.octets)
-    with days.grape(place, ("-m", "gauntlet.next")) as grape:
-        served, right = _served(grape, days.items)
+def _schemas(cases: Cases) -> None:
+    place = cases.place(cases.octets)
+    with cases.grape(place, ("-m", "gauntlet.next")) as grape:
+        served, right = _served(grape, cases.items)
         log = grape.log
-    line = re.search(rf"state file \S+{FILE} is upgraded; as it was it is (\S+{FILE}\.v1-backup-\S+)", log)
-    days.judge(
+    line = re.search(rf"state file \S+{FILE} upgraded; backup of the older version: (\S+{FILE}\.v1-backup-\S+)", log)
+    cases.judge(
         "an older schema",
         a_line=line is not None and "damaged" not in log,
-        a_backup=line is not None and _whole(Path(line[1]).read_bytes()) == (None, set(days.items)),
-        all_is_served=right and served == set(days.items),
+        a_backup=line is not None and _intact(Path(line[1]).read_bytes()) == (None, set(cases.items)),
+        all_is_served=right and served == set(cases.items),
     )
     before = (place / FILE).read_bytes()
-    status, words = days.refusal(place)
+    status, words = cases.refusal(place)
     path = (place / FILE).resolve()
-    problem = "a newer grape wrote it (schema 2; this one knows 1): it is left as it is"
-    days.judge(
+    problem = "written by a newer version (schema 2; this version knows 1); left unchanged"
+    cases.judge(
         "a newer schema",
         a_line=words == f"grape: --state {path}: {problem}\n",
         status=status == EXIT_STATE,
-        left_as_it_is=(place / FILE).read_bytes() == before,
+        left_unchanged=(place / FILE).read_bytes() == before,
     )
 
 
-def _no_file(days: Days) -> None:
-    place = days.place()
+def _pipe(cases: Cases) -> None:
+    place = cases.place()
     os.mkfifo(place / FILE)
-    status, words = days.refusal(place)
-    days.judge(
+    status, words = cases.refusal(place)
+    cases.judge(
         "a pipe",
-        a_line=words == f"grape: --state {(place / FILE).resolve()}: it is no regular file\n",
+        a_line=words == f"grape: --state {(place / FILE).resolve()}: not a regular file\n",
         status=status == EXIT_STATE,
-        left_as_it_is=(place / FILE).is_fifo(),
+        left_unchanged=(place / FILE).is_fifo(),
     )
 
 
-def _leftover(days: Days) -> None:
-    """kill -9, and the file is removed, but not what SQLite has beside it."""
-    place = days.place()
-    with days.grape(place) as grape:
+def _leftover_log(cases: Cases) -> None:
+    """Kills a node and removes its state file, but not SQLite's logs beside it."""
+    place = cases.place()
+    with cases.grape(place) as grape:
         with Client(grape.ports.api) as client:
             old = client.call("put", "old")
         grape.kill()
     (place / FILE).unlink()
-    with days.grape(place) as grape:
+    with cases.grape(place) as grape:
         log, works = grape.log, _works(grape)
         forgotten = not _served(grape, {old: "old"})[0]
         grape.kill()
-    with days.grape(place) as grape:
-        days.judge(
+    with cases.grape(place) as grape:
+        cases.judge(
             "a log without its file",
-            a_line=re.search(rf"state file \S+{FILE} was gone: a new one is made", log) is not None,
-            kept_aside=any(name.name.endswith("-wal") for name in place.glob(f"{FILE}.leftover-*")),
-            the_old_is_gone=forgotten and not _served(grape, {old: "old"})[0],
+            a_line=re.search(
+                rf"state file \S+{FILE} is missing, but not its SQLite logs; moved these to \S+; created a new file",
+                log,
+            )
+            is not None,
+            log_moved_aside=any(name.name.endswith("-wal") for name in place.glob(f"{FILE}.leftover-*")),
+            old_item_is_gone=forgotten and not _served(grape, {old: "old"})[0],
             it_works=works and "damaged" not in log + grape.log,
         )
 
 
-def _full_disk(days: Days) -> None:
-    place = days.place(days.octets)
-    said = dict(days.items)
+def _full_disk(cases: Cases) -> None:
+    place = cases.place(cases.octets)
+    said = dict(cases.items)
     refused: dict[bytes, int] = {}
-    with days.grape(place) as grape, Client(grape.ports.api) as client:
+    with cases.grape(place) as grape, Client(grape.ports.api) as client:
 
         def put(value: str) -> bool:
             reply = client.post("/put", json.dumps({"rid": "gauntlet", "data": value}).encode())
@@ -247,45 +249,45 @@ def _full_disk(days: Days) -> None:
             put(next(values))
         is_served = _served(grape, said) == (set(said), True)
         resource.prlimit(grape.pid, resource.RLIMIT_FSIZE, (hard, hard))
-        days.back = until("puts are taken again", lambda: put("back"), BACK_SECONDS)
-        days.refused = sum(refused.values())
+        cases.back = until("puts are taken again", lambda: put("back"), BACK_SECONDS)
+        cases.refused = sum(refused.values())
         log = grape.log
         grape.kill()
-    with days.grape(place) as grape:
-        days.judge(
+    with cases.grape(place) as grape:
+        cases.judge(
             "a full disk",
-            a_line=len(re.findall(r"state file \S+ cannot be written \(.+\): puts are refused until it can", log)) == 1,
-            a_line_when_it_is_over=log.count("the state file can be written again") == 1,
-            puts_are_refused=set(refused) == {b"503 " + REFUSED} and days.refused > 20,
+            a_line=len(re.findall(r"state file \S+ cannot be written \(.+\); puts are refused until it can", log)) == 1,
+            a_line_when_it_is_over=len(re.findall(r"state file \S+ can be written again", log)) == 1,
+            puts_are_refused=set(refused) == {b"503 " + REFUSED} and cases.refused > 20,
             memory_is_served=is_served,
-            what_was_acknowledged_is_kept=_served(grape, said) == (set(said), True),
+            acknowledged_items_are_durable=_served(grape, said) == (set(said), True),
             nothing_is_damaged="damaged" not in grape.log and "Traceback" not in log,
         )
 
 
 def baddays(run: Run) -> Finding:
-    """Each case has a file of its own."""
-    parts: tuple[Callable[[Days], None], ...] = (_begin, _damage, _schemas, _no_file, _leftover, _full_disk)
+    """Runs all cases, each with a state file of its own."""
+    parts: tuple[Callable[[Cases], None], ...] = (_begin, _damage, _schemas, _pipe, _leftover_log, _full_disk)
     folder = tempfile.mkdtemp(prefix="gauntlet-")
-    days = Days(Path(folder))
+    cases = Cases(Path(folder))
     try:
         for part in parts:
             run.say(part.__name__.replace("_", " ").strip())
-            part(days)
+            part(cases)
     finally:
         shutil.rmtree(folder)
-    slowest = max(days.seconds)
+    slowest = max(cases.seconds)
     figures: dict[str, Figure] = {
-        "cases": days.cases,
-        "right": days.cases - len(days.wrong),
-        "wrong": "; ".join(days.wrong) or "none",
+        "cases": cases.count,
+        "right": cases.count - len(cases.wrong),
+        "wrong": "; ".join(cases.wrong) or "none",
         "slowest ms": ms(slowest),
-        "refused on a full disk": days.refused,
-        "puts back after ms": ms(days.back),
+        "refused on a full disk": cases.refused,
+        "puts back after ms": ms(cases.back),
     }
     return judge(
         figures,
-        {"every case right": not days.wrong, "each starts, or says why not, within 2 s": slowest <= START_GOAL_SECONDS},
+        {"every case right": not cases.wrong, "each start, or refusal, within 2 s": slowest <= START_GOAL_SECONDS},
     )
 
 
@@ -293,7 +295,7 @@ ROWS: Sequence[Row] = (
     Row(
         "baddays",
         "state files that are damaged in 15 ways, of other schemas, a pipe, a log without its file; a full disk",
-        "the operator is told, all that is whole is served, nothing is acknowledged that is not kept; starts in < 2 s",
+        "the log says it, all intact items are served, nothing is acknowledged that is not durable; starts in < 2 s",
         baddays,
         alone=True,
     ),

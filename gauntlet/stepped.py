@@ -1,6 +1,6 @@
-"""A grape whose wall clock jumps: ``python -m gauntlet.stepped STEPS FLAGS...``, one step at every SIGUSR1.
+"""Runs a node whose wall clock jumps: ``python -m gauntlet.stepped STEPS FLAGS...``, one step at every SIGUSR1.
 
-STEPS are seconds with commas between them. The clock is patched before Twisted is imported.
+STEPS are seconds, separated by commas. The clock is patched before Twisted is imported.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import time
 
 
 def main() -> None:
-    """Run a grape."""
+    """Patches the clock, then runs a node with the flags of the command line."""
     steps = [float(step) for step in sys.argv[1].split(",")]
     wall = vars(time)["time"]
     offset = 0.0

@@ -1,7 +1,7 @@
-"""``grape state check|dump|import FILE``: look at a state file, and repair one.
+"""Implements ``grape state check|dump|import FILE``: reports on a state file, writes it out, reads it in.
 
-``check`` and ``dump`` read, also while a grape has the file. ``dump`` writes what is whole as lines of JSON; ``import``
-reads such lines into a file that no grape has, a new one as a rule: together they repair.
+``check`` and ``dump`` only read, also while a node uses the file. ``dump`` writes each intact row as a line of JSON;
+``import`` writes such lines into a file that no node uses, as a rule a new one: together they repair a damaged file.
 """
 
 from __future__ import annotations
@@ -24,15 +24,26 @@ from grape.state.sqlite import StateFile
 from grape.state.tables import SCHEMA_ROW, TABLES, Cell, Change, Contents, Row
 
 USAGE = "usage: grape state check|dump|import FILE"
+HELP = """\
+usage: grape state COMMAND FILE
+
+  check FILE   report whether a state file is intact, and what it holds
+  dump FILE    write each intact row of a state file to stdout, as a line of JSON
+  import FILE  add the rows of a dump on stdin to a state file, which is created if missing
+
+check and dump also work while a node uses the file.
+Status: 0 done; 1 the file is damaged, or lines of the dump are invalid; 2 usage error;
+69 a node uses the file; 74 the file, stdin or stdout cannot be read or written.
+"""
 EXIT_DAMAGED = 1
 EXIT_USAGE = 2
 EXIT_IN_USE = 69
 EXIT_FILE = 74
 CHANGES_PER_COMMIT = 1_000
-# SQLite's have 64 bits.
+# SQLite's integers have 64 bits.
 MAX_INTEGER = 2**63
 
-# What is in the columns that hold no bytes.
+# The types of the columns that hold anything but bytes.
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "name": (str,),
     "value": (str, bytes, int, float),
@@ -49,17 +60,13 @@ Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | Non
 
 
 def main(words: Sequence[str]) -> int:
-    """Do what the words after ``grape state`` say. The exit status."""
-    commands = {"check": check, "dump": dump, "import": load}
-    if len(words) != 2 or words[0] not in commands:
-        sys.stderr.write(f"{USAGE}\n")
-        return EXIT_USAGE
+    """Runs the command in ``words``, those after ``grape state``; returns the exit status."""
     for stream in (sys.stdin, sys.stdout):
-        # Names of files and lines that are no text are told, or refused, like others.
+        # File names and lines that are not UTF-8 are printed, or refused, like others.
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="surrogateescape")
     try:
-        status = commands[words[0]](words[1])
+        status = _run(words)
         sys.stdout.flush()
     except StateError as error:
         sys.stderr.write(f"grape: {error}\n")
@@ -71,8 +78,26 @@ def main(words: Sequence[str]) -> int:
     return status
 
 
+def _run(words: Sequence[str]) -> int:
+    commands = {"check": check, "dump": dump, "import": load}
+    if not words or "-h" in words or "--help" in words:
+        sys.stdout.write(HELP)
+        return 0
+    command, *names = words
+    if command not in commands:
+        problem = f"unknown command {command!r}"
+    elif len(names) != 1:
+        problem = f"{command} takes one file, not {len(names)}"
+    elif names[0].startswith("-"):
+        problem = f"unknown option {names[0]!r}"
+    else:
+        return commands[command](names[0])
+    sys.stderr.write(f"grape: {problem}; {USAGE}\n")
+    return EXIT_USAGE
+
+
 def _drop_output() -> None:
-    """What could not be written Python would try again at its end."""
+    """Redirects stdout to /dev/null: at its end Python would try once more to write what is left."""
     with suppress(OSError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
@@ -80,7 +105,7 @@ def _drop_output() -> None:
 
 
 def check(path: str) -> int:
-    """Say what a file holds, and whether it is well. Raises StateError."""
+    """Prints whether a file is intact and what it holds; returns the exit status. Raises StateError."""
     contents = examine(path, len(schema()))
     found = records.read(contents.rows)
     lines = [f"{path}: {_health(contents)}"]
@@ -98,7 +123,7 @@ def check(path: str) -> int:
 
 
 def dump(path: str) -> int:
-    """Write each row that is whole as a line of JSON. Raises StateError."""
+    """Writes each intact row to stdout as a line of JSON; returns the exit status. Raises StateError."""
     contents = examine(path, len(schema()))
     for table, rows in contents.rows.items():
         for row in rows:
@@ -110,11 +135,14 @@ def dump(path: str) -> int:
 
 
 def load(path: str, lines: TextIO | None = None) -> int:
-    """Write the rows of a dump, by default on stdin, into a file. Raises StateError, with the rows before kept."""
+    """Writes the rows of a dump, by default on stdin, into a file; returns the exit status.
+
+    Raises StateError; rows that were committed before stay in the file.
+    """
     file = StateFile(path)
     rows = bad = 0
     try:
-        for line in _news(file):
+        for line in _opening_lines(file):
             sys.stderr.write(f"grape: {line}\n")
         for changes in _portions(_changes(sys.stdin if lines is None else lines)):
             written = _commit(file, [change for change in changes if change is not None])
@@ -124,23 +152,23 @@ def load(path: str, lines: TextIO | None = None) -> int:
         file.close()
     sys.stdout.write(f"{path}: {rows} rows written\n")
     if bad:
-        sys.stderr.write(f"grape: {bad} lines are no rows of a dump\n")
+        sys.stderr.write(f"grape: {bad} invalid lines skipped\n")
     return EXIT_DAMAGED if bad else 0
 
 
-def _news(file: StateFile) -> Iterator[str]:
-    """What became of the file when it was opened."""
+def _opening_lines(file: StateFile) -> Iterator[str]:
+    """Yields a line for each thing that happened to the file when it was opened."""
     if file.moved_to is not None:
         saved = sum(map(len, file.contents.rows.values()))
-        yield f"{file.path}: damaged ({file.damage}): moved to {file.moved_to}, {saved} rows of it could be saved"
+        yield f"{file.path}: damaged ({file.damage}); moved to {file.moved_to}; {saved} rows recovered"
     if file.backup is not None:
-        yield f"{file.path}: upgraded; as it was it is {file.backup}"
+        yield f"{file.path}: upgraded; backup of the older version: {file.backup}"
     if file.leftovers is not None:
-        yield f"{file.path}: it was gone; what SQLite had beside it is {file.leftovers}-*"
+        yield f"{file.path}: missing, but not its SQLite logs; moved these to {file.leftovers}-*; created a new file"
 
 
 def _commit(file: StateFile, changes: Sequence[Change]) -> int:
-    """How many of the changes are written: one that the tables do not take holds back no other. Raises StateError."""
+    """Writes the changes, except those that the tables refuse; returns how many were written. Raises StateError."""
     try:
         file.commit(changes)
         return len(changes)
@@ -155,8 +183,8 @@ def _commit(file: StateFile, changes: Sequence[Change]) -> int:
 
 def _health(contents: Contents) -> str:
     if contents.damage is None:
-        return f"schema {contents.version}, well"
-    return f"damaged ({contents.damage}); {sum(map(len, contents.rows.values()))} rows are whole"
+        return f"intact, schema {contents.version}"
+    return f"damaged ({contents.damage}); {sum(map(len, contents.rows.values()))} rows intact"
 
 
 def _named(table: str, row: Row) -> dict[str, Json]:
@@ -167,7 +195,7 @@ def _named(table: str, row: Row) -> dict[str, Json]:
 
 
 def _changes(lines: Iterable[str]) -> Iterator[Change | None]:
-    """The rows of a dump; None for a line that is none."""
+    """Yields a change for each row of a dump; None for an invalid line."""
     for line in lines:
         try:
             named = json.loads(line)
@@ -179,17 +207,20 @@ def _changes(lines: Iterable[str]) -> Iterator[Change | None]:
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             yield None
             continue
-        # The new file has its own schema.
+        # The file has a row of its own for its schema version.
         if (table, row[0]) != ("meta", SCHEMA_ROW):
             yield Change(table, row[:keys], row[keys:])
 
 
 def _cell(name: str, value: object) -> Cell:
-    """A cell as SQLite gives it back: what it would change would not have its checksum any more."""
+    """Converts a value of a dump to a cell.
+
+    Raises ValueError for a value that SQLite would change when it stores it: the row would lose its checksum.
+    """
     cell = bytes.fromhex(value["hex"]) if isinstance(value, dict) else value
     types = _TYPES.get(name, (bytes,))
     if float in types and isinstance(cell, int) and int not in types and not isinstance(cell, bool):
-        # Some programs that write JSON leave out what is zero behind the point.
+        # Some JSON tools write 7.0 as 7.
         return float(cell)
     match cell:
         case None:
@@ -197,7 +228,7 @@ def _cell(name: str, value: object) -> Cell:
         case bytes() if bytes in types:
             return cell
         case str() if str in types:
-            # Raises ValueError for half a surrogate pair, which is no text.
+            # Raises ValueError for half of a surrogate pair.
             cell.encode()
             return cell
         case int() if int in types and not isinstance(cell, bool) and -MAX_INTEGER <= cell < MAX_INTEGER:

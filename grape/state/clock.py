@@ -1,8 +1,8 @@
-"""Time that goes on across restarts: state seconds, and how long a process was down.
+"""Keeps time across restarts: state seconds go on while the process is down.
 
-Each commit notes the state seconds beside what the machine's clocks said. At the next start the clock since boot tells
-how long that was ago: no step of the wall clock changes it. Only after a boot does the wall clock have to be believed,
-and then never backwards.
+Each commit notes the state seconds beside what the machine's clocks say. At the next start the clock since boot tells
+how long ago that was, however the wall clock was set meanwhile. After a reboot the wall clock is trusted, but never
+allowed to run backwards.
 """
 
 from __future__ import annotations
@@ -15,13 +15,17 @@ import attrs
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
-# More is no clock's: from it to the year 3871, and back to the year 68, a date can be told.
+# No clock shows more. In wall seconds this is from the year 68 to 3871: ``datetime`` can show every such moment.
 MAX_CLOCK_SECONDS = 60e9
 
 
 @attrs.frozen
 class Moment:
-    """What the machine's clocks say: seconds of the wall clock, and since the boot with this id ("" if not known)."""
+    """One reading of the machine's clocks.
+
+    ``wall`` is in seconds since 1970, ``since_boot`` in seconds since the boot with the id ``boot``. Where the system
+    has no such clock, ``boot`` is "" and ``since_boot`` 0.
+    """
 
     wall: float
     boot: str
@@ -29,18 +33,18 @@ class Moment:
 
     @classmethod
     def now(cls) -> Moment:
-        """This moment."""
+        """Reads the machine's clocks."""
         clock: int | None = getattr(time, "CLOCK_BOOTTIME", None)
         try:
             boot = _BOOT_ID.read_text().strip() if clock is not None else ""
         except OSError:
             boot = ""
         since_boot = time.clock_gettime(clock) if clock is not None and boot else 0.0
-        # After a boot it is all there is.
+        # After a reboot no other clock tells how long the machine was down.
         return cls(time.time(), boot, since_boot)  # noqa: TID251
 
     def seconds_since(self, then: Moment) -> float:
-        """How long ago another moment was, never negative."""
+        """Returns the seconds from ``then`` to this moment, never less than 0."""
         if self.boot and self.boot == then.boot:
             return max(self.since_boot - then.since_boot, 0.0)
         return max(self.wall - then.wall, 0.0)
@@ -48,29 +52,29 @@ class Moment:
 
 @attrs.frozen
 class Heartbeat:
-    """The state seconds of a moment."""
+    """The state seconds at a moment, as every commit notes them."""
 
     seconds: float
     moment: Moment
 
     def to_text(self) -> str:
-        """As it is kept."""
+        """Returns the heartbeat as JSON: ``[seconds, wall, boot, since_boot]``."""
         moment = self.moment
         return json.dumps([self.seconds, moment.wall, moment.boot, moment.since_boot])
 
     @classmethod
     def from_text(cls, text: object) -> Heartbeat | None:
-        """What ``to_text`` made; None if it is something else."""
+        """Converts the result of ``to_text`` back; returns None for anything else."""
         try:
             seconds, wall, boot, since_boot = json.loads(str(text))
             times = float(seconds), float(wall), float(since_boot)
         except (ValueError, TypeError, OverflowError, RecursionError):
             return None
-        # Not a number is within no bounds.
+        # This is False for "not a number", too.
         if not all(abs(time) < MAX_CLOCK_SECONDS for time in times):
             return None
         return cls(times[0], Moment(times[1], str(boot), times[2]))
 
     def seconds_at(self, moment: Moment) -> float:
-        """The state seconds of a later moment."""
+        """Returns the state seconds at a later moment."""
         return self.seconds + moment.seconds_since(self.moment)

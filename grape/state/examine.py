@@ -1,4 +1,4 @@
-"""Reads a whole state file without changing it, and finds out whether it is damaged."""
+"""Reads the rows of a whole state file, changes none of them, and finds out whether the file is damaged."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ def refuse_special_file(path: str) -> None:
     """
     mode = os.stat(path).st_mode
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-        raise StateError(path, "it is no regular file")
+        raise StateError(path, "not a regular file")
 
 
 def examine(path: str, newest: int, connect: Connect = connect) -> Contents:
-    """Returns the contents of a file, damaged or not, without changing it.
+    """Returns the contents of a file, damaged or not; its rows stay as they are.
 
     ``newest`` is the latest schema version that this program knows. Raises StateError if the file cannot be read, or
     if its schema is newer.
@@ -62,13 +62,13 @@ def examine(path: str, newest: int, connect: Connect = connect) -> Contents:
     except OSError as error:
         raise StateError(path, error.strerror or str(error)) from error
     if first != FIRST_BYTES:
-        return Contents({}, damage="it is no SQLite file" if first else "it is empty")
+        return Contents({}, damage="not an SQLite file" if first else "empty file")
     try:
         with closing(connect(path)) as db:
             return _read(db, newest)
     except Newer as newer:
         raise StateError(
-            path, f"a newer grape wrote it (schema {newer.version}; this one knows {newest}): it is left as it is"
+            path, f"written by a newer version (schema {newer.version}; this version knows {newest}); left unchanged"
         ) from newer
     except sqlite3.Error as error:
         if is_damage(error):
@@ -77,7 +77,7 @@ def examine(path: str, newest: int, connect: Connect = connect) -> Contents:
             logs = [path + suffix for suffix in ("-wal", "-journal") if os.path.lexists(path + suffix)]
             if not logs:
                 return examine(path, newest, connect_unwritable)
-            raise StateError(path, f"{error}: copy it and {logs[0]} to a folder where you may write") from error
+            raise StateError(path, f"{error}; copy it and {logs[0]} to a writable folder first") from error
         raise StateError(path, str(error)) from error
 
 

@@ -1,4 +1,8 @@
-"""What a node's rooms tell, so that what they hold outlives the process; and the version that keeps nothing."""
+"""Declares the journal, by which changes of a node's state become durable, and a journal that does nothing.
+
+The stores call ``item_changed`` and the like for every change; the journal reads the current value from the store when
+it writes. Who acknowledges a put asks ``refusal`` before and waits for ``when_durable``.
+"""
 
 from __future__ import annotations
 
@@ -7,55 +11,56 @@ from typing import Protocol
 
 from grape.dht.compact import Address
 
-# Told None once it is kept, or why it is not.
+# Called with None once durable, else with the reason.
 OnDurable = Callable[[str | None], object]
 
 
 class Journal(Protocol):
-    """Told of every change; it asks the room that told it for what there is now."""
+    """Makes changes of a node's state durable."""
 
     @property
     def refusal(self) -> str | None:
-        """Why nothing that is stored now could be promised to be kept; None if it can."""
+        """Why puts are refused at this time; None while they are taken."""
         ...
 
-    def when_durable(self, kept: OnDurable) -> None:
-        """Call ``kept`` when all items stored until now are kept, or when they are not."""
+    def when_durable(self, done: OnDurable) -> None:
+        """Calls ``done(None)`` once every item stored so far is durable, else ``done(reason)``."""
         ...
 
     def item_changed(self, target: bytes) -> None:
-        """An item came, or went."""
+        """Notes that an item was stored or removed."""
         ...
 
     def own_item_changed(self, target: bytes) -> None:
-        """The same for one that was put through this grape."""
+        """Notes that an item put through this node was added, published or removed."""
         ...
 
     def peer_changed(self, key: bytes, peer: Address) -> None:
-        """A peer was announced, or went. It may be kept a second later."""
+        """Notes that a peer was announced, renewed or removed. It may become durable a second later."""
         ...
 
     def own_announce_changed(self, key: bytes, port: int) -> None:
-        """The same for an announce that was made through this grape."""
+        """Notes that an announce made through this node was made or has expired."""
         ...
 
 
 class NullJournal:
-    """Keeps nothing: what is in memory is all there is."""
+    """Writes nothing: the state lives in memory alone, and every change counts as durable."""
 
     refusal = None
 
-    def when_durable(self, kept: OnDurable) -> None:
-        kept(None)
+    def when_durable(self, done: OnDurable) -> None:
+        """Calls ``done(None)`` at once."""
+        done(None)
 
     def item_changed(self, target: bytes) -> None:
-        """Nothing to do."""
+        """Does nothing."""
 
     def own_item_changed(self, target: bytes) -> None:
-        """Nothing to do."""
+        """Does nothing."""
 
     def peer_changed(self, key: bytes, peer: Address) -> None:
-        """Nothing to do."""
+        """Does nothing."""
 
     def own_announce_changed(self, key: bytes, port: int) -> None:
-        """Nothing to do."""
+        """Does nothing."""

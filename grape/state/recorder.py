@@ -185,7 +185,7 @@ class StateRecorder:
                 self._heartbeat_at = now
                 self._write(writer, changes)
         except Exception:
-            log.failure("what changed could not be written")
+            log.failure("state file: changes could not be collected")
 
     def _write(self, writer: Writer, changes: list[Change], done: OnDurable | None = None) -> None:
         def written(error: StateError | None) -> None:
@@ -197,21 +197,21 @@ class StateRecorder:
                 try:
                     done(error.problem if error is not None else None)
                 except Exception:
-                    log.failure("an acknowledgement could not be given")
+                    log.failure("state file: a caller could not be told that its item is durable")
 
         writer.write(changes, written)
 
     def _written(self) -> None:
         self.counters.state_commits += 1
-        if self.problem is not None:
-            log.info("the state file can be written again")
+        if self.problem is not None and self._file is not None:
+            log.info("state file {path} can be written again", path=self._file.path)
             self.problem = None
             self._retry_at, self._retry_pause = 0.0, WRITE_SECONDS
 
     def _not_written(self, changes: list[Change], error: StateError) -> None:
         self.counters.state_failures += 1
         if self.problem is None:
-            log.critical("state file {path} cannot be written ({problem}): puts are refused until it can",
+            log.critical("state file {path} cannot be written ({problem}); puts are refused until it can",
                          path=error.path, problem=error.problem)  # fmt: skip
         self.problem = error.problem
         self._retry_at = self._clock.seconds() + self._retry_pause
@@ -227,12 +227,13 @@ class StateRecorder:
         if file.moved_to is not None:
             self.counters.state_moved_aside += 1
             saved = sum(map(len, file.contents.rows.values()))
-            log.critical("state file {path} is damaged ({damage}): moved to {to}, {saved} rows of it could be saved",
+            log.critical("state file {path} is damaged ({damage}); moved to {to}; {saved} rows recovered",
                          path=file.path, damage=file.damage, to=file.moved_to, saved=saved)  # fmt: skip
         if file.backup is not None:
-            log.info("state file {path} is upgraded; as it was it is {backup}", path=file.path, backup=file.backup)
+            log.info("state file {path} upgraded; backup of the older version: {backup}",
+                     path=file.path, backup=file.backup)  # fmt: skip
         if file.leftovers is not None:
-            log.warn("state file {path} was gone: a new one is made, and what SQLite had beside it is {to}-*",
+            log.warn("state file {path} is missing, but not its SQLite logs; moved these to {to}-*; created a new file",
                      path=file.path, to=file.leftovers)  # fmt: skip
 
 

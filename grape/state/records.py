@@ -1,6 +1,7 @@
-"""What is kept, as rows of a state file and back.
+"""Converts records to state-file rows and back; drops invalid rows.
 
-A row that came from a file may hold anything of the types that SQLite has: what makes no sense is left out.
+A record is the content of a row in the node's own types. A row of a file may hold any value of SQLite's types; a row
+that makes no valid record is dropped. Times are state seconds (``grape.state.clock``).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ SECRETS = "token secrets"
 
 @attrs.frozen
 class ItemRecord:
-    """An item, the host that put it ("" if not known) and when."""
+    """An item held for others: the host that put it ("": this node or unknown), and when it was written."""
 
     item: Item
     host: str
@@ -36,7 +37,7 @@ class ItemRecord:
 
 @attrs.frozen
 class OwnItemRecord:
-    """An item that was put here, when, and when others took it last (None: nobody yet)."""
+    """An item put through this node: when, and when other nodes last took it (None: not yet)."""
 
     item: Item
     at: float
@@ -45,7 +46,7 @@ class OwnItemRecord:
 
 @attrs.frozen
 class PeerRecord:
-    """A peer, when it was announced and from which address."""
+    """A peer announced under a key: from which UDP address, and when."""
 
     key: bytes
     peer: Address
@@ -55,7 +56,7 @@ class PeerRecord:
 
 @attrs.frozen
 class AnnounceRecord:
-    """An announce that was made here."""
+    """An announce made through this node: the key, the announced port (0: the UDP port), and when."""
 
     key: bytes
     port: int
@@ -64,7 +65,7 @@ class AnnounceRecord:
 
 @attrs.frozen
 class ContactRecord:
-    """A node, and when it answered last."""
+    """A contact: its node id, its UDP address, and when it was last heard from."""
 
     id: bytes
     address: Address
@@ -73,7 +74,7 @@ class ContactRecord:
 
 @attrs.frozen
 class Records:
-    """All that a file holds; each list begins with the oldest. Times are state seconds."""
+    """The records of a whole file; each list is ordered by time, the oldest record first."""
 
     heartbeat: Heartbeat | None
     node_id: bytes | None
@@ -86,62 +87,69 @@ class Records:
 
     @property
     def latest(self) -> float:
-        """The state seconds of the newest of it: the least that they can be now, if there is no heartbeat."""
+        """The time of the newest record, 0 without any: where time goes on if the file has no heartbeat."""
         lists = (self.items, self.own_items, self.peers, self.own_announces, self.contacts)
-        return max((kept.at for some in lists for kept in some), default=0.0)
+        return max((record.at for some in lists for record in some), default=0.0)
 
 
 def read(rows: Rows) -> Records:
-    """What rows mean."""
+    """Converts the rows of a file to records; drops rows that are invalid."""
     meta = {row[0]: row[1] for row in rows.get("meta", ()) if len(row) == 2}
     node_id = meta.get(NODE_ID)
     return Records(
         Heartbeat.from_text(meta.get(HEARTBEAT)),
         node_id if isinstance(node_id, bytes) and len(node_id) == ID_BYTES else None,
         _secrets(meta.get(SECRETS)),
-        sorted(_items(rows.get("item", ())), key=lambda kept: kept.at),
-        sorted(_own_items(rows.get("own_item", ())), key=lambda kept: kept.at),
-        sorted(_peers(rows.get("peer", ())), key=lambda kept: kept.at),
-        sorted(_own_announces(rows.get("own_announce", ())), key=lambda kept: kept.at),
-        sorted(_contacts(rows.get("contact", ())), key=lambda kept: kept.at),
+        sorted(_items(rows.get("item", ())), key=lambda record: record.at),
+        sorted(_own_items(rows.get("own_item", ())), key=lambda record: record.at),
+        sorted(_peers(rows.get("peer", ())), key=lambda record: record.at),
+        sorted(_own_announces(rows.get("own_announce", ())), key=lambda record: record.at),
+        sorted(_contacts(rows.get("contact", ())), key=lambda record: record.at),
     )
 
 
 def node_id_change(node_id: bytes) -> Change:
+    """Returns the change that writes the node id (20 bytes)."""
     return Change("meta", (NODE_ID,), (node_id,))
 
 
 def heartbeat_change(heartbeat: Heartbeat) -> Change:
+    """Returns the change that writes the heartbeat."""
     return Change("meta", (HEARTBEAT,), (heartbeat.to_text(),))
 
 
 def secrets_change(secrets: Secrets) -> Change:
-    """``rotated_at`` in state seconds."""
+    """Returns the change that writes the secrets of write tokens; ``rotated_at`` is in state seconds."""
     return Change("meta", (SECRETS,), (f"{secrets.current.hex()} {secrets.previous.hex()} {secrets.rotated_at!r}",))
 
 
-def item_change(target: bytes, kept: ItemRecord | None) -> Change:
-    if kept is None:
+def item_change(target: bytes, record: ItemRecord | None) -> Change:
+    """Returns the change that writes a held item, or deletes it if ``record`` is None."""
+    if record is None:
         return Change("item", (target,), None)
-    return Change("item", (target,), (*_cells(kept.item), kept.host, kept.at))
+    return Change("item", (target,), (*_cells(record.item), record.host, record.at))
 
 
-def own_item_change(target: bytes, kept: OwnItemRecord | None) -> Change:
-    if kept is None:
+def own_item_change(target: bytes, record: OwnItemRecord | None) -> Change:
+    """Returns the change that writes an own item, or deletes it if ``record`` is None."""
+    if record is None:
         return Change("own_item", (target,), None)
-    return Change("own_item", (target,), (*_cells(kept.item), kept.at, kept.published))
+    return Change("own_item", (target,), (*_cells(record.item), record.at, record.published))
 
 
-def peer_change(key: bytes, peer: Address, kept: PeerRecord | None) -> Change:
-    return Change("peer", (key, *peer), None if kept is None else (*kept.announcer, kept.at))
+def peer_change(key: bytes, peer: Address, record: PeerRecord | None) -> Change:
+    """Returns the change that writes a peer, or deletes it if ``record`` is None."""
+    return Change("peer", (key, *peer), None if record is None else (*record.announcer, record.at))
 
 
 def own_announce_change(key: bytes, port: int, at: float | None) -> Change:
+    """Returns the change that writes an own announce, or deletes it if ``at`` is None."""
     return Change("own_announce", (key, port), None if at is None else (at,))
 
 
-def contact_change(address: Address, kept: ContactRecord | None) -> Change:
-    return Change("contact", address, None if kept is None else (kept.id, kept.at))
+def contact_change(address: Address, record: ContactRecord | None) -> Change:
+    """Returns the change that writes a contact, or deletes it if ``record`` is None."""
+    return Change("contact", address, None if record is None else (record.id, record.at))
 
 
 def _cells(item: Item) -> Row:
@@ -169,12 +177,12 @@ def _own_items(rows: Iterable[Row]) -> Iterator[OwnItemRecord]:
 def _item(target: object, raw: object, key: object, signature: object, seq: object, salt: object) -> Item | None:
     match raw, key, signature, seq, salt:
         case bytes(), None | bytes(), bytes(), int(), bytes():
-            named = sha1(raw if key is None else key + salt).digest()
+            expected = sha1(raw if key is None else key + salt).digest()
             try:
                 canonical = bencoding.decode(raw)[1]
             except RemoteProtocolError:
                 return None
-            return Item(raw, key, signature, seq, salt) if canonical and named == target else None
+            return Item(raw, key, signature, seq, salt) if canonical and expected == target else None
     return None
 
 

@@ -1,7 +1,7 @@
-"""State on disk: one SQLite file for one process. It is checked when it is opened, and never deleted.
+"""Opens and writes the state file: one SQLite file for one process, checked when it is opened and never deleted.
 
-A file that is damaged, or no state file at all, is moved aside, and what can still be read of it is taken over: every
-row carries a checksum. This room knows no Twisted, and not what the rows mean.
+A damaged file, or a file of another kind, is moved aside; its intact rows, told by their checksums, go into the new
+file. The meaning of the rows is in ``grape.state.records``.
 """
 
 from __future__ import annotations
@@ -17,50 +17,58 @@ from grape.state.examine import Connect, connect, examine, refuse_special_file, 
 from grape.state.lock import FileLock, StateError
 from grape.state.tables import APPLICATION_ID, SCHEMA_ROW, TABLES, Change, Contents, Row, Rows, apply
 
-# What SQLite has beside a file, by the ends of their names.
+# The endings of the files that SQLite makes beside a file.
 BESIDE = ("-wal", "-shm", "-journal")
 MAX_LOG_BYTES = 16 * 1024 * 1024
 
 
 class StateFile:
-    """An open state file, held by this process alone.
+    """An open state file, locked by this process.
 
-    ``contents`` is what it held when it was opened. ``moved_to`` is where a bad one went, ``damage`` what was wrong
-    with it; ``leftovers`` is where went what SQLite had beside a file that was gone. ``stamp()``, if set, gives the
-    rows that every commit writes along.
+    Opening creates a missing file, upgrades one of an older schema after a backup, and replaces a damaged one by its
+    intact rows. ``durability`` "full" makes each commit survive a power cut, "normal" a killed process; ``scripts``
+    are those of ``grape.state.examine.schema``, ``connect`` opens SQLite's connections. Raises StateInUse if another
+    process has the file, StateError if it cannot be used.
     """
 
     def __init__(
         self, path: str, *, durability: str = "full", scripts: Sequence[str] | None = None, connect: Connect = connect
     ) -> None:
         self.path = os.path.realpath(path)
+        #: What was wrong with the file found at ``path``, and the name that it was given; None if it was intact.
         self.damage: str | None = None
         self.moved_to: str | None = None
+        #: The backup made before an upgrade; None without one.
         self.backup: str | None = None
+        #: The name, without SQLite's endings, of log files that were found without their file; None without any.
         self.leftovers: str | None = None
         self._synchronous = "FULL" if durability == "full" else "NORMAL"
         self._scripts = schema() if scripts is None else scripts
         self._connect = connect
         self._db: sqlite3.Connection | None = None
         self._is_moved = False
-        # Before there is a lock beside it. What else is wrong with the path is said when it is opened.
+        # Before a lock file is made beside it. Other errors of the path are raised when it is opened.
         with suppress(OSError):
             refuse_special_file(self.path)
         self._lock = FileLock(self.path)
         self._lock.take()
         try:
+            #: The rows that the file held when it was opened.
             self.contents = self._open()
         except BaseException:
             self.close()
             raise
 
     def commit(self, changes: Iterable[Change]) -> None:
-        """Write changes, all or none, and have them on the disk. Raises StateError; it may be tried again."""
+        """Writes changes to the disk, all or none; the last change of a row counts.
+
+        Raises StateError; the same changes may be committed again.
+        """
         latest: dict[str, dict[Row, Row | None]] = {}
         for change in changes:
             latest.setdefault(change.table, {})[change.key] = change.row
         if not self.is_in_place():
-            raise StateError(self.path, "it was moved or removed; a restart makes a new one")
+            raise StateError(self.path, "moved or removed while in use; restart to create a new file")
         try:
             if self._db is None:
                 self._db = self._connected()
@@ -69,12 +77,15 @@ class StateFile:
                 apply(self._db, table, rows)
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
-            # The next commit begins with a new connection: nothing of this one is left over.
+            # The next commit opens a new connection, without the remains of this transaction.
             self._disconnect()
             raise StateError(self.path, str(error)) from error
 
     def is_in_place(self) -> bool:
-        """Whether the file that is open still is the one at this path. Once it was not, it never is again."""
+        """Returns True while the open file is the one at ``path``; once False, it stays False.
+
+        A file that comes back may have been written by another process meanwhile.
+        """
         try:
             self._is_moved = self._is_moved or os.stat(self.path).st_ino != self._inode
         except OSError:
@@ -82,7 +93,7 @@ class StateFile:
         return not self._is_moved
 
     def close(self) -> None:
-        """Close the file, and let others have it."""
+        """Closes the file and releases its lock."""
         self._disconnect()
         self._lock.release()
 
@@ -92,7 +103,7 @@ class StateFile:
         try:
             if not os.path.lexists(self.path):
                 self._move_leftovers()
-                # A salvage may have been cut short after the bad file went.
+                # A process may have ended after it moved a damaged file aside, with the new one already made.
                 if not self._is_made():
                     self._make({})
                 self._put_in_place()
@@ -101,7 +112,7 @@ class StateFile:
             contents = examine(self.path, len(self._scripts), self._connect)
             if contents.damage is not None:
                 self.damage = contents.damage
-                # While there is no other copy of what could be saved, the bad file stays where it is.
+                # The damaged file keeps its name until its intact rows are on the disk a second time.
                 self._make(contents.rows)
                 self.moved_to = self._move_aside()
                 self._put_in_place()
@@ -117,7 +128,7 @@ class StateFile:
             raise StateError(self.path, str(error)) from error
 
     def _is_made(self) -> bool:
-        """Whether a new file is whole, and has only not got its name yet."""
+        """Returns True if there is a complete new file that only has not been renamed yet."""
         new = f"{self.path}.new"
         if not os.path.isfile(new) or os.path.lexists(f"{new}-journal"):
             return False
@@ -125,9 +136,9 @@ class StateFile:
         return contents.damage is None and contents.version == len(self._scripts)
 
     def _make(self, rows: Rows) -> None:
-        """Make a new file, and have it on the disk. It has its name only when it is whole: no kill leaves half of one.
+        """Makes a new file with these rows and syncs it; ``_put_in_place`` gives it its name.
 
-        Raises OSError and sqlite3.Error.
+        So a process that is killed never leaves an incomplete file under that name. Raises OSError and sqlite3.Error.
         """
         new = f"{self.path}.new"
         _remove(new)
@@ -136,10 +147,10 @@ class StateFile:
         try:
             db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             self._run_scripts(db, 0)
-            for table, kept in rows.items():
+            for table, some in rows.items():
                 columns, keys = TABLES[table]
-                whole = [row for row in kept if len(row) == len(columns) and (table, row[0]) != ("meta", SCHEMA_ROW)]
-                apply(db, table, {row[:keys]: row[keys:] for row in whole})
+                valid = [row for row in some if len(row) == len(columns) and (table, row[0]) != ("meta", SCHEMA_ROW)]
+                apply(db, table, {row[:keys]: row[keys:] for row in valid})
             db.execute("COMMIT")
         finally:
             db.close()
@@ -150,21 +161,21 @@ class StateFile:
         _sync_folder(self.path)
 
     def _run_scripts(self, db: sqlite3.Connection, version: int) -> None:
-        """Begin a transaction, and bring the tables from a version to the newest one in it."""
+        """Begins a transaction and brings the tables from ``version`` to the newest one in it."""
         db.executescript("BEGIN IMMEDIATE;" + "".join(self._scripts[version:]))
         db.execute(f"PRAGMA user_version = {len(self._scripts)}")
         apply(db, "meta", {(SCHEMA_ROW,): (len(self._scripts),)})
 
     def _move_aside(self) -> str:
         to = _free_name(f"{self.path}.damaged-{_date()}")
-        # What SQLite has beside it belongs to it.
+        # SQLite's files beside it belong to it.
         for suffix in (*BESIDE, ""):
             if os.path.lexists(self.path + suffix):
                 os.rename(self.path + suffix, to + suffix)
         return to
 
     def _move_leftovers(self) -> None:
-        """SQLite would write what the log of a file that is gone holds into the new one."""
+        """Moves aside log files without their file: SQLite would replay them into the new file."""
         left = [suffix for suffix in BESIDE if os.path.lexists(self.path + suffix)]
         if left:
             self.leftovers = _free_name(f"{self.path}.leftover-{_date()}")
@@ -181,7 +192,7 @@ class StateFile:
                 with closing(self._connect(new)) as copy:
                     db.backup(copy)
                 self._run_scripts(db, version)
-                # The checksums are over the columns, and these are others now.
+                # The checksum of a row covers all columns, and the scripts may have added some.
                 for table, (columns, keys) in TABLES.items():
                     rows = db.execute(f"SELECT {', '.join(columns)} FROM {table}").fetchall()
                     apply(db, table, {row[:keys]: row[keys:] for row in rows})
@@ -189,7 +200,7 @@ class StateFile:
                 _sync_folder(backup)
                 db.execute("COMMIT")
         except BaseException:
-            # The file is as it was. A full disk would be given another backup by every start.
+            # The transaction is rolled back. A backup that stayed would fill the disk a bit more at every start.
             _remove(new)
             _remove(backup)
             raise
@@ -205,7 +216,7 @@ class StateFile:
     def _disconnect(self) -> None:
         db, self._db = self._db, None
         if db is not None:
-            # What it may have to say the commit before has said.
+            # An error of the disk was already raised by the commit.
             with suppress(sqlite3.Error):
                 db.close()
 
@@ -228,7 +239,7 @@ def _remove(name: str) -> None:
 
 
 def _sync_folder(path: str) -> None:
-    """Have a new name on the disk, too."""
+    """Syncs the folder of ``path``, so that a new name is on the disk."""
     folder = os.open(os.path.dirname(path), os.O_RDONLY)
     try:
         os.fsync(folder)

@@ -1,6 +1,6 @@
-"""The tables of a state file: rows read and written, each with a checksum of its own.
+"""Reads and writes the rows of a state file's tables; each row carries a checksum.
 
-What the rows mean is for others to know. Nothing here opens a file.
+The meaning of the rows is in ``grape.state.records``; files are opened by the callers.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import attrs
 # "GRAP", in the header of the file.
 APPLICATION_ID = 0x47524150
 SCHEMA_ROW = "schema"
-# Powers of two up to this many rows go into one statement.
+# A statement writes as many rows as a power of two, up to this one.
 MAX_ROWS_PER_STATEMENT = 64
 
 Cell = bytes | str | int | float | None
 Row = tuple[Cell, ...]
 Rows = dict[str, list[Row]]
 
-# Each table's columns without the checksum, and how many of them are its key.
+# For each table its columns without the checksum, and how many of these form the key.
 TABLES: Mapping[str, tuple[tuple[str, ...], int]] = {
     "meta": (("name", "value"), 1),
     "item": (("target", "raw", "key", "signature", "seq", "salt", "host", "at"), 1),
@@ -31,14 +31,14 @@ TABLES: Mapping[str, tuple[tuple[str, ...], int]] = {
     "contact": (("host", "port", "id", "at"), 2),
 }
 
-# What SQLite says of a file that is not as it should be; everything else is the disk's or the system's fault.
+# The errors of SQLite that mean a damaged file; any other comes from the disk or the system.
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISMATCH)
 _SHORT_READ = 522
 
 
 @attrs.frozen
 class Change:
-    """What became of a row: its cells beside the ``key``, or None when it is gone."""
+    """A row to write to ``table``: the cells after ``key``, or None to delete the row."""
 
     table: str
     key: Row
@@ -47,7 +47,7 @@ class Change:
 
 @attrs.frozen
 class Contents:
-    """What a file holds. ``damage`` says what is wrong with it; ``rows`` are those that are whole all the same."""
+    """The contents of a file: its intact rows by table, its schema version, and what is damaged (None: nothing)."""
 
     rows: Rows
     version: int = 0
@@ -55,7 +55,7 @@ class Contents:
 
 
 class Newer(Exception):
-    """A file whose schema this program does not know."""
+    """Raised for a file whose schema is newer than this program knows."""
 
     def __init__(self, version: int) -> None:
         super().__init__(version)
@@ -63,9 +63,9 @@ class Newer(Exception):
 
 
 def read_all(db: sqlite3.Connection, newest: int) -> Contents:
-    """Check and read a whole file. Raises Newer, and sqlite3.Error for what is not the file's fault."""
+    """Checks and reads a whole file. Raises Newer, and sqlite3.Error for an error of the disk or the system."""
     if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
-        return Contents({}, damage="it is another program's")
+        return Contents({}, damage="written by another program")
     version: int = db.execute("PRAGMA user_version").fetchone()[0]
     rows, damage = {}, None
     try:
@@ -75,21 +75,21 @@ def read_all(db: sqlite3.Connection, newest: int) -> Contents:
         if not is_damage(error):
             raise
         damage = str(error)
-    # What a later schema brings is not there yet.
-    there = _tables(db) if version < newest else set(TABLES)
+    # An older file lacks the tables that a later schema adds.
+    present = _tables(db) if version < newest else set(TABLES)
     for table in TABLES:
-        rows[table], trouble = _whole_rows(db, table) if table in there else ([], None)
-        damage = damage or trouble
+        rows[table], problem = _intact_rows(db, table) if table in present else ([], None)
+        damage = damage or problem
     noted = {row[0]: row[1] for row in rows["meta"]}.get(SCHEMA_ROW)
     if version > newest and noted in (None, version):
         raise Newer(version)
     if noted != version:
-        damage = damage or f"it says that its schema is {version} and {noted!r}"
+        damage = damage or f"two schema versions: {version} in the header, {noted!r} in the table"
     return Contents(rows, version, damage)
 
 
 def _tables(db: sqlite3.Connection) -> set[str]:
-    """The tables that there are; all that there should be, if that cannot be read."""
+    """Returns the names of the tables in the file; if these cannot be read, those that should be there."""
     try:
         return {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     except (sqlite3.DatabaseError, UnicodeError) as error:
@@ -98,15 +98,18 @@ def _tables(db: sqlite3.Connection) -> set[str]:
         return set(TABLES)
 
 
-def _whole_rows(db: sqlite3.Connection, table: str) -> tuple[list[Row], str | None]:
-    """The rows that are whole, and what is wrong if there are others; a broken tree is read from both ends."""
+def _intact_rows(db: sqlite3.Connection, table: str) -> tuple[list[Row], str | None]:
+    """Returns the rows with the right checksum, and what is wrong with the table if it has others.
+
+    A table whose B-tree is broken in the middle is read from both ends.
+    """
     found: dict[Row, None] = {}
-    trouble: str | None = None
+    problem: str | None = None
     bad = 0
     keys = ", ".join(TABLES[table][0][: TABLES[table][1]])
-    for way in ("NOT INDEXED", f"ORDER BY {keys}", f"ORDER BY {keys.replace(',', ' DESC,')} DESC"):
+    for order in ("NOT INDEXED", f"ORDER BY {keys}", f"ORDER BY {keys.replace(',', ' DESC,')} DESC"):
         try:
-            for crc, *cells in db.execute(f"SELECT * FROM {table} {way}"):
+            for crc, *cells in db.execute(f"SELECT * FROM {table} {order}"):
                 row = tuple(cells)
                 if crc == _checksum(row):
                     found[row] = None
@@ -116,24 +119,27 @@ def _whole_rows(db: sqlite3.Connection, table: str) -> tuple[list[Row], str | No
         except (sqlite3.DatabaseError, UnicodeError) as error:
             if isinstance(error, sqlite3.Error) and not is_damage(error):
                 raise
-            trouble = str(error)
-    return list(found), trouble or (f"{bad} rows of {table} are not as they were written" if bad else None)
+            problem = str(error)
+    return list(found), problem or (f"{bad} rows of {table} have a wrong checksum" if bad else None)
 
 
 def apply(db: sqlite3.Connection, table: str, rows: Mapping[Row, Row | None]) -> None:
-    """Write rows and delete others, many in one statement: each of them gives up and takes Python's lock once."""
+    """Writes the rows in ``rows`` and deletes those that are None there. Raises sqlite3.Error.
+
+    One statement handles many rows: each statement releases and takes Python's global lock once.
+    """
     columns, keys = TABLES[table]
     written = [(_checksum(key + row), *key, *row) for key, row in rows.items() if row is not None]
-    gone = [key for key, row in rows.items() if row is None]
+    deleted = [key for key, row in rows.items() if row is None]
     names, key_names = ", ".join(("crc", *columns)), ", ".join(columns[:keys])
     for some in _portions(written):
         db.execute(f"INSERT OR REPLACE INTO {table} ({names}) VALUES {_marks(some)}", _flat(some))
-    for some in _portions(gone):
+    for some in _portions(deleted):
         db.execute(f"DELETE FROM {table} WHERE ({key_names}) IN (VALUES {_marks(some)})", _flat(some))
 
 
 def _portions(rows: Sequence[Row]) -> Iterable[Sequence[Row]]:
-    """Rows in portions of a few sizes: as many different statements."""
+    """Splits rows into portions of few different sizes, so that SQLite caches a statement for each size."""
     start, size = 0, MAX_ROWS_PER_STATEMENT
     while start < len(rows):
         while size > len(rows) - start:
@@ -155,6 +161,6 @@ def _checksum(row: Row) -> int:
 
 
 def is_damage(error: sqlite3.Error) -> bool:
-    """Whether an error tells of the file, and not of the disk or the system."""
+    """Returns True for an error that means a damaged file, not a failing disk or system."""
     code: int | None = getattr(error, "sqlite_errorcode", None)
     return code is None or code & 0xFF in _DAMAGE or code == _SHORT_READ

@@ -1,4 +1,4 @@
-"""``grape state``: odd input ends in one line and a status that is documented, and costs nothing that is whole."""
+"""``grape state``: malformed input ends in one line and a documented status, and never destroys valid data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from grape.cli import state as state_cli
-from grape.state import clock as statetime
+from grape.state.clock import MAX_CLOCK_SECONDS, Heartbeat
 from grape.state.examine import connect, examine, schema
 from grape.state.lock import StateError
 from grape.state.records import HEARTBEAT
@@ -68,22 +68,24 @@ def load(path: str, *lines: str) -> int:
     ],
     ids=lambda line: line[:70].encode("ascii", "backslashreplace").decode(),
 )
-def test_a_line_that_is_no_row_costs_no_other(path: str, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_line_is_skipped_and_all_others_are_written(
+    path: str, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     lines = [contact(n) for n in range(100, 200)]
     assert load(path, *lines[:50], line, *lines[50:]) == 1
-    assert capsys.readouterr() == (f"{path}: 100 rows written\n", "grape: 1 lines are no rows of a dump\n")
+    assert capsys.readouterr() == (f"{path}: 100 rows written\n", "grape: 1 invalid lines skipped\n")
     contents = examine(path, len(schema()))
     assert contents.damage is None
     assert {row[1] for row in contents.rows["contact"]} == set(range(100, 200))
 
 
-def test_times_without_a_point_are_times(path: str) -> None:
+def test_whole_numbers_are_times_too(path: str) -> None:
     assert load(path, contact(1, at=7)) == 0
     contents = examine(path, len(schema()))
     assert (contents.damage, contents.rows["contact"]) == (None, [("10.0.0.1", 1, b"i" * 20, 7.0)])
 
 
-def test_what_is_dumped_is_imported(path: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_dump_is_imported_without_a_difference(path: str, capsys: pytest.CaptureFixture[str]) -> None:
     file = StateFile(path)
     rows = [
         Change("meta", ("a",), (b"bytes",)),
@@ -100,13 +102,13 @@ def test_what_is_dumped_is_imported(path: str, capsys: pytest.CaptureFixture[str
     assert examine(f"{path}.2", 1) == examine(path, 1)
 
 
-def test_import_says_that_a_damaged_file_is_moved_aside(path: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_import_names_the_damaged_file_that_it_moved_aside(path: str, capsys: pytest.CaptureFixture[str]) -> None:
     Path(path).write_bytes(b"")
     assert load(path, contact(1)) == 0
     out, err = capsys.readouterr()
     assert out == f"{path}: 1 rows written\n"
     assert re.fullmatch(
-        rf"grape: {path}: damaged \(it is empty\): moved to {path}\.damaged-20\S+, 0 rows of it could be saved\n", err
+        rf"grape: {path}: damaged \(empty file\); moved to {path}\.damaged-20\S+; 0 rows recovered\n", err
     )
 
 
@@ -124,26 +126,26 @@ def test_import_says_that_a_damaged_file_is_moved_aside(path: str, capsys: pytes
     ],
     ids=lambda beat: beat[:40],
 )
-def test_a_heartbeat_that_makes_no_sense_is_none(path: str, beat: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert statetime.Heartbeat.from_text(beat) is None
+def test_invalid_heartbeat_is_left_out(path: str, beat: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert Heartbeat.from_text(beat) is None
     file = StateFile(path)
     file.commit([Change("meta", (HEARTBEAT,), (beat,))])
     file.close()
     assert state_cli.check(path) == 0
     assert capsys.readouterr().out == (
-        f"{path}: schema 1, well\n0 items, 0 own items, 0 peers, 0 own announces, 0 contacts\n"
+        f"{path}: intact, schema 1\n0 items, 0 own items, 0 peers, 0 own announces, 0 contacts\n"
     )
 
 
-@pytest.mark.parametrize("wall", [statetime.MAX_CLOCK_SECONDS - 1, 1 - statetime.MAX_CLOCK_SECONDS])
-def test_every_time_that_is_taken_is_told_as_a_date(path: str, wall: float) -> None:
+@pytest.mark.parametrize("wall", [MAX_CLOCK_SECONDS - 1, 1 - MAX_CLOCK_SECONDS])
+def test_heartbeat_within_the_limits_is_shown_as_a_date(path: str, wall: float) -> None:
     file = StateFile(path)
     file.commit([Change("meta", (HEARTBEAT,), (json.dumps([1.0, wall, "", 0.0]),))])
     file.close()
     assert state_cli.check(path) == 0
 
 
-def test_a_file_in_a_folder_where_nothing_can_be_written_is_read(path: str) -> None:
+def test_file_in_an_unwritable_folder_is_read(path: str) -> None:
     assert load(path, contact(1)) == 0
 
     class ReadOnly(sqlite3.Connection):
@@ -157,23 +159,25 @@ def test_a_file_in_a_folder_where_nothing_can_be_written_is_read(path: str) -> N
 
     contents = examine(path, 1, unwritable)
     assert (contents.damage, len(contents.rows["contact"])) == (None, 1)
-    # What is in these is part of it.
+    # Rows in these logs belong to the file.
     for suffix in ("-journal", "-wal"):
         Path(f"{path}{suffix}").touch()
-        with pytest.raises(StateError, match=f"readonly database: copy it and {path}{suffix} to a folder where you"):
+        with pytest.raises(
+            StateError, match=f"readonly database; copy it and {path}{suffix} to a writable folder first"
+        ):
             examine(path, 1, unwritable)
     assert examine(path, 1, connect).damage is None
 
 
 def command(*words: str, output: int, input: bytes = b"") -> tuple[int, str]:
-    """What ``grape state`` ends with, and says on stderr."""
+    """The status and the stderr of ``grape state`` as a process."""
     grape = [sys.executable, "-m", "grape", "state", *words]
     ran = subprocess.run(grape, stdout=output, stderr=subprocess.PIPE, input=input, check=False)
     return ran.returncode, ran.stderr.decode()
 
 
 @pytest.mark.parametrize("rows", [1, 5_000])
-def test_output_that_nobody_reads_ends_the_command(path: str, rows: int) -> None:
+def test_closed_output_ends_the_command(path: str, rows: int) -> None:
     assert load(path, *(contact(1 + n) for n in range(rows))) == 0
     reader, writer = os.pipe()
     os.close(reader)
@@ -184,8 +188,38 @@ def test_output_that_nobody_reads_ends_the_command(path: str, rows: int) -> None
         os.close(writer)
 
 
-def test_octets_that_are_no_text_are_no_rows(path: str) -> None:
+def test_lines_that_are_not_utf8_are_skipped(path: str) -> None:
     lines = b"\xff\xfe\n" + contact(1).encode() + b"\n"
     said = command("import", path, output=subprocess.DEVNULL, input=lines)
-    assert said == (1, "grape: 1 lines are no rows of a dump\n")
+    assert said == (1, "grape: 1 invalid lines skipped\n")
     assert len(examine(path, 1).rows["contact"]) == 1
+
+
+@pytest.mark.parametrize("words", [[], ["-h"], ["--help"], ["check", "--help"]], ids=" ".join)
+def test_help_has_a_line_for_each_command(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert state_cli.main(words) == 0
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert lines[0] == "usage: grape state COMMAND FILE"
+    assert [line.split()[:2] for line in lines if line.startswith("  ")] == [
+        ["check", "FILE"],
+        ["dump", "FILE"],
+        ["import", "FILE"],
+    ]
+    assert max(map(len, lines)) <= 100
+    assert err == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["chek", "FILE"], "unknown command 'chek'"),
+        (["check"], "check takes one file, not 0"),
+        (["import", "a", "b"], "import takes one file, not 2"),
+        (["import", "--force"], "unknown option '--force'"),
+        (["--force"], "unknown command '--force'"),
+    ],
+)
+def test_usage_error_is_one_line(words: list[str], problem: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert state_cli.main(words) == 2
+    assert capsys.readouterr() == ("", f"grape: {problem}; usage: grape state check|dump|import FILE\n")

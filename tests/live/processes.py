@@ -124,6 +124,11 @@ class Process:
             )
 
     @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._popen.pid
+
+    @property
     def stdout(self) -> str:
         return self._out.read_text()
 

@@ -1,4 +1,4 @@
-"""State files of real processes: where they are, who has them, kills, a full disk, the commands that look into them."""
+"""State files of real processes: their places, their locks, kills, a full disk, and ``grape state``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import signal
 import stat
 from pathlib import Path
 from subprocess import run
-from typing import Any
 
 import pytest
 
@@ -30,7 +29,7 @@ def kill(grape: GrapeProcess) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_killed_grape_goes_on_where_it_was(grape_process: StartGrape, directory: Path, command: str) -> None:
+def test_killed_process_goes_on_where_it_was(grape_process: StartGrape, directory: Path, command: str) -> None:
     first = grape_process(command=command)
     hash = first.call("put", "kept")
     file = directory / f"grape-{first.api.dht_port}.sqlite"
@@ -45,7 +44,7 @@ def test_a_killed_grape_goes_on_where_it_was(grape_process: StartGrape, director
     ]
 
 
-def test_a_daemon_of_twistd_has_its_file_in_its_rundir(start: Start, directory: Path, tmp_path: Path) -> None:
+def test_twistd_daemon_has_its_file_in_its_rundir(start: Start, directory: Path, tmp_path: Path) -> None:
     api = new_api()
     rundir = tmp_path / "rundir"
     rundir.mkdir()
@@ -64,7 +63,7 @@ def test_a_daemon_of_twistd_has_its_file_in_its_rundir(start: Start, directory: 
         until("the daemon ended", lambda: not pid_file.exists())
 
 
-def test_systemd_says_where_state_belongs(grape_process: StartGrape, tmp_path: Path, directory: Path) -> None:
+def test_state_directory_of_systemd_is_used(grape_process: StartGrape, tmp_path: Path, directory: Path) -> None:
     folder = tmp_path / "lib"
     folder.mkdir()
     grape = grape_process(environment={"STATE_DIRECTORY": f"{folder}:/elsewhere"})
@@ -72,7 +71,7 @@ def test_systemd_says_where_state_belongs(grape_process: StartGrape, tmp_path: P
     assert not list(directory.glob("*.sqlite"))
 
 
-def test_nothing_is_kept_in_memory(grape_process: StartGrape, directory: Path) -> None:
+def test_state_in_memory_is_lost_with_the_process(grape_process: StartGrape, directory: Path) -> None:
     grape = grape_process("--state", ":memory:")
     hash = grape.call("put", "kept")
     kill(grape)
@@ -80,38 +79,42 @@ def test_nothing_is_kept_in_memory(grape_process: StartGrape, directory: Path) -
     assert not list(directory.glob("*sqlite*"))
 
 
-def test_a_port_that_the_system_chooses_is_no_name_to_keep_anything_under(start: Start, directory: Path) -> None:
+def test_port_chosen_by_the_system_means_no_state_file(start: Start, directory: Path) -> None:
     api = new_api()
     start([GRAPE, "--dp", "0", "--aph", str(api.api_port), "-b", HOST]).wait_for("an answer", api.answers)
     assert not list(directory.glob("*sqlite*"))
 
 
-def test_a_second_process_is_told_the_first(grape_process: StartGrape, start: Start, directory: Path) -> None:
+def test_second_process_is_told_which_process_uses_the_file(
+    grape_process: StartGrape, start: Start, directory: Path
+) -> None:
     first = grape_process()
     name = f"grape-{first.api.dht_port}.sqlite"
     second = start([GRAPE, "--dp", "0", "--aph", "0", "--state", name])
     assert second.ended() == 69
-    pid: Any = first.process._popen.pid
+    pid = first.process.pid
     assert re.fullmatch(
-        rf"grape: --state {directory.resolve()}/{name}: process {pid}, since .* UTC, has it\n", second.stderr
+        rf"grape: --state {directory.resolve()}/{name}: in use by process {pid} since .* UTC\n", second.stderr
     )
     imported = run(
         [GRAPE, "state", "import", name], cwd=directory, input="", capture_output=True, text=True, check=False
     )
     assert imported.returncode == 69
-    assert f"process {pid}" in imported.stderr
+    assert re.fullmatch(
+        rf"grape: {directory.resolve()}/{name}: in use by process {pid} since .* UTC\n", imported.stderr
+    )
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_place_that_cannot_be_written_is_refused(start: Start, command: str) -> None:
+def test_unwritable_place_ends_the_process(start: Start, command: str) -> None:
     process = start([*COMMANDS[command], "--dp", "0", "--aph", "0", "--state", "/proc/none/a.sqlite"])
     assert process.ended() == 74
     assert process.stderr.count("grape: --state /proc/none/a.sqlite: No such file or directory\n") == 1
 
 
-def test_on_a_full_disk_puts_are_refused_until_there_is_room(grape_process: StartGrape) -> None:
+def test_full_disk_refuses_puts_until_there_is_room(grape_process: StartGrape) -> None:
     grape = grape_process()
-    pid: Any = grape.process._popen.pid
+    pid = grape.process.pid
     kept = [grape.call("put", f"before {n}") for n in range(20)]
     grape.call("announce", ["name", 1])
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -126,7 +129,7 @@ def test_on_a_full_disk_puts_are_refused_until_there_is_room(grape_process: Star
             refused += 1
     assert refused > 10
     assert (
-        len(re.findall(r"state file .* cannot be written \(.+\): puts are refused until it can", grape.process.output))
+        len(re.findall(r"state file .* cannot be written \(.+\); puts are refused until it can", grape.process.output))
         == 1
     )
     # Memory is served.
@@ -134,8 +137,8 @@ def test_on_a_full_disk_puts_are_refused_until_there_is_room(grape_process: Star
     assert grape.call("lookup", "name") == [f"{HOST}:1"]
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
     kept.append(until("puts are taken again", lambda: _taken(put(grape, "after"))))
-    # Both turns are in the log, once each.
-    assert grape.process.output.count("the state file can be written again\n") == 1
+    # Failure and recovery are both logged, once each.
+    assert len(re.findall(r"state file \S+ can be written again\n", grape.process.output)) == 1
     kill(grape)
     again = grape_process(api=grape.api)
     assert all(again.call("get", hash) is not None for hash in kept)
@@ -146,7 +149,7 @@ def _taken(answer: tuple[int, bytes]) -> str | None:
     return answer[1].decode().strip('"') if answer[0] == 200 else None
 
 
-def test_a_state_is_looked_at_taken_out_and_put_into_a_new_file(grape_process: StartGrape, directory: Path) -> None:
+def test_state_is_checked_dumped_and_imported_into_a_new_file(grape_process: StartGrape, directory: Path) -> None:
     grape = grape_process()
     hash = grape.call("put", "kept")
     name = f"grape-{grape.api.dht_port}.sqlite"
@@ -155,10 +158,10 @@ def test_a_state_is_looked_at_taken_out_and_put_into_a_new_file(grape_process: S
         ran = run([GRAPE, "state", *words], cwd=directory, input=input, capture_output=True, text=True, check=False)
         return ran.returncode, ran.stdout, ran.stderr
 
-    # While a grape has it.
+    # While a node uses the file.
     status, out, err = state("check", name)
     assert (status, err) == (0, "")
-    assert out.startswith(f"{name}: schema 1, well\nnode id ")
+    assert out.startswith(f"{name}: intact, schema 1\nnode id ")
     assert "0 items, 1 own items, 0 peers, 0 own announces, 0 contacts\nlast written 20" in out
     kill(grape)
     status, lines, err = state("dump", name)
@@ -171,7 +174,13 @@ def test_a_state_is_looked_at_taken_out_and_put_into_a_new_file(grape_process: S
     assert state("import", "other.sqlite", input="nonsense\n{}\n") == (
         1,
         "other.sqlite: 0 rows written\n",
-        "grape: 2 lines are no rows of a dump\n",
+        "grape: 2 invalid lines skipped\n",
     )
     assert state("check", "none.sqlite") == (74, "", "grape: none.sqlite: No such file or directory\n")
-    assert state("check") == (2, "", "usage: grape state check|dump|import FILE\n")
+    assert state("check") == (
+        2,
+        "",
+        "grape: check takes one file, not 0; usage: grape state check|dump|import FILE\n",
+    )
+    status, out, err = state()
+    assert (status, out.splitlines()[0], err) == (0, "usage: grape state COMMAND FILE", "")

@@ -1,4 +1,4 @@
-"""State files where the system does not let us write: as another user, if the tests run as root, who may everywhere."""
+"""State files that the system does not let us write. Root may write everything: it runs these tests as another user."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GRAPE = COMMANDS["python -m grape"]
 
 
 class User:
-    """Somebody who may not write in the ``folder``, but read there."""
+    """Runs commands as a user who may read in ``folder`` but not write."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -29,7 +29,7 @@ class User:
             self._options = {"user": NOBODY, "group": NOBODY, "extra_groups": ()}
 
     def run(self, command: Sequence[str]) -> tuple[int, str, str]:
-        """Status, output and errors of a command."""
+        """Runs a command; returns its status, stdout and stderr."""
         ran = subprocess.run(
             command,
             cwd=self.folder,
@@ -60,20 +60,20 @@ def user() -> Iterator[User]:
 
 
 def refused(user: User, state: str) -> str:
-    """What a grape says, which must end with status 74 for the sake of this file."""
+    """Returns the stderr of a process that must end with status 74 because of this state file."""
     status, out, err = user.run([*GRAPE, "--dp", "0", "--aph", "0", "-b", "127.0.0.1", "--state", state])
     assert (status, out) == (74, "")
     return err
 
 
-def test_an_unwritable_folder_ends_the_process(user: User) -> None:
+def test_unwritable_folder_ends_the_process(user: User) -> None:
     user.folder.chmod(0o555)
     state = str(user.folder / "a.sqlite")
     assert refused(user, state) == f"grape: --state {state}: Permission denied\n"
     assert not list(user.folder.iterdir())
 
 
-def test_a_lock_of_another_user_is_named(user: User) -> None:
+def test_lock_of_another_user_is_named(user: User) -> None:
     user.folder.chmod(0o777)
     state = str(user.folder / "a.sqlite")
     lock = Path(f"{state}.lock")
@@ -82,7 +82,7 @@ def test_a_lock_of_another_user_is_named(user: User) -> None:
     assert refused(user, state) == f"grape: --state {state}: {lock}: Permission denied\n"
 
 
-def test_a_file_of_another_user_ends_the_process(user: User) -> None:
+def test_file_of_another_user_ends_the_process(user: User) -> None:
     user.folder.chmod(0o777)
     state = str(user.folder / "a.sqlite")
     StateFile(state).close()
@@ -93,12 +93,12 @@ def test_a_file_of_another_user_ends_the_process(user: User) -> None:
     assert (Path(state).stat().st_ino, Path(state).stat().st_mode) == (before.st_ino, before.st_mode)
 
 
-def test_a_file_in_an_unwritable_folder_is_looked_at_and_taken_out(user: User) -> None:
+def test_file_in_an_unwritable_folder_is_checked_and_dumped(user: User) -> None:
     state = str(user.folder / "a.sqlite")
     StateFile(state).close()
     Path(state).chmod(0o444)
     user.folder.chmod(0o555)
     status, out, err = user.run([*GRAPE, "state", "check", state])
-    assert (status, out.splitlines()[0], err) == (0, f"{state}: schema 1, well", "")
+    assert (status, out.splitlines()[0], err) == (0, f"{state}: intact, schema 1", "")
     status, out, err = user.run([*GRAPE, "state", "dump", state])
     assert (status, out.count("\n"), err) == (0, 1, "")

@@ -1,5 +1,5 @@
-"""Files that are damaged, foreign, of another schema or in an impossible place, and disks that fail: what the operator
-sees, and that nothing is acknowledged that is not kept."""
+"""Damaged and foreign state files, other schemas, impossible places and failing disks: what an operator sees, and that
+nothing is acknowledged that is not durable."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from twisted.logger import LogEvent, LogLevel, eventAsText
+from twisted.logger import LogEvent, LogLevel
 
 from grape import Config, Grape, GrapeError
 from grape.state.examine import schema
@@ -23,6 +23,7 @@ from grape.state.sqlite import StateFile
 from grape.tap import Daemon
 from grape.testing import MemoryNetwork
 from tests.simulation import Key, outcome
+from tests.state.conftest import Kill, line_of
 
 Events = list[LogEvent]
 ITEMS = 60
@@ -45,7 +46,7 @@ def stop(network: MemoryNetwork, grape: Grape) -> None:
 
 @pytest.fixture
 def hashes(network: MemoryNetwork, path: Path) -> list[str]:
-    """The items of a file that a grape has left behind."""
+    """The hashes of the items in a file that a stopped node left behind."""
     grape = start(network, path)
     hashes = [network.result(grape.put(f"item {n} {'x' * 500}")) for n in range(ITEMS)]
     for n in range(ITEMS):
@@ -57,7 +58,7 @@ def hashes(network: MemoryNetwork, path: Path) -> list[str]:
 def said(events: Events) -> list[str]:
     """The lines logged as errors or worse, which the test expects."""
     assert all(event["log_level"] is LogLevel.critical for event in events)
-    lines = [re.sub(r"^\S+ \[\S+\] ", "", eventAsText(event)) for event in events]
+    lines = [line_of(event) for event in events]
     events.clear()
     return lines
 
@@ -81,25 +82,23 @@ def foreign(path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "line"),
     [
-        (lambda path: path.write_bytes(b""), "it is empty"),
-        (lambda path: path.write_bytes(os.urandom(9_000)), "it is no SQLite file"),
-        (lambda path: path.write_text("node_id: 12\n"), "it is no SQLite file"),
+        (lambda path: path.write_bytes(b""), "empty file"),
+        (lambda path: path.write_bytes(os.urandom(9_000)), "not an SQLite file"),
+        (lambda path: path.write_text("node_id: 12\n"), "not an SQLite file"),
         (lambda path: path.write_bytes(path.read_bytes()[:100]), "database disk image is malformed"),
-        (foreign, "it is another program's"),
+        (foreign, "written by another program"),
     ],
     ids=["zero length", "garbage", "text", "the header alone", "foreign"],
 )
 @pytest.mark.usefixtures("hashes")
-def test_what_cannot_be_used_is_moved_aside_with_one_line_and_the_grape_starts(
+def test_unusable_file_is_moved_aside_with_one_line_and_the_node_starts(
     network: MemoryNetwork, path: Path, logged_failures: Events, spoil: Callable[[Path], object], line: str
 ) -> None:
     spoil(path)
     before = path.read_bytes()
     grape = start(network, path)
     (moved,) = aside(path)
-    assert said(logged_failures) == [
-        f"state file {path} is damaged ({line}): moved to {moved}, 0 rows of it could be saved"
-    ]
+    assert said(logged_failures) == [f"state file {path} is damaged ({line}); moved to {moved}; 0 rows recovered"]
     assert moved.read_bytes() == before
     assert grape.stats().counters["state_moved_aside"] == 1
     hash = network.result(grape.put("new"))
@@ -110,22 +109,20 @@ def test_what_cannot_be_used_is_moved_aside_with_one_line_and_the_grape_starts(
     stop(network, grape)
 
 
-@pytest.mark.parametrize("share", [0.25, 0.5, 0.9])
-def test_of_a_truncated_file_what_is_left_is_saved(
-    network: MemoryNetwork, path: Path, hashes: list[str], logged_failures: Events, share: float
+@pytest.mark.parametrize(("share", "least"), [(0.25, 0), (0.5, 0), (0.9, ITEMS // 2)])
+def test_truncated_file_is_replaced_by_its_intact_rows(
+    network: MemoryNetwork, path: Path, hashes: list[str], logged_failures: Events, share: float, least: int
 ) -> None:
     os.truncate(path, int(path.stat().st_size * share))
     grape = start(network, path)
     (line,) = said(logged_failures)
-    assert re.fullmatch(
-        rf"state file {path} is damaged \(.+\): moved to {path}\.damaged-\S+, \d+ rows of it could be saved", line
-    )
-    assert 0 <= found(network, grape, hashes) < ITEMS
+    assert re.fullmatch(rf"state file {path} is damaged \(.+\); moved to {path}\.damaged-\S+; \d+ rows recovered", line)
+    assert least <= found(network, grape, hashes) < ITEMS
     stop(network, grape)
 
 
 @pytest.mark.parametrize("place", range(10))
-def test_wherever_a_byte_flips_the_grape_starts_and_serves_nothing_wrong(
+def test_flipped_byte_leaves_a_node_that_starts_and_serves_nothing_wrong(
     network: MemoryNetwork, path: Path, hashes: list[str], logged_failures: Events, place: int
 ) -> None:
     octets = bytearray(path.read_bytes())
@@ -148,7 +145,7 @@ def test_wherever_a_byte_flips_the_grape_starts_and_serves_nothing_wrong(
 
 
 def refusal(network: MemoryNetwork, state: str, capsys: pytest.CaptureFixture[str]) -> tuple[str, object]:
-    """The line with which a process ends that cannot have its file, and its status."""
+    """The line and the status with which a process ends that cannot use its file."""
     daemon = Daemon(Config(api_port=None, state=state), network.reactor("10.0.0.1"))
     daemon.privilegedStartService()
     with pytest.raises(SystemExit) as raised:
@@ -160,7 +157,7 @@ def refusal(network: MemoryNetwork, state: str, capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.parametrize("place", ["no such folder", "a file", "a folder", "a system's folder"])
-def test_a_place_that_cannot_be_written_ends_the_process_with_a_line_that_names_the_flag(
+def test_unwritable_place_ends_the_process_with_a_line_that_names_the_flag(
     network: MemoryNetwork, tmp_path: Path, capsys: pytest.CaptureFixture[str], place: str
 ) -> None:
     (tmp_path / "file").touch()
@@ -173,27 +170,27 @@ def test_a_place_that_cannot_be_written_ends_the_process_with_a_line_that_names_
     assert refusal(network, state, capsys) == (f"grape: --state {state}: {reason}", 74)
 
 
-def test_a_newer_schema_ends_the_process_and_is_left_as_it_is(
+def test_newer_schema_ends_the_process_and_is_left_unchanged(
     network: MemoryNetwork, path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     StateFile(str(path), scripts=[*schema(), "CREATE TABLE later (x);", "CREATE TABLE last (x);"]).close()
     before = path.read_bytes()
-    problem = "a newer grape wrote it (schema 3; this one knows 1): it is left as it is"
+    problem = "written by a newer version (schema 3; this version knows 1); left unchanged"
     assert refusal(network, str(path), capsys) == (f"grape: --state {path}: {problem}", 74)
     assert path.read_bytes() == before
 
 
-def test_a_second_process_is_told_who_has_the_file(
+def test_second_process_is_told_which_process_uses_the_file(
     network: MemoryNetwork, path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = StateFile(str(path))
     line, status = refusal(network, str(path), capsys)
-    assert re.fullmatch(rf"grape: --state {path}: process {os.getpid()}, since [-0-9]+ [:0-9]+ UTC, has it", line)
+    assert re.fullmatch(rf"grape: --state {path}: in use by process {os.getpid()} since [-0-9]+ [:0-9]+ UTC", line)
     assert status == 69
     file.close()
 
 
-def test_a_grape_that_cannot_have_its_file_leaves_nothing_open(network: MemoryNetwork, tmp_path: Path) -> None:
+def test_node_that_cannot_use_its_file_leaves_nothing_open(network: MemoryNetwork, tmp_path: Path) -> None:
     grape = Grape(reactor=network.reactor("10.0.0.1"), state=str(tmp_path))
     with pytest.raises(StateError, match="Is a directory"):
         grape.startService()
@@ -202,7 +199,7 @@ def test_a_grape_that_cannot_have_its_file_leaves_nothing_open(network: MemoryNe
     assert not grape.node.running
 
 
-# A disk that fails
+# Failing disks
 
 
 class Disk:
@@ -236,8 +233,14 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
 
 
 @pytest.mark.parametrize("problem", ["database or disk is full", "disk I/O error"])
-def test_while_the_disk_fails_puts_are_refused_and_memory_is_served(
-    network: MemoryNetwork, path: Path, disk: Disk, logged_failures: Events, problem: str
+def test_failing_disk_refuses_puts_and_memory_is_served(
+    network: MemoryNetwork,
+    path: Path,
+    disk: Disk,
+    kill: Kill,
+    logged_failures: Events,
+    logged: list[tuple[LogLevel, str]],
+    problem: str,
 ) -> None:
     grape = start(network, path)
     kept = network.result(grape.put("kept"))
@@ -247,33 +250,32 @@ def test_while_the_disk_fails_puts_are_refused_and_memory_is_served(
         (error,) = outcome(grape.put(value))
         assert isinstance(error, GrapeError)
         assert (error.code, error.status) == ("ERR_GRAPE_STATE: the item cannot be kept", 503)
-    assert said(logged_failures) == [f"state file {path} cannot be written ({problem}): puts are refused until it can"]
+    assert said(logged_failures) == [f"state file {path} cannot be written ({problem}); puts are refused until it can"]
     assert grape.stats().degraded == problem
     assert found(network, grape, [kept]) == 1
     assert network.result(grape.announce("name", 1)) == 1
     assert network.result(grape.lookup("name")) == ["10.0.0.1:1"]
     network.clock.advance(60)
     assert grape.stats().degraded == problem
-    # Service returns by itself, with what changed meanwhile.
+    # Writing resumes by itself, with the changes made meanwhile.
     disk.problem = None
     network.clock.advance(MAX_RETRY_SECONDS + 1)
     assert grape.stats().degraded is None
+    assert logged[1:] == [(LogLevel.info, f"state file {path} can be written again")]
     after = network.result(grape.put("after"))
-    node: Any = grape.node
-    node._recorder._file.close()
-    network.kill("10.0.0.1")
+    kill(network, "10.0.0.1", str(path))
     grape = start(network, path)
     assert found(network, grape, [kept, after]) == 2
     assert network.result(grape.lookup("name")) == ["10.0.0.1:1"]
     stop(network, grape)
 
 
-def test_what_a_bad_disk_did_not_take_is_written_after_a_stop_and_a_start(
-    network: MemoryNetwork, path: Path, disk: Disk, logged_failures: Events
+def test_changes_that_a_failing_disk_refused_are_written_after_a_stop_and_a_start(
+    network: MemoryNetwork, path: Path, disk: Disk, kill: Kill, logged_failures: Events
 ) -> None:
     grape = start(network, path)
     key = Key()
-    network.result(key.put(grape, "old", 1))
+    mutable = network.result(key.put(grape, "old", 1))
     network.clock.advance(1)
     disk.problem = "database or disk is full"
     network.result(grape.announce("name", 1))
@@ -285,18 +287,17 @@ def test_what_a_bad_disk_did_not_take_is_written_after_a_stop_and_a_start(
     grape.startService()
     network.clock.advance(2)
     hash = network.result(grape.put("lost"))
-    node: Any = grape.node
-    node._recorder._file.close()
-    network.kill("10.0.0.1")
+    kill(network, "10.0.0.1", str(path))
     grape = start(network, path)
     assert found(network, grape, [hash]) == 1
     assert network.result(grape.lookup("name")) == ["10.0.0.1:1"]
-    node = grape.node
-    assert [own.item.seq for own in node._own_items._own.values() if own.item.key] == [2]
+    got = network.result(grape.get(mutable))
+    assert got is not None
+    assert got.item.seq == 2
     stop(network, grape)
 
 
-def test_a_failing_disk_is_tried_less_and_less_often(
+def test_failing_disk_is_retried_less_and_less_often(
     network: MemoryNetwork, path: Path, disk: Disk, logged_failures: Events
 ) -> None:
     grape = start(network, path)
@@ -310,15 +311,15 @@ def test_a_failing_disk_is_tried_less_and_less_often(
     stop(network, grape)
 
 
-def test_a_file_that_is_taken_away_is_noticed(network: MemoryNetwork, path: Path, logged_failures: Events) -> None:
+def test_removed_file_is_noticed(network: MemoryNetwork, path: Path, logged_failures: Events) -> None:
     grape = start(network, path)
     network.result(grape.put("a"))
     for name in list(path.parent.iterdir()):
         if not name.name.endswith(".lock"):
             name.unlink()
     network.clock.advance(11)
-    problem = "it was moved or removed; a restart makes a new one"
-    assert said(logged_failures) == [f"state file {path} cannot be written ({problem}): puts are refused until it can"]
+    problem = "moved or removed while in use; restart to create a new file"
+    assert said(logged_failures) == [f"state file {path} cannot be written ({problem}); puts are refused until it can"]
     assert grape.stats().degraded == problem
     network.clock.advance(60)
     assert grape.stats().degraded == problem
@@ -326,7 +327,7 @@ def test_a_file_that_is_taken_away_is_noticed(network: MemoryNetwork, path: Path
     assert not path.exists()
 
 
-def test_a_copy_of_a_file_in_use_is_a_whole_file(network: MemoryNetwork, path: Path) -> None:
+def test_copy_of_a_file_in_use_is_complete(network: MemoryNetwork, path: Path) -> None:
     grape = start(network, path)
     hash = network.result(grape.put("a"))
     for suffix in ("", "-wal"):

@@ -1,7 +1,7 @@
-"""One contract, two stores: what is stored is served and outlives a restart, in memory and with a state file alike.
+"""The contract of the stores: what is stored is served, and survives a restart, in memory and with a state file alike.
 
-A restart in memory is a pause: nothing is lost, time goes on. With a file it is the end of all rooms and new ones that
-are read from it. The model says the same for both.
+A restart in memory is a pause: nothing is lost, time goes on. A restart with a file is a kill, and new stores are
+restored from the file. One model describes both.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ from grape.dht.tokens import Tokens
 from grape.node.reannounce import Reannouncer
 from grape.node.republish import OwnItems
 from grape.state.clock import Moment
+from grape.state.examine import examine
 from grape.state.journal import Journal, NullJournal
 from grape.state.recorded import Recorded
 from grape.state.recorder import StateRecorder
 from grape.state.sqlite import StateFile
 from grape.store import MemoryItems, MemoryPeers
-from grape.testing.clock import HeapClock
+from grape.testing import MemoryNetwork
 
 MAX_AGE = 10.0
 MAX_ITEMS = 5
@@ -43,7 +44,8 @@ class Stores:
     """The stores of a node, with the journal that they tell of changes."""
 
     def __init__(self) -> None:
-        self.clock = HeapClock()
+        self.network = MemoryNetwork()
+        self.clock = self.network.clock
         self.journal = self.make_journal()
         self.make_stores()
 
@@ -61,64 +63,64 @@ class Stores:
         self.tokens = Tokens(random.Random(1).randbytes, self.clock.seconds())
 
     def restart(self) -> None:
-        """End, and start anew."""
+        """Ends the node and starts it again."""
 
     def close(self) -> None:
-        """The end."""
+        """Ends the node for good."""
 
     def keep(self) -> None:
-        """Have what was stored acknowledged."""
+        """Waits until everything stored so far is durable."""
         problems: list[str | None] = []
         self.journal.when_durable(problems.append)
         assert problems == [None]
-        # What may lag has a second.
+        # Peers and announces are written within a second.
         self.clock.advance(1.0)
 
 
 class FileStores(Stores):
-    state: StateRecorder
+    """Stores with a state file at ``path``."""
+
+    recorder: StateRecorder
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory()
-        self._path = str(Path(self._folder.name) / "grape.sqlite")
+        self.path = str(Path(self._folder.name) / "grape.sqlite")
         self._file: StateFile | None = None
         super().__init__()
-        self._open()
+        self.open()
 
     def make_journal(self) -> Journal:
         def open_file() -> StateFile:
-            self._file = StateFile(self._path)
+            self._file = StateFile(self.path)
             return self._file
 
         def now() -> Moment:
             return Moment(0.0, "this boot", self.clock.seconds())
 
-        self.state = StateRecorder(self.clock, open_file, now)
-        return self.state
+        self.recorder = StateRecorder(self.network.reactor(HOST), open_file, now)
+        return self.recorder
 
-    def _open(self) -> None:
-        self.state.open(
+    def open(self) -> None:
+        self.recorder.open(
             Recorded(RoutingTable(bytes(20)), self.tokens, self.items, self.own_items, self.peers, self.replicas)
         )
         assert self._file is not None
         assert self._file.moved_to is None
 
-    def _kill(self) -> None:
-        # As kill -9 does: nothing more is written.
+    def kill(self) -> None:
+        """Ends the node as kill -9 does: nothing more is written."""
+        self.network.kill(HOST)
         assert self._file is not None
         self._file.close()
-        timer = self.state._timer
-        if timer is not None and timer.active():
-            timer.cancel()
 
     def restart(self) -> None:
-        self._kill()
+        self.kill()
         self.journal = self.make_journal()
         self.make_stores()
-        self._open()
+        self.open()
 
     def close(self) -> None:
-        self._kill()
+        self.kill()
         self._folder.cleanup()
 
 
@@ -141,7 +143,7 @@ def peer(n: int) -> tuple[str, int]:
     return (f"10.0.0.{n + 1}", 1_000 + n)
 
 
-def test_items_are_there_with_all_their_parts(stores: Stores) -> None:
+def test_items_return_with_all_their_parts(stores: Stores) -> None:
     items = [immutable(b"a"), immutable(7), immutable([b"x", {b"y": -1}]), mutable(-5), mutable(2**63 - 1)]
     for item in items:
         stores.items.put(item)
@@ -151,7 +153,7 @@ def test_items_are_there_with_all_their_parts(stores: Stores) -> None:
         assert stores.items.get(item.target) == item
 
 
-def test_an_item_that_had_to_go_stays_away(stores: Stores) -> None:
+def test_evicted_items_stay_away(stores: Stores) -> None:
     items = [immutable(n) for n in range(MAX_ITEMS + 2)]
     for item in items:
         stores.items.put(item)
@@ -160,7 +162,7 @@ def test_an_item_that_had_to_go_stays_away(stores: Stores) -> None:
     assert [stores.items.get(item.target) for item in items] == [None, None, *items[2:]]
 
 
-def test_the_item_put_longest_ago_still_goes_first(stores: Stores) -> None:
+def test_eviction_takes_the_oldest_item_first_after_a_restart(stores: Stores) -> None:
     for n in range(MAX_ITEMS):
         stores.items.put(immutable(n))
         stores.keep()
@@ -170,7 +172,7 @@ def test_the_item_put_longest_ago_still_goes_first(stores: Stores) -> None:
     assert stores.items.get(immutable(1).target) is not None
 
 
-def test_a_peer_lives_its_time_across_a_restart(stores: Stores) -> None:
+def test_peer_expires_at_its_age_across_a_restart(stores: Stores) -> None:
     start = stores.clock.seconds()
     stores.peers.announce(b"name", peer(1), start, peer(2))
     stores.keep()
@@ -183,7 +185,7 @@ def test_a_peer_lives_its_time_across_a_restart(stores: Stores) -> None:
     assert stores.peers.peers(b"name", start + MAX_AGE) == []
 
 
-def test_own_items_and_announces_are_there(stores: Stores) -> None:
+def test_own_items_and_announces_return(stores: Stores) -> None:
     stores.own_items.add(immutable(1))
     stores.own_items.add(mutable(1))
     before = stores.own_items.add(mutable(2))
@@ -207,7 +209,7 @@ def test_own_items_and_announces_are_there(stores: Stores) -> None:
     assert stores.replicas.announces() == [(b"name", 1_337)]
 
 
-def test_an_item_that_is_no_longer_an_own_one_is_still_held(stores: Stores) -> None:
+def test_item_that_is_no_longer_an_own_one_is_still_held(stores: Stores) -> None:
     item = immutable(1)
     stores.items.put(item)
     stores.own_items.add(item)
@@ -220,7 +222,7 @@ def test_an_item_that_is_no_longer_an_own_one_is_still_held(stores: Stores) -> N
     assert stores.own_items.get(item.target) is None
 
 
-def test_a_mutable_item_put_while_alone_is_served_after_others_took_it(stores: Stores) -> None:
+def test_mutable_item_put_while_alone_is_served_after_others_took_it(stores: Stores) -> None:
     item = mutable(5)
     stores.own_items.add(item)
     stores.items.put(item)
@@ -232,7 +234,7 @@ def test_a_mutable_item_put_while_alone_is_served_after_others_took_it(stores: S
     assert stores.items.get(item.target) == item
 
 
-def test_an_own_announce_that_is_too_old_is_gone_after_a_restart() -> None:
+def test_own_announce_that_is_too_old_is_deleted_at_a_restart() -> None:
     stores = FileStores()
     stores.replicas.announced(b"name", 1)
     stores.keep()
@@ -240,11 +242,12 @@ def test_an_own_announce_that_is_too_old_is_gone_after_a_restart() -> None:
     stores.restart()
     assert stores.replicas.announces() == []
     stores.keep()
-    stores.restart()
+    stores.kill()
+    assert examine(stores.path, 1).rows["own_announce"] == []
     stores.close()
 
 
-def test_of_very_many_changed_peers_all_that_are_there_are_written(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_peers_above_the_limit_of_changes_are_all_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("grape.state.changes.MAX_CHANGED_PEERS", 2)
     stores = FileStores()
     for n in range(5):
@@ -255,9 +258,9 @@ def test_of_very_many_changed_peers_all_that_are_there_are_written(monkeypatch: 
     stores.close()
 
 
-def test_a_start_that_fails_lets_others_have_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_start_releases_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     stores = FileStores()
-    stores._kill()
+    stores.kill()
 
     def fail(*_: object) -> None:
         raise ValueError("a bug")
@@ -265,13 +268,13 @@ def test_a_start_that_fails_lets_others_have_the_file(monkeypatch: pytest.Monkey
     with monkeypatch.context() as patch:
         patch.setattr("grape.state.records.read", fail)
         with pytest.raises(ValueError, match="a bug"):
-            stores._open()
-    StateFile(stores._path).close()
+            stores.open()
+    StateFile(stores.path).close()
     stores.restart()
     stores.close()
 
 
-def test_a_token_outlives_a_restart(stores: Stores) -> None:
+def test_token_survives_a_restart(stores: Stores) -> None:
     token = stores.tokens.issue(HOST, stores.clock.seconds())
     stores.clock.advance(1.0)
     stores.restart()
@@ -281,7 +284,7 @@ def test_a_token_outlives_a_restart(stores: Stores) -> None:
 
 
 class Machine(RuleBasedStateMachine):
-    """Both kinds of stores do what the model does, whatever comes between two restarts."""
+    """Compares the stores with a model of them after any sequence of changes and restarts."""
 
     kind: str
 
@@ -305,7 +308,7 @@ class Machine(RuleBasedStateMachine):
     def put_own(self, n: int) -> None:
         item = mutable(n)
         self.stores.own_items.add(item)
-        # One that nobody has taken is served from here, too.
+        # An own item that no node has taken is also among the held ones, which this model leaves out.
         self.stores.own_items.taken(item)
         self.own[item.target] = item
 
@@ -332,7 +335,7 @@ class Machine(RuleBasedStateMachine):
     def restart(self) -> None:
         self.stores.keep()
         self.stores.restart()
-        # Which one goes next follows from when they were put; what was put again without a change keeps its place.
+        # The order of eviction follows the time of writing: an item put again without a change keeps its place.
         self.items = OrderedDict((target, self.items[target]) for target in self.stores.items)
 
     @invariant()

@@ -1,4 +1,4 @@
-"""What may be at a state file's path, or beside it, that is not ours: pipes, devices, logs, another user's lock."""
+"""Pipes and devices at a state file's path, and logs and another user's lock beside it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from twisted.logger import ILogObserver, LogEvent, eventAsText, globalLogPublisher
-from zope.interface import implementer
+from twisted.logger import LogLevel
 
 from grape import Grape
 from grape.cli import state as state_cli
@@ -35,7 +34,7 @@ def contact(n: int) -> Change:
 
 
 def problem(path: Path, use: Callable[[str], object]) -> str:
-    """What a use of a pipe raises, which must not wait for somebody to write into it."""
+    """The problem that a use of a pipe raises; "it waits" if the use waits for somebody to write into the pipe."""
     problems: list[str] = []
 
     def run() -> None:
@@ -48,36 +47,36 @@ def problem(path: Path, use: Callable[[str], object]) -> str:
     thread.start()
     thread.join(PATIENCE_SECONDS)
     if thread.is_alive():
-        # Whoever waits for a writer gets one that writes nothing.
+        # The waiting thread gets a writer that writes nothing.
         os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
         thread.join()
         return "it waits"
     return problems[0] if problems else ""
 
 
-@pytest.mark.parametrize("use", [StateFile, lambda path: examine(path, 1)], ids=["a grape", "a look"])
-def test_a_pipe_is_refused_and_left_as_it_is(pipe: Path, use: Callable[[str], object]) -> None:
-    assert problem(pipe, use) == "it is no regular file"
+@pytest.mark.parametrize("use", [StateFile, lambda path: examine(path, 1)], ids=["a node", "grape state"])
+def test_pipe_is_refused_and_left_unchanged(pipe: Path, use: Callable[[str], object]) -> None:
+    assert problem(pipe, use) == "not a regular file"
     assert stat.S_IMODE(pipe.stat().st_mode) == 0o640
     assert list(pipe.parent.iterdir()) == [pipe]
 
 
 @pytest.mark.parametrize("command", ["check", "dump", "import"])
-def test_the_command_refuses_a_pipe(pipe: Path, capsys: pytest.CaptureFixture[str], command: str) -> None:
+def test_command_refuses_a_pipe(pipe: Path, capsys: pytest.CaptureFixture[str], command: str) -> None:
     statuses: list[int] = []
     assert problem(pipe, lambda path: statuses.append(state_cli.main([command, path]))) == ""
     assert statuses == [74]
-    assert capsys.readouterr().err == f"grape: {pipe}: it is no regular file\n"
+    assert capsys.readouterr().err == f"grape: {pipe}: not a regular file\n"
 
 
 @pytest.mark.parametrize("path", ["/dev/null", "/dev/zero"])
-def test_a_device_is_refused(path: str) -> None:
-    # The check alone: no test may come near to moving one.
-    with pytest.raises(StateError, match=f"^{path}: it is no regular file$"):
+def test_device_is_refused(path: str) -> None:
+    # Only the check is called: no test may come near to renaming a device.
+    with pytest.raises(StateError, match=f"^{path}: not a regular file$"):
         refuse_special_file(path)
 
 
-def test_the_log_of_a_file_that_is_gone_does_not_get_into_the_new_one(tmp_path: Path) -> None:
+def test_log_of_a_missing_file_is_not_replayed_into_the_new_one(tmp_path: Path) -> None:
     path = tmp_path / "grape.sqlite"
     file = StateFile(str(path))
     file.commit([contact(1)])
@@ -99,28 +98,25 @@ def test_the_log_of_a_file_that_is_gone_does_not_get_into_the_new_one(tmp_path: 
     file.close()
 
 
-def test_the_operator_is_told_of_a_log_without_its_file(tmp_path: Path) -> None:
+def test_log_without_its_file_is_named_in_one_warning(
+    network: MemoryNetwork, tmp_path: Path, logged: list[tuple[LogLevel, str]]
+) -> None:
     path = tmp_path / "grape.sqlite"
     Path(f"{path}-wal").write_bytes(b"old")
-    network = MemoryNetwork(seed=1)
-    events: list[LogEvent] = []
-    observer = implementer(ILogObserver)(type("Observer", (), {"__call__": lambda _, event: events.append(event)}))()
-    globalLogPublisher.addObserver(observer)
-    try:
-        grape = Grape(reactor=network.reactor("10.0.0.1"), state=str(path), host="10.0.0.1")
-        grape.startService()
-        network.result(grape.stopService())
-    finally:
-        globalLogPublisher.removeObserver(observer)
+    grape = Grape(reactor=network.reactor("10.0.0.1"), state=str(path), host="10.0.0.1")
+    grape.startService()
+    network.result(grape.stopService())
     (left,) = tmp_path.glob("grape.sqlite.leftover-20*-wal")
-    line = f"state file {path} was gone: a new one is made, and what SQLite had beside it is {str(left)[:-4]}-*"
-    assert [text for text in map(eventAsText, events) if text.endswith(f"[grape#warn] {line}")]
+    line = (
+        f"state file {path} is missing, but not its SQLite logs; moved these to {str(left)[:-4]}-*; created a new file"
+    )
+    assert logged == [(LogLevel.warn, line)]
 
 
-def test_a_lock_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+def test_lock_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     path = tmp_path / "grape.sqlite"
     lock = tmp_path / "grape.sqlite.lock"
-    # Root, too, is refused this one.
+    # Root, too, cannot open a folder for writing.
     lock.mkdir()
     with pytest.raises(StateError) as raised:
         FileLock(str(path)).take()

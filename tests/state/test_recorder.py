@@ -1,36 +1,46 @@
-"""Grapes that go on after a restart, and what the answer to a put means."""
+"""Nodes that go on after a restart, and the meaning of the answer to a put."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet.defer import CancelledError
+from twisted.logger import LogEvent
 
 from grape import Grape, GrapeError
 from grape.dht import messages as krpc
 from grape.dht.items import immutable
 from grape.dht.messages import Error, Response
-from grape.state.clock import Heartbeat, Moment
-from grape.state.journal import OnDurable
+from grape.state.clock import Moment
+from grape.state.lock import StateError
+from grape.state.recorder import WRITE_SECONDS
+from grape.state.sqlite import StateFile
+from grape.state.tables import Change
+from grape.state.writer import Done, Stamp
 from grape.testing import MemoryNetwork
 from tests.simulation import Key, Remote, outcome
+from tests.state.conftest import Kill
 
 MAX_AGE = 240.0
 HOUR = 3_600.0
 DAY = 86_400.0
+FULL = "database or disk is full"
 
 
 class Ring:
-    """Grapes on hosts 10.0.0.1 and up, each with a state file, killed and started again; on a machine of its own."""
+    """Nodes on hosts 10.0.0.1 and up, each with a state file, killed and started again; their clocks can be set."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, kill: Kill) -> None:
         self.network = MemoryNetwork(seed=1)
         self.boot = "first boot"
         self.down = 0.0
         self.wall_offset = 0.0
         self.grapes: dict[int, Grape] = {}
         self._folder = folder
+        self._kill = kill
         monkeypatch.setattr(Moment, "now", self._now)
 
     def _now(self) -> Moment:
@@ -53,26 +63,23 @@ class Ring:
         return list(self.grapes.values())
 
     def kill(self, number: int) -> None:
-        """kill -9: the file has what was committed."""
-        self.network.kill(f"10.0.0.{number}")
-        state = self.grapes.pop(number).node._recorder
-        assert state is not None
-        assert state._file is not None
-        state._file.close()
+        """Ends a node as kill -9 does: its file has what was committed."""
+        del self.grapes[number]
+        self._kill(self.network, f"10.0.0.{number}", self.path(number))
 
     def result(self, deferred: Any) -> Any:
         return self.network.result(deferred)
 
 
 @pytest.fixture
-def ring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    ring = Ring(tmp_path, monkeypatch)
+def ring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kill: Kill) -> Any:
+    ring = Ring(tmp_path, monkeypatch, kill)
     yield ring
     for number in list(ring.grapes):
         ring.result(ring.grapes[number].stopService())
 
 
-def test_all_grapes_die_and_everything_is_found_again_without_a_bootstrap_list(ring: Ring) -> None:
+def test_ring_of_killed_nodes_finds_everything_again_without_a_bootstrap_list(ring: Ring) -> None:
     grapes = ring.ring()
     ids = [grape.node.node_id for grape in grapes]
     hashes = [ring.result(grapes[n % 3].put(f"item {n}")) for n in range(30)]
@@ -95,7 +102,7 @@ def test_all_grapes_die_and_everything_is_found_again_without_a_bootstrap_list(r
             assert ring.result(grape.lookup(f"service {n}")) == [f"10.0.0.{n % 3 + 1}:{1_000 + n}"]
 
 
-def test_the_first_lookup_after_a_start_is_quick_and_dead_contacts_are_dropped(ring: Ring) -> None:
+def test_first_lookup_after_a_start_is_fast_and_dead_contacts_are_dropped(ring: Ring) -> None:
     grapes = ring.ring(4)
     ring.result(grapes[2].announce("name", 7))
     ring.network.clock.advance(3)
@@ -110,7 +117,7 @@ def test_the_first_lookup_after_a_start_is_quick_and_dead_contacts_are_dropped(r
     assert again.stats().contacts == 2
 
 
-def test_when_all_contacts_are_dead_they_are_asked_until_one_is_there(ring: Ring) -> None:
+def test_dead_contacts_are_retried_until_one_answers(ring: Ring) -> None:
     ring.ring(2)
     ring.network.clock.advance(3)
     ring.kill(1)
@@ -125,7 +132,7 @@ def test_when_all_contacts_are_dead_they_are_asked_until_one_is_there(ring: Ring
     assert again.stats().contacts == 1
 
 
-def test_a_service_that_expired_while_the_grape_was_down_is_gone(ring: Ring) -> None:
+def test_service_that_expired_during_the_downtime_is_gone(ring: Ring) -> None:
     grape = ring.start(1, host="10.0.0.1")
     ring.result(grape.announce("old", 1))
     ring.network.clock.advance(100)
@@ -142,7 +149,7 @@ def test_a_service_that_expired_while_the_grape_was_down_is_gone(ring: Ring) -> 
 
 @pytest.mark.parametrize("step", [HOUR, -HOUR, DAY, -DAY])
 @pytest.mark.parametrize("when", ["while it runs", "while it is down"])
-def test_a_wall_clock_that_jumps_loses_nothing(ring: Ring, step: float, when: str) -> None:
+def test_wall_clock_that_jumps_loses_nothing(ring: Ring, step: float, when: str) -> None:
     grape = ring.start(1, host="10.0.0.1")
     hash = ring.result(grape.put("kept"))
     ring.result(grape.announce("name", 1))
@@ -161,7 +168,7 @@ def test_a_wall_clock_that_jumps_loses_nothing(ring: Ring, step: float, when: st
     assert ring.result(grape.lookup("name")) == []
 
 
-def test_after_a_boot_the_wall_clock_counts_but_never_backwards(ring: Ring) -> None:
+def test_wall_clock_is_trusted_after_a_reboot_but_never_runs_backwards(ring: Ring) -> None:
     grape = ring.start(1, host="10.0.0.1")
     ring.result(grape.announce("name", 1))
     ring.network.clock.advance(1)
@@ -173,20 +180,7 @@ def test_after_a_boot_the_wall_clock_counts_but_never_backwards(ring: Ring) -> N
         ring.network.clock.advance(1)
 
 
-def test_moments_and_heartbeats() -> None:
-    then = Heartbeat(100.0, Moment(5_000.0, "boot", 50.0))
-    assert Heartbeat.from_text(then.to_text()) == then
-    assert then.seconds_at(Moment(0.0, "boot", 60.0)) == 110.0
-    assert then.seconds_at(Moment(5_007.0, "other", 1.0)) == 107.0
-    assert then.seconds_at(Moment(4_000.0, "other", 1.0)) == 100.0
-    assert then.seconds_at(Moment(5_001.0, "", 0.0)) == 101.0
-    for text in (None, "", "[]", "[1, 2]", '["a", 1, "b", 2]', b"\xff"):
-        assert Heartbeat.from_text(text) is None
-    now = Moment.now()
-    assert Moment.now().seconds_since(now) >= 0.0
-
-
-def test_a_clients_token_outlives_a_restart(ring: Ring) -> None:
+def test_token_of_a_client_survives_a_restart(ring: Ring) -> None:
     ring.start(1)
     client = Remote(ring.network, "10.0.0.9")
     client.ask(("10.0.0.1", 20_001), b"get", target=bytes(20))
@@ -214,7 +208,7 @@ def test_own_announces_are_renewed_after_a_restart_with_their_age(ring: Ring) ->
     assert ring.result(newcomer.lookup("name")) == []
 
 
-def test_what_was_put_while_alone_is_shared_after_a_restart(ring: Ring) -> None:
+def test_items_put_while_alone_are_shared_after_a_restart(ring: Ring) -> None:
     grape = ring.start(1)
     hashes = [ring.result(grape.put("hello")), ring.result(Key().put(grape, "mine", 1))]
     ring.kill(1)
@@ -225,7 +219,7 @@ def test_what_was_put_while_alone_is_shared_after_a_restart(ring: Ring) -> None:
     assert [ring.result(newcomer.get(hash)).item.value for hash in hashes] == [b"hello", b"mine"]
 
 
-def test_a_grape_that_is_stopped_and_started_again_goes_on(ring: Ring) -> None:
+def test_stopped_node_goes_on_when_it_is_started_again(ring: Ring) -> None:
     grape = ring.start(1)
     hash = ring.result(grape.put("hello"))
     ring.result(grape.stopService())
@@ -235,7 +229,8 @@ def test_a_grape_that_is_stopped_and_started_again_goes_on(ring: Ring) -> None:
     assert grape.stats().degraded is None
 
 
-def test_a_grape_without_a_file_keeps_nothing(ring: Ring, tmp_path: Path) -> None:
+def test_node_without_a_file_writes_none(ring: Ring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     for state in (None, ":memory:"):
         grape = Grape(reactor=ring.network.reactor("10.0.0.7"), state=state)
         grape.startService()
@@ -244,31 +239,63 @@ def test_a_grape_without_a_file_keeps_nothing(ring: Ring, tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
-# What an acknowledgement means
+# Acknowledgements of puts
 
 
-class Slow:
-    """A journal that keeps what it is told when the test says so."""
+class HeldWriter:
+    """A writer that commits when the test says so."""
 
-    def __init__(self, grape: Grape) -> None:
-        self.waiting: list[OnDurable] = []
-        self.refusal: str | None = None
-        node: Any = grape.node
-        node._journal = node._item_calls._journal = node._protocol._journal = self
+    def __init__(self, file: StateFile, stamp: Stamp) -> None:
+        self._file = file
+        self._jobs: list[tuple[Sequence[Change], Done]] = []
 
-    def when_durable(self, kept: OnDurable) -> None:
-        self.waiting.append(kept)
+    @property
+    def waiting(self) -> int:
+        return len(self._jobs)
 
-    def keep(self, problem: str | None = None) -> None:
-        waiting, self.waiting = self.waiting, []
-        for kept in waiting:
-            kept(problem)
+    def write(self, changes: Sequence[Change], done: Done) -> None:
+        self._jobs.append((changes, done))
+
+    def close(self, done: Callable[[], object]) -> None:
+        self.commit()
+        self._file.close()
+        done()
+
+    def commit(self) -> None:
+        """Commits what is held."""
+        jobs, self._jobs = self._jobs, []
+        for changes, done in jobs:
+            self._file.commit(changes)
+            done(None)
+
+    def fail(self, problem: str) -> None:
+        """Lets what is held fail."""
+        jobs, self._jobs = self._jobs, []
+        for _, done in jobs:
+            done(StateError(self._file.path, problem))
 
 
-def slow_grape(network: MemoryNetwork) -> tuple[Grape, Slow]:
-    grape = Grape(reactor=network.reactor("10.0.0.1"))
+@pytest.fixture
+def held(network: MemoryNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Grape, HeldWriter]]:
+    """A node on 10.0.0.1 whose changes are committed when the test says so, and its writer."""
+    writers: list[HeldWriter] = []
+
+    def make(file: StateFile, stamp: Stamp) -> HeldWriter:
+        writers.append(HeldWriter(file, stamp))
+        return writers[-1]
+
+    monkeypatch.setattr("grape.state.recorder.DirectWriter", make)
+    grape = Grape(reactor=network.reactor("10.0.0.1"), state=str(tmp_path / "grape.sqlite"))
     grape.startService()
-    return grape, Slow(grape)
+    yield grape, writers[0]
+    network.result(grape.stopService())
+
+
+def break_disk(network: MemoryNetwork, writer: HeldWriter, logged_failures: list[LogEvent]) -> None:
+    """Lets a commit fail: until another succeeds, the node knows that its disk fails."""
+    network.clock.advance(WRITE_SECONDS)
+    writer.fail(FULL)
+    logged_failures.clear()
 
 
 def token_for(network: MemoryNetwork, client: Remote) -> bytes:
@@ -280,29 +307,37 @@ def token_for(network: MemoryNetwork, client: Remote) -> bytes:
     return token
 
 
-def test_a_put_by_a_call_is_answered_when_it_is_kept(network: MemoryNetwork) -> None:
-    grape, journal = slow_grape(network)
+def test_put_by_call_is_answered_once_durable(network: MemoryNetwork, held: tuple[Grape, HeldWriter]) -> None:
+    grape, writer = held
     results = outcome(grape.put("hello"))
     network.clock.advance(10)
     assert results == []
-    journal.keep()
+    writer.commit()
     assert results == [immutable(b"hello").target.hex()]
 
 
-@pytest.mark.parametrize("problem", ["at once", "later"])
-def test_a_put_by_a_call_that_cannot_be_kept_fails(network: MemoryNetwork, problem: str) -> None:
-    grape, journal = slow_grape(network)
-    if problem == "at once":
-        journal.refusal = "disk full"
-    results = outcome(grape.put("hello"))
-    journal.keep("disk full")
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_put_by_call_fails_if_it_cannot_become_durable(
+    network: MemoryNetwork, held: tuple[Grape, HeldWriter], logged_failures: list[LogEvent], when: str
+) -> None:
+    grape, writer = held
+    if when == "before":
+        break_disk(network, writer, logged_failures)
+        results = outcome(grape.put("hello"))
+    else:
+        results = outcome(grape.put("hello"))
+        assert results == []
+        writer.fail(FULL)
+        logged_failures.clear()
     (error,) = results
     assert isinstance(error, GrapeError)
     assert (error.code, error.status) == ("ERR_GRAPE_STATE: the item cannot be kept", 503)
 
 
-def test_a_put_by_a_datagram_is_answered_when_it_is_kept_and_nothing_else_waits(network: MemoryNetwork) -> None:
-    _, journal = slow_grape(network)
+def test_put_by_datagram_is_answered_once_durable_and_nothing_else_waits(
+    network: MemoryNetwork, held: tuple[Grape, HeldWriter]
+) -> None:
+    _, writer = held
     client = Remote(network, "10.0.0.9")
     token = token_for(network, client)
     client.ask(("10.0.0.1", 20_001), b"put", token=token, v=b"hello")
@@ -312,31 +347,42 @@ def test_a_put_by_a_datagram_is_answered_when_it_is_kept_and_nothing_else_waits(
         client.ask(("10.0.0.1", 20_001), method, token=token, info_hash=b"name", port=1)
     network.clock.advance(1)
     assert [type(message) for message in client.heard] == [Response] * 3
-    journal.keep()
+    writer.commit()
     network.clock.advance(1)
     assert [type(message) for message in client.heard] == [Response] * 4
 
 
-@pytest.mark.parametrize("problem", ["at once", "later"])
-def test_a_put_by_a_datagram_that_cannot_be_kept_is_refused(network: MemoryNetwork, problem: str) -> None:
-    _, journal = slow_grape(network)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_put_by_datagram_is_refused_if_it_cannot_become_durable(
+    network: MemoryNetwork, held: tuple[Grape, HeldWriter], logged_failures: list[LogEvent], when: str
+) -> None:
+    _, writer = held
     client = Remote(network, "10.0.0.9")
     token = token_for(network, client)
-    if problem == "at once":
-        journal.refusal = "disk full"
+    if when == "before":
+        break_disk(network, writer, logged_failures)
     client.ask(("10.0.0.1", 20_001), b"put", token=token, v=b"hello")
     network.clock.advance(1)
-    journal.keep("disk full")
+    if when == "after":
+        assert client.heard == []
+        writer.fail(FULL)
+        logged_failures.clear()
     network.clock.advance(1)
     (answer,) = client.heard
     assert isinstance(answer, Error)
-    assert (answer.code, answer.message) == (202, "the item cannot be kept: disk full")
+    assert (answer.code, answer.message) == (202, f"the item cannot be kept: {FULL}")
 
 
-def test_a_put_that_is_given_up_while_it_is_kept_leaves_no_trace(network: MemoryNetwork) -> None:
-    grape, journal = slow_grape(network)
+def test_put_that_was_cancelled_has_one_result_if_its_commit_fails(
+    held: tuple[Grape, HeldWriter], logged_failures: list[LogEvent]
+) -> None:
+    grape, writer = held
     put = grape.put("hello")
     results = outcome(put)
     put.cancel()
+    assert [type(result) for result in results] == [CancelledError]
+    writer.fail(FULL)
+    (failure,) = logged_failures
+    assert failure["problem"] == FULL
+    logged_failures.clear()
     assert len(results) == 1
-    journal.keep("disk full")

@@ -1,7 +1,8 @@
-"""The state file: what is committed is there again, one process has it, and no bad day loses what is whole."""
+"""The state file: committed rows are read again, one process uses the file, and no failure loses intact rows."""
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import stat
@@ -29,7 +30,7 @@ def gone(change: Change) -> Change:
 
 
 def held(path: str) -> dict[str, list[Row]]:
-    """What a file holds, apart from the note of its schema."""
+    """The rows of a file by table, without the row of the schema version."""
     file = StateFile(path)
     file.close()
     return {table: [row for row in rows if row[0] != "schema"] for table, rows in file.contents.rows.items()}
@@ -39,7 +40,7 @@ def rows(*changes: Change) -> list[Row]:
     return [change.key + change.row for change in changes if change.row is not None]
 
 
-def test_what_is_committed_is_there_again(path: str) -> None:
+def test_committed_rows_are_read_again(path: str) -> None:
     file = StateFile(path)
     written = [
         contact(1),
@@ -64,14 +65,14 @@ def test_any_number_of_rows_is_written_and_deleted(path: str, number: int) -> No
     assert sorted(held(path)["contact"]) == sorted(rows(*changes[1::2]))
 
 
-def test_of_several_changes_of_a_row_the_last_counts(path: str) -> None:
+def test_last_of_several_changes_of_a_row_counts(path: str) -> None:
     file = StateFile(path)
     file.commit([contact(1, 1.0), gone(contact(1)), contact(1, 2.0), contact(2), gone(contact(2))])
     file.close()
     assert held(path)["contact"] == rows(contact(1, 2.0))
 
 
-def test_a_commit_that_fails_leaves_nothing_and_may_be_tried_again(path: str) -> None:
+def test_failed_commit_writes_nothing_and_may_be_repeated(path: str) -> None:
     file = StateFile(path)
     bad = Change("contact", ("10.0.0.9", 9), (None, 1.0))
     with pytest.raises(StateError, match="NOT NULL"):
@@ -81,7 +82,7 @@ def test_a_commit_that_fails_leaves_nothing_and_may_be_tried_again(path: str) ->
     assert held(path)["contact"] == rows(contact(2))
 
 
-def test_the_files_are_for_their_owner_alone_whatever_the_umask(path: str) -> None:
+def test_files_are_for_their_owner_alone_whatever_the_umask(path: str) -> None:
     before = os.umask(0)
     try:
         file = StateFile(path)
@@ -94,26 +95,28 @@ def test_the_files_are_for_their_owner_alone_whatever_the_umask(path: str) -> No
     assert modes == dict.fromkeys(names, 0o600)
 
 
-def test_a_file_that_others_could_read_is_closed_to_them(path: str) -> None:
+def test_file_that_others_could_read_is_closed_to_them(path: str) -> None:
     StateFile(path).close()
     os.chmod(path, 0o644)
     StateFile(path).close()
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
 
 
-def test_one_process_has_a_file_by_whatever_name(path: str, tmp_path: Path) -> None:
+def test_file_is_used_by_one_process_under_any_of_its_names(path: str, tmp_path: Path) -> None:
     other = tmp_path / "other.sqlite"
     other.symlink_to(path)
     file = StateFile(path)
     for name in (path, str(other)):
-        with pytest.raises(StateInUse, match=rf"grape.sqlite: process {os.getpid()}, since .* UTC, has it$"):
+        with pytest.raises(
+            StateInUse, match=rf"grape.sqlite: in use by process {os.getpid()} since [-0-9]+ [:0-9]+ UTC$"
+        ):
             StateFile(name)
     file.close()
     StateFile(str(other)).close()
 
 
 @pytest.mark.parametrize(("durability", "synchronous"), [("full", 2), ("normal", 1)])
-def test_durability_says_when_the_disk_is_waited_for(
+def test_durability_sets_when_a_commit_waits_for_the_disk(
     path: str, durability: str, synchronous: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[sqlite3.Connection] = []
@@ -128,7 +131,7 @@ def test_durability_says_when_the_disk_is_waited_for(
     file.close()
 
 
-def test_a_kill_while_a_file_is_made_leaves_none(path: str) -> None:
+def test_unfinished_new_file_is_replaced(path: str) -> None:
     Path(f"{path}.new").write_bytes(b"half")
     file = StateFile(path)
     assert file.moved_to is None
@@ -136,7 +139,7 @@ def test_a_kill_while_a_file_is_made_leaves_none(path: str) -> None:
     assert not os.path.exists(f"{path}.new")
 
 
-def test_a_file_knows_when_it_is_no_longer_at_its_place(path: str) -> None:
+def test_file_knows_that_it_was_moved(path: str) -> None:
     file = StateFile(path)
     assert file.is_in_place()
     os.rename(path, f"{path}.elsewhere")
@@ -144,14 +147,14 @@ def test_a_file_knows_when_it_is_no_longer_at_its_place(path: str) -> None:
     file.close()
 
 
-def test_nothing_is_committed_to_a_file_that_was_moved_and_none_is_made(path: str) -> None:
+def test_moved_file_takes_no_commit_and_no_other_is_made(path: str) -> None:
     file = StateFile(path)
     os.rename(path, f"{path}.elsewhere")
-    with pytest.raises(StateError, match="it was moved or removed; a restart makes a new one"):
+    with pytest.raises(StateError, match="moved or removed while in use; restart to create a new file"):
         file.commit([contact(1)])
-    # What comes back may have been written by others: it stays away until a restart.
+    # A file that comes back may have been written by others: it is used again only after a restart.
     os.rename(f"{path}.elsewhere", path)
-    with pytest.raises(StateError, match="it was moved or removed; a restart makes a new one"):
+    with pytest.raises(StateError, match="moved or removed while in use; restart to create a new file"):
         file.commit([contact(1)])
     file.close()
     assert held(path)["contact"] == []
@@ -160,7 +163,7 @@ def test_nothing_is_committed_to_a_file_that_was_moved_and_none_is_made(path: st
     assert not os.path.exists(f"{path}.none")
 
 
-def test_the_scripts_make_the_tables_that_are_written(path: str) -> None:
+def test_scripts_make_the_declared_tables(path: str) -> None:
     StateFile(path).close()
     db = sqlite3.connect(path)
     for table, (columns, keys) in TABLES.items():
@@ -173,7 +176,7 @@ def test_the_scripts_make_the_tables_that_are_written(path: str) -> None:
 SECOND = "CREATE TABLE later (crc INTEGER NOT NULL, name TEXT PRIMARY KEY);"
 
 
-def test_an_older_schema_is_backed_up_and_upgraded(path: str) -> None:
+def test_older_schema_is_backed_up_and_upgraded(path: str) -> None:
     file = StateFile(path)
     file.commit([contact(1)])
     file.close()
@@ -185,15 +188,15 @@ def test_an_older_schema_is_backed_up_and_upgraded(path: str) -> None:
     assert file.backup.startswith(f"{os.path.realpath(path)}.v1-backup-20")
     assert stat.S_IMODE(os.stat(file.backup).st_mode) == 0o600
     file.close()
-    # The backup is a file of the older schema, for the program of before.
+    # The backup has the older schema: the older version of the program can use it.
     assert held(file.backup)["contact"] == rows(contact(1))
-    # And once is enough.
+    # The next start makes no other backup.
     again = StateFile(path, scripts=[*schema(), SECOND])
     assert again.backup is None
     again.close()
 
 
-def test_an_upgrade_that_fails_changes_nothing(path: str) -> None:
+def test_failed_upgrade_changes_nothing(path: str) -> None:
     file = StateFile(path)
     file.commit([contact(1)])
     file.close()
@@ -202,15 +205,17 @@ def test_an_upgrade_that_fails_changes_nothing(path: str) -> None:
     assert held(path)["contact"] == rows(contact(1))
 
 
-def test_a_newer_schema_is_refused_and_left_alone(path: str) -> None:
+def test_newer_schema_is_refused_and_left_unchanged(path: str) -> None:
     StateFile(path, scripts=[*schema(), SECOND]).close()
     before = Path(path).read_bytes()
-    with pytest.raises(StateError, match=r"a newer grape wrote it \(schema 2; this one knows 1\): it is left as it is"):
+    with pytest.raises(
+        StateError, match=r"written by a newer version \(schema 2; this version knows 1\); left unchanged"
+    ):
         StateFile(path)
     assert Path(path).read_bytes() == before
 
 
-def test_what_is_whole_of_a_damaged_file_is_taken_over(path: str) -> None:
+def test_damaged_file_is_replaced_by_its_intact_rows(path: str) -> None:
     file = StateFile(path)
     file.commit([contact(n) for n in range(2_000)])
     file.close()
@@ -229,7 +234,7 @@ def test_what_is_whole_of_a_damaged_file_is_taken_over(path: str) -> None:
 
 
 @pytest.mark.parametrize("share", [0.5, 0.9])
-def test_what_is_left_of_a_file_that_was_cut_short_is_taken_over(path: str, share: float) -> None:
+def test_truncated_file_is_replaced_by_its_intact_rows(path: str, share: float) -> None:
     file = StateFile(path)
     written = [contact(n) for n in range(2_000)]
     file.commit(written)
@@ -243,7 +248,7 @@ def test_what_is_left_of_a_file_that_was_cut_short_is_taken_over(path: str, shar
     assert set(saved) <= set(rows(*written))
 
 
-def test_a_log_that_was_left_behind_goes_with_the_file_it_belongs_to(path: str) -> None:
+def test_log_of_a_damaged_file_is_moved_with_it(path: str) -> None:
     file = StateFile(path)
     file.commit([contact(1)])
     log = Path(f"{path}-wal").read_bytes()
@@ -257,8 +262,8 @@ def test_a_log_that_was_left_behind_goes_with_the_file_it_belongs_to(path: str) 
     file.close()
 
 
-@pytest.mark.parametrize("step", ["_make", "_put_in_place"])
-def test_a_salvage_that_is_cut_short_goes_on_at_the_next_start(
+@pytest.mark.parametrize("step", ["make the new file", "rename the new file"])
+def test_recovery_that_was_interrupted_is_completed_by_the_next_start(
     path: str, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = StateFile(path)
@@ -268,14 +273,27 @@ def test_a_salvage_that_is_cut_short_goes_on_at_the_next_start(
     middle = len(octets) // 2
     octets[middle : middle + 16] = bytes(16)
     Path(path).write_bytes(octets)
+    rename = os.rename
 
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
+    def connect_unless_full(name: str) -> sqlite3.Connection:
+        if name.endswith(".new"):
+            raise sqlite3.OperationalError("database or disk is full")
+        return connect(name)
+
+    def rename_unless_full(old: str, new: str) -> None:
+        if old.endswith(".new"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        rename(old, new)
 
     with monkeypatch.context() as patch:
-        patch.setattr(StateFile, step, full)
-        with pytest.raises(StateError, match="No space left on device"):
-            StateFile(path)
-    assert os.path.exists(path) == (step == "_make")
+        if step == "make the new file":
+            with pytest.raises(StateError, match="database or disk is full"):
+                StateFile(path, connect=connect_unless_full)
+        else:
+            patch.setattr(os, "rename", rename_unless_full)
+            with pytest.raises(StateError, match="No space left on device"):
+                StateFile(path)
+    # The damaged file is moved aside only when its intact rows are on the disk a second time.
+    assert os.path.exists(path) == (step == "make the new file")
     assert len(held(path)["contact"]) > 1_500
     assert not os.path.exists(f"{path}.new")

@@ -1,4 +1,4 @@
-"""State files of an older schema: what the operator sees, and that a backup is a whole one or none at all."""
+"""State files of an older schema: what an operator sees, and that a backup is complete or does not exist."""
 
 from __future__ import annotations
 
@@ -10,26 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from twisted.logger import ILogObserver, LogEvent, eventAsText, globalLogPublisher
-from zope.interface import implementer
+from twisted.logger import LogLevel
 
 from grape import Grape
-from grape.state import sqlite as store_sqlite
-from grape.state import tables as statetables
 from grape.state.examine import connect, schema
 from grape.state.lock import StateError
 from grape.state.sqlite import StateFile
 from grape.state.tables import TABLES, Change
 from grape.testing import MemoryNetwork
 
-# A table and a column that a later schema may bring.
+# A table and a column that a later schema may add.
 SECOND = "CREATE TABLE later (crc INTEGER NOT NULL, name TEXT PRIMARY KEY, value); ALTER TABLE contact ADD COLUMN more;"
 CONTACT = Change("contact", ("10.0.0.1", 1), (b"i" * 20, 1.0))
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """A file of the first schema, which holds something."""
+    """A file of the first schema with one contact."""
     path = tmp_path / "grape.sqlite"
     file = StateFile(str(path))
     file.commit([CONTACT])
@@ -37,23 +34,27 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
+def use_schema(monkeypatch: pytest.MonkeyPatch, script: str, **tables: tuple[tuple[str, ...], int]) -> None:
+    """Turns this program into a later version of itself, with one more script and other tables."""
+    scripts = [*schema(), script]
+    for module in ("tables", "sqlite"):
+        monkeypatch.setattr(f"grape.state.{module}.TABLES", {**TABLES, **tables})
+    monkeypatch.setattr("grape.state.sqlite.schema", lambda: scripts)
+
+
 @pytest.fixture
-def scripts(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next grape's scripts; its tables are in place of this one's."""
+def later_version(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A later version of this program, for a file that this one has written."""
     columns, keys = TABLES["contact"]
-    tables = {**TABLES, "later": (("name", "value"), 1), "contact": ((*columns, "more"), keys)}
-    scripts = [*schema(), SECOND]
-    for room in (statetables, store_sqlite):
-        monkeypatch.setattr(room, "TABLES", tables)
-    monkeypatch.setattr(store_sqlite, "schema", lambda: scripts)
+    use_schema(monkeypatch, SECOND, later=(("name", "value"), 1), contact=((*columns, "more"), keys))
 
 
 def backups(path: Path) -> list[str]:
     return sorted(name.name for name in path.parent.iterdir() if "backup" in name.name)
 
 
-@pytest.mark.usefixtures("scripts")
-def test_tables_and_columns_that_are_new_are_no_damage(path: Path) -> None:
+@pytest.mark.usefixtures("later_version")
+def test_new_tables_and_columns_are_no_damage(path: Path) -> None:
     file = StateFile(str(path))
     assert (file.damage, file.moved_to, file.contents.version) == (None, None, 2)
     assert file.contents.rows["contact"] == [("10.0.0.1", 1, b"i" * 20, 1.0, None)]
@@ -66,7 +67,7 @@ def test_tables_and_columns_that_are_new_are_no_damage(path: Path) -> None:
     assert (again.backup, len(backups(path))) == (None, 1)
 
 
-def test_a_table_that_the_files_own_schema_has_is_missed(path: Path) -> None:
+def test_missing_table_of_the_files_own_schema_is_damage(path: Path) -> None:
     db = sqlite3.connect(path)
     db.execute("DROP TABLE peer")
     db.close()
@@ -76,11 +77,10 @@ def test_a_table_that_the_files_own_schema_has_is_missed(path: Path) -> None:
     assert file.contents.rows["contact"] == [CONTACT.key + (CONTACT.row or ())]
 
 
-def test_the_operator_is_told_of_the_upgrade_and_its_backup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_upgrade_and_its_backup_are_named_in_one_line(
+    network: MemoryNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: list[tuple[LogLevel, str]]
+) -> None:
     path = tmp_path / "grape.sqlite"
-    network = MemoryNetwork(seed=1)
-    events: list[LogEvent] = []
-    observer = implementer(ILogObserver)(type("Observer", (), {"__call__": lambda _, event: events.append(event)}))()
 
     def start() -> Grape:
         grape = Grape(reactor=network.reactor("10.0.0.1"), state=str(path), host="10.0.0.1")
@@ -90,26 +90,24 @@ def test_the_operator_is_told_of_the_upgrade_and_its_backup(tmp_path: Path, monk
     grape = start()
     hash = network.result(grape.put("kept"))
     network.result(grape.stopService())
-    scripts = [*schema(), "CREATE TABLE later (crc INTEGER NOT NULL, name TEXT PRIMARY KEY, value);"]
-    monkeypatch.setattr(statetables, "TABLES", {**TABLES, "later": (("name", "value"), 1)})
-    monkeypatch.setattr(store_sqlite, "TABLES", statetables.TABLES)
-    monkeypatch.setattr(store_sqlite, "schema", lambda: scripts)
-    globalLogPublisher.addObserver(observer)
-    try:
-        grape = start()
-    finally:
-        globalLogPublisher.removeObserver(observer)
-    (line,) = [re.sub(r"^\S+ ", "", eventAsText(event)) for event in events if "state file" in eventAsText(event)]
+    assert logged == []
+    use_schema(
+        monkeypatch,
+        "CREATE TABLE later (crc INTEGER NOT NULL, name TEXT PRIMARY KEY, value);",
+        later=(("name", "value"), 1),
+    )
+    grape = start()
     (backup,) = backups(path)
     assert re.fullmatch(r"grape\.sqlite\.v1-backup-20\d\d-\d\d-\d\dT\d{6}", backup)
-    assert line == f"[grape#info] state file {path} is upgraded; as it was it is {tmp_path / backup}"
+    line = f"state file {path} upgraded; backup of the older version: {tmp_path / backup}"
+    assert logged == [(LogLevel.info, line)]
     assert network.result(grape.get(hash)) is not None
     assert grape.stats().counters["state_moved_aside"] == 0
     network.result(grape.stopService())
 
 
 class FullDisk(sqlite3.Connection):
-    """Has room for the copy, or not even for that."""
+    """A connection on a disk that is full from the step ``full_at`` on."""
 
     full_at = ""
 
@@ -125,9 +123,9 @@ class FullDisk(sqlite3.Connection):
         return super().execute(sql, *parameters)
 
 
-@pytest.mark.usefixtures("scripts")
+@pytest.mark.usefixtures("later_version")
 @pytest.mark.parametrize("step", ["backup", "INSERT", "COMMIT"])
-def test_an_upgrade_for_which_there_is_no_room_leaves_no_backup_and_the_file_as_it_was(path: Path, step: str) -> None:
+def test_upgrade_on_a_full_disk_leaves_no_backup_and_the_file_unchanged(path: Path, step: str) -> None:
     disk = type("Disk", (FullDisk,), {"full_at": step})
 
     def full(path: str) -> sqlite3.Connection:
@@ -143,8 +141,8 @@ def test_an_upgrade_for_which_there_is_no_room_leaves_no_backup_and_the_file_as_
     assert len(backups(path)) == 1
 
 
-@pytest.mark.usefixtures("scripts")
-def test_a_backup_without_a_name_is_none(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("later_version")
+def test_backup_that_cannot_be_renamed_is_removed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -153,7 +151,7 @@ def test_a_backup_without_a_name_is_none(path: Path, monkeypatch: pytest.MonkeyP
         with pytest.raises(StateError, match="No space left on device"):
             StateFile(str(path))
     assert backups(path) == []
-    # A kill leaves half of one, which the next start replaces.
+    # A kill leaves an incomplete copy, which the next start replaces.
     Path(f"{path}.v1-backup.new").write_bytes(b"half")
     file = StateFile(str(path))
     file.close()

@@ -1,4 +1,4 @@
-"""Writers: what is acknowledged is committed, in order, in groups, and a failure reaches everybody concerned."""
+"""Writers: acknowledged changes are committed, in order and in groups, and a failure reaches every caller concerned."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class File:
 
 
 class Loop:
-    """The thread that is called back: the test's own."""
+    """The reactor of a test: runs in the test's thread what the writer's thread calls back."""
 
     def __init__(self) -> None:
         self._calls: Queue[Callable[[], object]] = Queue()
@@ -83,15 +83,15 @@ def close(writer: Writer, loop: Loop) -> None:
     loop.run_until(lambda: closed)
 
 
-def test_each_is_told_once_it_is_committed(writer: Writer, file: File, loop: Loop) -> None:
+def test_writer_calls_back_once_changes_are_committed(writer: Writer, file: File, loop: Loop) -> None:
     told: list[tuple[int, object]] = []
 
     def tell(n: int) -> Callable[[object], None]:
-        def kept(error: object) -> None:
+        def done(error: object) -> None:
             assert change(n) in [c for commit in file.commits for c in commit]
             told.append((n, error))
 
-        return kept
+        return done
 
     for n in range(100):
         writer.write([change(n)], tell(n))
@@ -104,7 +104,9 @@ def test_each_is_told_once_it_is_committed(writer: Writer, file: File, loop: Loo
 
 
 @pytest.mark.parametrize("problem", [StateError("a.sqlite", "disk full"), RuntimeError("a bug")])
-def test_a_failure_is_told_and_the_next_may_succeed(writer: Writer, file: File, loop: Loop, problem: Exception) -> None:
+def test_writer_reports_a_failure_and_the_next_write_may_succeed(
+    writer: Writer, file: File, loop: Loop, problem: Exception
+) -> None:
     told: list[Any] = []
     file.problem = problem
     writer.write([change(1)], told.append)
@@ -117,7 +119,7 @@ def test_a_failure_is_told_and_the_next_may_succeed(writer: Writer, file: File, 
     close(writer, loop)
 
 
-def test_what_comes_during_a_commit_forms_the_next_group(file: File, loop: Loop) -> None:
+def test_changes_that_come_during_a_commit_form_the_next_group(file: File, loop: Loop) -> None:
     writer = ThreadWriter(file, loop.call_from_thread)
     told: list[object] = []
     file.free.clear()
@@ -132,7 +134,7 @@ def test_what_comes_during_a_commit_forms_the_next_group(file: File, loop: Loop)
     close(writer, loop)
 
 
-def test_closing_writes_what_came_before(file: File, loop: Loop) -> None:
+def test_closing_commits_what_was_written_before(file: File, loop: Loop) -> None:
     writer = ThreadWriter(file, loop.call_from_thread)
     told: list[object] = []
     file.free.clear()
@@ -144,14 +146,14 @@ def test_closing_writes_what_came_before(file: File, loop: Loop) -> None:
     assert file.is_closed
 
 
-def test_what_was_queued_before_a_failure_was_heard_fails_too(file: File, loop: Loop) -> None:
+def test_write_queued_before_a_failure_was_reported_fails_too(file: File, loop: Loop) -> None:
     writer = ThreadWriter(file, loop.call_from_thread)
     told: list[StateError | None] = []
     file.free.clear()
     file.problem = StateError("a.sqlite", "disk full")
     writer.write([change(1)], told.append)
     assert file.began.wait(SECONDS)
-    # It is empty: what it relies on is in the commit that fails.
+    # A write without changes relies on the ones before it, which fail.
     file.recover_after_failure = True
     writer.write([], told.append)
     assert writer.waiting == 2

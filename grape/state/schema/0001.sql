@@ -1,5 +1,5 @@
--- What a grape keeps. The first column of a row is the CRC-32 of the others. Times ("at", "published") are in
--- state seconds: a clock that goes on across restarts, see the heartbeat in "meta".
+-- The state of a node. The first column of each row is the CRC-32 of the others. Times ("at", "published") are
+-- state seconds: a clock that goes on across restarts, by means of the heartbeat in "meta".
 
 CREATE TABLE meta (
     crc INTEGER NOT NULL,
@@ -7,8 +7,8 @@ CREATE TABLE meta (
     value NOT NULL
 ) WITHOUT ROWID;
 
--- Items kept for others (BEP 44). "key" is NULL for an immutable one; "host" is who put it, '' this grape itself.
--- Rows of this size are cheaper in a table with row ids.
+-- Items held for others (BEP 44). "key" is NULL for an immutable item; "host" is the host that put it, '' for this
+-- node. With row ids: rows of a kilobyte cost twice as much in a clustered index.
 CREATE TABLE item (
     crc INTEGER NOT NULL,
     target BLOB PRIMARY KEY,
@@ -21,7 +21,8 @@ CREATE TABLE item (
     at REAL NOT NULL
 );
 
--- Items that were put through this grape; they are not in "item", too. "published" is when others took them last, NULL if nobody has.
+-- Items put through this node. An immutable one has no row in "item". "published" is when other nodes last took the
+-- item, NULL for never.
 CREATE TABLE own_item (
     crc INTEGER NOT NULL,
     target BLOB PRIMARY KEY,
@@ -34,7 +35,7 @@ CREATE TABLE own_item (
     published REAL
 );
 
--- Peers announced here: when, and from which UDP address.
+-- Peers announced to this node: from which UDP address, and when.
 CREATE TABLE peer (
     crc INTEGER NOT NULL,
     key BLOB NOT NULL,
@@ -46,7 +47,7 @@ CREATE TABLE peer (
     PRIMARY KEY (key, host, port)
 ) WITHOUT ROWID;
 
--- Announces that were made through this grape, to be renewed while they live.
+-- Announces made through this node, to be renewed until they expire.
 CREATE TABLE own_announce (
     crc INTEGER NOT NULL,
     key BLOB NOT NULL,
@@ -55,7 +56,7 @@ CREATE TABLE own_announce (
     PRIMARY KEY (key, port)
 ) WITHOUT ROWID;
 
--- Nodes that answered, and when they did last.
+-- Contacts of the routing table, and when each was last heard from.
 CREATE TABLE contact (
     crc INTEGER NOT NULL,
     host TEXT NOT NULL,
