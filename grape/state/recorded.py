@@ -1,4 +1,8 @@
-"""Names the parts of a node that are recorded, and what the recorder needs of those that live in higher layers."""
+"""Declares the parts of a node that are recorded.
+
+Own items and own announces live in ``grape.node``, which this layer must not import: two Protocols declare what the
+recorder needs of them.
+"""
 
 from __future__ import annotations
 
