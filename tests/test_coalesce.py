@@ -53,7 +53,7 @@ def test_equal_keys_share_the_work_and_its_result() -> None:
     assert len(shared) == 1
 
 
-def test_after_its_end_the_work_starts_anew() -> None:
+def test_work_starts_anew_after_its_end() -> None:
     shared: Coalescer[str, int, int] = Coalescer(int)
     work = Work()
     for number in range(3):
@@ -63,7 +63,7 @@ def test_after_its_end_the_work_starts_anew() -> None:
     assert len(shared) == 0
 
 
-def test_work_that_is_done_at_once_is_not_kept() -> None:
+def test_work_that_ends_at_once_is_not_kept() -> None:
     shared: Coalescer[str, int, int] = Coalescer(int)
 
     def start(done: Callable[[int], None]) -> Deferred[int]:
@@ -86,7 +86,7 @@ def test_work_that_raises_at_its_start_is_forgotten() -> None:
     assert len(shared) == 0
 
 
-def test_one_caller_can_cancel_without_the_others() -> None:
+def test_caller_can_cancel_without_the_others() -> None:
     shared: Coalescer[str, int, int] = Coalescer(int)
     work = Work()
     callers = [run(shared, "key", work.start) for _ in range(3)]
@@ -98,7 +98,7 @@ def test_one_caller_can_cancel_without_the_others() -> None:
     assert (results[0], results[2]) == ([1], [1])
 
 
-def test_the_last_caller_cancels_the_work_too() -> None:
+def test_last_caller_to_cancel_cancels_the_work() -> None:
     shared: Coalescer[str, int, int] = Coalescer(int)
     work = Work()
     callers = [run(shared, "key", work.start) for _ in range(2)]
@@ -112,7 +112,7 @@ def test_the_last_caller_cancels_the_work_too() -> None:
     assert len(work.under_way) == 2
 
 
-def test_a_caller_may_cancel_another_when_it_hears_the_result() -> None:
+def test_caller_may_cancel_another_in_its_callback() -> None:
     shared: Coalescer[str, int, int] = Coalescer(int)
     work = Work()
     first = run(shared, "key", work.start)
@@ -125,7 +125,7 @@ def test_a_caller_may_cancel_another_when_it_hears_the_result() -> None:
     assert third == [1]
 
 
-def test_a_caller_may_ask_again_when_it_hears_the_result() -> None:
+def test_caller_may_start_anew_in_its_callback() -> None:
     shared: Coalescer[str, int, int] = Coalescer(int)
     work = Work()
     again: list[list[int]] = []

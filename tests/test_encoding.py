@@ -28,14 +28,14 @@ def test_text_numbers_lists_and_objects_come_back_as_they_were(value: Value) -> 
 
 
 @given(PLAIN)
-def test_the_grape_that_stores_a_value_reads_it_as_the_others_do(value: Value) -> None:
+def test_stored_value_reads_the_same_before_and_after_encoding(value: Value) -> None:
     stored = to_bencode(value)
     decoded, _ = bencoding.decode(bencoding.encode(stored))
     assert json.dumps(to_json(stored)) == json.dumps(to_json(decoded))
 
 
 @given(st.text(st.characters(codec="utf-8")))
-def test_text_is_utf_8(text: str) -> None:
+def test_text_is_encoded_as_utf_8(text: str) -> None:
     assert text_to_bytes(text) == text.encode()
 
 
@@ -48,7 +48,7 @@ def test_text_is_utf_8(text: str) -> None:
         ("\ud83d\ud83d\ude00", b"\xef\xbf\xbd" + "\U0001f600".encode()),
     ],
 )
-def test_a_lone_surrogate_becomes_the_replacement_character(text: str, octets: bytes) -> None:
+def test_lone_surrogate_becomes_the_replacement_character(text: str, octets: bytes) -> None:
     assert text_to_bytes(text) == octets
 
 
@@ -68,17 +68,17 @@ def test_a_lone_surrogate_becomes_the_replacement_character(text: str, octets: b
         ([], []),
     ],
 )
-def test_a_value_is_stored_as_bencode_says_it(value: Value, stored: bencoding.BValue) -> None:
+def test_to_bencode_converts_each_type(value: Value, stored: bencoding.BValue) -> None:
     assert to_bencode(value) == stored
 
 
 @pytest.mark.parametrize("value", [None, 1.5, [0.1], {"a": {"b": 2.5}}, 2**63, -(2**63), 1e300, math.inf, math.nan])
-def test_what_bencode_cannot_say_is_refused(value: Value) -> None:
+def test_to_bencode_refuses_values_that_bencode_cannot_express(value: Value) -> None:
     with pytest.raises(ValueError, match=r"whole number|cannot be stored"):
         to_bencode(value)
 
 
-def test_nesting_has_a_limit() -> None:
+def test_nesting_is_limited() -> None:
     value: Value = "x"
     for _ in range(MAX_DEPTH):
         value = [value]
@@ -89,6 +89,6 @@ def test_nesting_has_a_limit() -> None:
         to_json([to_bencode(value)])
 
 
-def test_bytes_that_are_no_text_read_as_replacement_characters() -> None:
+def test_to_json_replaces_bytes_that_are_not_utf_8() -> None:
     assert to_json(b"a\xffb") == "a\ufffdb"
     assert to_json({b"\xff": [b"\xfe", 1]}) == {"\ufffd": ["\ufffd", 1]}

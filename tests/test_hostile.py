@@ -96,18 +96,18 @@ each_datagram = pytest.mark.parametrize("datagram", strategies.recorded_datagram
 
 @settings(derandomize=True, max_examples=400, deadline=None)
 @given(datagram=strategies.hostile_datagrams(), source=sources)
-def test_no_datagram_does_harm(ring: Ring, datagram: bytes, source: Address) -> None:
+def test_hostile_datagrams_do_no_harm(ring: Ring, datagram: bytes, source: Address) -> None:
     held_to_the_rules(ring, datagram, source)
 
 
 @each_datagram
-def test_no_recorded_datagram_does_harm(ring: Ring, datagram: bytes) -> None:
+def test_recorded_datagrams_do_no_harm(ring: Ring, datagram: bytes) -> None:
     held_to_the_rules(ring, datagram, STRANGER)
 
 
 @settings(derandomize=True, max_examples=200, deadline=None)
 @given(values=st.dictionaries(st.sampled_from(strategies.FIELDS), strategies.bvalues(6)), kind=st.sampled_from("re"))
-def test_no_answer_to_a_query_of_its_own_does_harm(
+def test_hostile_answers_to_own_queries_do_no_harm(
     ring: Ring, values: dict[bytes, bencoding.BValue], kind: str
 ) -> None:
     ring.sent.clear()
@@ -132,7 +132,7 @@ def one_byte_changed(datagram: bytes, dice: random.Random) -> bytes:
 
 
 @pytest.mark.parametrize("change", [cut_short, one_byte_changed])
-def test_no_broken_datagram_does_harm(ring: Ring, change: Callable[[bytes, random.Random], bytes]) -> None:
+def test_damaged_datagrams_do_no_harm(ring: Ring, change: Callable[[bytes, random.Random], bytes]) -> None:
     dice = random.Random(1)
     for datagram in filter(None, strategies.recorded_datagrams()):
         for _ in range(5):
@@ -162,11 +162,11 @@ def shortest_queries(node_id: bytes) -> Iterator[bytes]:
             yield b"d1:a%b1:q%b1:t0:1:y1:qe" % (arguments, bencoding.encode(method))
 
 
-def test_a_full_table_and_a_full_store_are_no_amplifier(full_ring: Ring) -> None:
+def test_full_table_and_full_store_are_no_amplifier(full_ring: Ring) -> None:
     for query in shortest_queries(b"2:id20:abcdefghij0123456789"):
         held_to_the_rules(full_ring, query, STRANGER)
 
 
-def test_a_query_without_an_id_is_no_amplifier_either(full_ring: Ring) -> None:
+def test_query_without_an_id_is_no_amplifier(full_ring: Ring) -> None:
     for query in shortest_queries(b""):
         held_to_the_rules(full_ring, query, STRANGER, MAX_AMPLIFICATION)

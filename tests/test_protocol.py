@@ -32,7 +32,7 @@ CALLS: dict[str, Callable[[DHTProtocol], Deferred[Any]]] = {
 each_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
 
 
-def test_a_ping_to_a_dead_node_fails_after_two_seconds(network: MemoryNetwork) -> None:
+def test_ping_to_a_dead_node_fails_after_two_seconds(network: MemoryNetwork) -> None:
     bare = Bare(network)
     with pytest.raises(QueryTimeout, match=r"10\.0\.0\.1:20001"):
         network.result(bare.protocol.ping(("10.0.0.1", 20_001)))
@@ -40,14 +40,14 @@ def test_a_ping_to_a_dead_node_fails_after_two_seconds(network: MemoryNetwork) -
     assert bare.protocol.counters.timed_out == 1
 
 
-def test_a_refused_query_fails_with_the_code_and_the_message(network: MemoryNetwork) -> None:
+def test_query_answered_with_an_error_fails_with_its_code_and_message(network: MemoryNetwork) -> None:
     bare = Bare(network)
     Remote(network, "10.0.0.1", refusing)
     with pytest.raises(RemoteError, match="202 out of order"):
         network.result(bare.protocol.ping(("10.0.0.1", 20_001)))
 
 
-def test_a_query_on_a_closed_socket_fails_at_once(network: MemoryNetwork) -> None:
+def test_query_on_a_closed_socket_fails_at_once(network: MemoryNetwork) -> None:
     bare = Bare(network)
     bare.port.stopListening()
     with pytest.raises(QueryFailed):
@@ -55,7 +55,7 @@ def test_a_query_on_a_closed_socket_fails_at_once(network: MemoryNetwork) -> Non
 
 
 @pytest.mark.parametrize("wrong", ["port", "host", "transaction id", "no transaction id"])
-def test_an_answer_that_was_not_asked_for_is_ignored(network: MemoryNetwork, wrong: str) -> None:
+def test_answer_that_matches_no_query_is_ignored(network: MemoryNetwork, wrong: str) -> None:
     bare = Bare(network)
     node = Remote(network, "10.0.0.1", silent)
     other = Remote(network, "10.0.0.2" if wrong == "host" else "10.0.0.1", silent, port=20_002)
@@ -75,7 +75,7 @@ def test_an_answer_that_was_not_asked_for_is_ignored(network: MemoryNetwork, wro
 
 
 @pytest.mark.parametrize("node_id", [b"short", 20, b"own"])
-def test_an_answer_without_a_usable_id_fails_the_query(network: MemoryNetwork, node_id: BValue) -> None:
+def test_answer_without_a_usable_id_fails_the_query(network: MemoryNetwork, node_id: BValue) -> None:
     bare = Bare(network)
     node_id = bare.table.own_id if node_id == b"own" else node_id
     node = Remote(network, "10.0.0.1", lambda query: {b"id": node_id})
@@ -84,7 +84,7 @@ def test_an_answer_without_a_usable_id_fails_the_query(network: MemoryNetwork, n
     assert not len(bare.table)
 
 
-def test_a_node_that_answered_is_listed_and_told_of_once(network: MemoryNetwork) -> None:
+def test_node_that_answered_is_listed_and_reported_once(network: MemoryNetwork) -> None:
     bare = Bare(network)
     node = Remote(network, "10.0.0.1")
     for _ in range(2):
@@ -93,7 +93,7 @@ def test_a_node_that_answered_is_listed_and_told_of_once(network: MemoryNetwork)
     assert bare.ears.listed == [node.address]
 
 
-def test_a_querier_is_listed_once_it_answered_a_ping(network: MemoryNetwork) -> None:
+def test_querier_is_listed_once_it_answered_a_ping(network: MemoryNetwork) -> None:
     bare = Bare(network)
     node = Remote(network, "10.0.0.1")
     node.ask(bare.address, b"ping")
@@ -102,7 +102,7 @@ def test_a_querier_is_listed_once_it_answered_a_ping(network: MemoryNetwork) -> 
     assert bare.ears.listed == [node.address]
 
 
-def test_a_silent_querier_is_never_listed_though_it_asks_again_and_again(network: MemoryNetwork) -> None:
+def test_silent_querier_is_never_listed(network: MemoryNetwork) -> None:
     bare = Bare(network)
     node = Remote(network, "10.0.0.1", silent)
     for _ in range(50):
@@ -114,14 +114,14 @@ def test_a_silent_querier_is_never_listed_though_it_asks_again_and_again(network
     assert node.methods() == [b"ping"] * 3
 
 
-def test_a_querier_that_answers_the_ping_with_an_error_is_not_listed(network: MemoryNetwork) -> None:
+def test_querier_that_answers_the_ping_with_an_error_is_not_listed(network: MemoryNetwork) -> None:
     bare = Bare(network)
     Remote(network, "10.0.0.1", refusing).ask(bare.address, b"ping")
     network.clock.advance(3)
     assert not len(bare.table)
 
 
-def test_a_read_only_querier_is_answered_but_neither_pinged_nor_listed(network: MemoryNetwork) -> None:
+def test_read_only_querier_is_answered_but_neither_pinged_nor_listed(network: MemoryNetwork) -> None:
     bare = Bare(network)
     node = Remote(network, "10.0.0.1")
     node.ask(bare.address, b"ping", read_only=True)
@@ -130,7 +130,7 @@ def test_a_read_only_querier_is_answered_but_neither_pinged_nor_listed(network: 
     assert not len(bare.table)
 
 
-def test_a_read_only_node_says_so_and_does_not_answer(network: MemoryNetwork) -> None:
+def test_read_only_node_sends_ro_and_does_not_answer(network: MemoryNetwork) -> None:
     bare = Bare(network, read_only=True)
     node = Remote(network, "10.0.0.1")
     network.result(bare.protocol.ping(node.address))
@@ -141,7 +141,7 @@ def test_a_read_only_node_says_so_and_does_not_answer(network: MemoryNetwork) ->
     assert heard.read_only
 
 
-def test_a_contact_is_dropped_at_its_third_time_out(network: MemoryNetwork) -> None:
+def test_contact_is_dropped_at_its_third_timeout(network: MemoryNetwork) -> None:
     bare = Bare(network)
     node = Remote(network, "10.0.0.1", silent)
     bare.knows(node)
@@ -152,7 +152,7 @@ def test_a_contact_is_dropped_at_its_third_time_out(network: MemoryNetwork) -> N
     assert bare.ears.dropped == [node.address]
 
 
-def test_an_error_is_a_sign_of_life(network: MemoryNetwork) -> None:
+def test_error_is_a_sign_of_life(network: MemoryNetwork) -> None:
     bare = Bare(network)
     node = Remote(network, "10.0.0.1", silent)
     bare.knows(node)
@@ -164,7 +164,7 @@ def test_an_error_is_a_sign_of_life(network: MemoryNetwork) -> None:
     assert contact.failures == 0
 
 
-def test_a_repeated_announce_sends_only_announce_peer_for_five_minutes(network: MemoryNetwork) -> None:
+def test_repeated_announce_sends_only_announce_peer_for_five_minutes(network: MemoryNetwork) -> None:
     bare = Bare(network)
     nodes = [Remote(network, f"10.0.0.{n}") for n in range(1, 6)]
     bare.knows(*nodes)
@@ -177,7 +177,7 @@ def test_a_repeated_announce_sends_only_announce_peer_for_five_minutes(network: 
         assert [len(traffic.queries(method)) for method in (b"get_peers", b"announce_peer")] == expected
 
 
-def test_a_lookup_gives_an_announce_its_tokens(network: MemoryNetwork) -> None:
+def test_announce_uses_the_tokens_of_a_lookup(network: MemoryNetwork) -> None:
     bare = Bare(network)
     node = Remote(network, "10.0.0.1")
     bare.knows(node)
@@ -186,7 +186,7 @@ def test_a_lookup_gives_an_announce_its_tokens(network: MemoryNetwork) -> None:
     assert node.methods() == [b"get_peers", b"announce_peer"]
 
 
-def test_kept_nodes_are_for_their_own_key_alone(network: MemoryNetwork) -> None:
+def test_cached_closest_nodes_are_used_for_their_own_key_alone(network: MemoryNetwork) -> None:
     bare = Bare(network)
     node = Remote(network, "10.0.0.1")
     bare.knows(node)
@@ -195,7 +195,7 @@ def test_kept_nodes_are_for_their_own_key_alone(network: MemoryNetwork) -> None:
     assert node.methods() == [b"get_peers", b"announce_peer"] * 2
 
 
-def test_a_new_contact_makes_the_next_announce_look_again(network: MemoryNetwork) -> None:
+def test_announce_looks_up_again_after_a_new_contact(network: MemoryNetwork) -> None:
     bare = Bare(network)
     bare.knows(Remote(network, "10.0.0.1"))
     assert network.result(bare.protocol.announce_peer(KEY, 1337)).accepted == 1
@@ -229,7 +229,7 @@ def around(network: MemoryNetwork) -> Bare:
 
 
 @pytest.mark.parametrize(("far", "lookups"), [(FAR + 100, 1), (1 << 90, 2)], ids=["elsewhere", "closer to the key"])
-def test_a_new_contact_has_an_announce_look_again_if_it_is_closer(
+def test_announce_looks_up_again_only_if_the_new_contact_is_closer(
     network: MemoryNetwork, around: Bare, far: int, lookups: int
 ) -> None:
     newcomer = Remote(network, "10.0.1.1")
@@ -237,14 +237,14 @@ def test_a_new_contact_has_an_announce_look_again_if_it_is_closer(
     assert announces_twice(network, around, lambda: around.knows(newcomer)) == lookups
 
 
-def test_an_announce_looks_again_when_a_holder_has_gone(network: MemoryNetwork, around: Bare) -> None:
+def test_announce_looks_up_again_when_a_holder_has_gone(network: MemoryNetwork, around: Bare) -> None:
     def restart() -> None:
         around.table.heard(b"n" * 20, ("10.0.0.1", 20_001), network.clock.seconds())
 
     assert announces_twice(network, around, restart) == 2
 
 
-def test_a_contact_far_away_whose_id_changes_for_ever_costs_no_lookups(network: MemoryNetwork, around: Bare) -> None:
+def test_distant_contact_that_keeps_changing_its_id_causes_no_lookups(network: MemoryNetwork, around: Bare) -> None:
     def change() -> None:
         for n in range(10):
             around.table.heard(at_distance(FAR + 100 + n), ("10.0.1.1", 20_001), network.clock.seconds())
@@ -253,7 +253,7 @@ def test_a_contact_far_away_whose_id_changes_for_ever_costs_no_lookups(network: 
     assert announces_twice(network, around, change) == 1
 
 
-def test_no_more_keys_are_kept_than_max_tables(network: MemoryNetwork) -> None:
+def test_closest_nodes_are_cached_for_at_most_max_tables_keys(network: MemoryNetwork) -> None:
     bare = Bare(network, max_tables=2)
     node = Remote(network, "10.0.0.1")
     bare.knows(node)
@@ -263,7 +263,7 @@ def test_no_more_keys_are_kept_than_max_tables(network: MemoryNetwork) -> None:
     assert node.methods().count(b"get_peers") == 4
 
 
-def test_a_refused_token_leads_to_a_fresh_lookup(network: MemoryNetwork) -> None:
+def test_refused_token_leads_to_a_new_lookup(network: MemoryNetwork) -> None:
     bare = Bare(network)
     valid = b"first"
 
@@ -281,7 +281,7 @@ def test_a_refused_token_leads_to_a_fresh_lookup(network: MemoryNetwork) -> None
     assert node.methods() == [b"get_peers", b"announce_peer", b"announce_peer", b"get_peers", b"announce_peer"]
 
 
-def test_a_node_that_refuses_every_token_is_asked_no_third_time(network: MemoryNetwork) -> None:
+def test_node_that_refuses_every_token_is_written_to_no_third_time(network: MemoryNetwork) -> None:
     bare = Bare(network)
     node = Remote(
         network,
@@ -295,7 +295,7 @@ def test_a_node_that_refuses_every_token_is_asked_no_third_time(network: MemoryN
         assert node.methods().count(b"put") == count
 
 
-def test_port_0_is_announced_as_implied(network: MemoryNetwork) -> None:
+def test_announce_of_port_0_sets_implied_port(network: MemoryNetwork) -> None:
     bare = Bare(network)
     node = Remote(network, "10.0.0.1")
     bare.knows(node)
@@ -306,7 +306,7 @@ def test_port_0_is_announced_as_implied(network: MemoryNetwork) -> None:
 
 
 @each_call
-def test_a_cancelled_call_leaves_nothing_behind(
+def test_cancelled_call_leaves_nothing_behind(
     network: MemoryNetwork, call: Callable[[DHTProtocol], Deferred[Any]]
 ) -> None:
     for seconds in (0.0, 0.5):
@@ -325,7 +325,7 @@ def test_a_cancelled_call_leaves_nothing_behind(
 
 
 @pytest.mark.parametrize("method", ["announce_peer", "put"])
-def test_a_call_cancelled_while_it_writes_leaves_nothing_behind(network: MemoryNetwork, method: str) -> None:
+def test_call_cancelled_while_it_writes_leaves_nothing_behind(network: MemoryNetwork, method: str) -> None:
     bare = Bare(network)
     node = Remote(
         network, "10.0.0.1", lambda query: friendly(query) if query.method in (b"get", b"get_peers") else None
@@ -344,7 +344,7 @@ def test_a_call_cancelled_while_it_writes_leaves_nothing_behind(network: MemoryN
 
 @each_call
 @pytest.mark.parametrize("reply", [silent, friendly])
-def test_a_socket_closed_under_way_ends_each_call(
+def test_closing_the_socket_ends_each_call_under_way(
     network: MemoryNetwork, call: Callable[[DHTProtocol], Deferred[Any]], reply: Callable[[Query], Any]
 ) -> None:
     for seconds in (0.0, 0.0015, 0.0025, 0.5):
@@ -361,7 +361,7 @@ def test_a_socket_closed_under_way_ends_each_call(
 
 
 @pytest.mark.parametrize("name", [name for name in CALLS if name != "ping"])
-def test_a_call_without_contacts_ends_at_once_with_nothing(network: MemoryNetwork, name: str) -> None:
+def test_call_without_contacts_ends_at_once_with_nothing(network: MemoryNetwork, name: str) -> None:
     results = outcome(CALLS[name](Bare(network).protocol))
     (result,) = results
     found = getattr(result, "lookup", result)

@@ -9,7 +9,9 @@ from tests.simulation import Bare, Remote
 KEY = b"rest:util:net"
 
 
-def test_what_a_table_forgot_that_it_lost_makes_closest_nodes_be_looked_up_anew(network: MemoryNetwork) -> None:
+def test_closest_nodes_are_looked_up_again_if_more_contacts_went_than_the_table_remembers(
+    network: MemoryNetwork,
+) -> None:
     bare = Bare(network)
     holder = Remote(network, "10.0.0.1")
     network.result(bare.protocol.ping(holder.address))
@@ -22,7 +24,7 @@ def test_what_a_table_forgot_that_it_lost_makes_closest_nodes_be_looked_up_anew(
     assert holder.methods().count(b"get_peers") == 2
 
 
-def test_closest_nodes_are_looked_up_anew_after_one_went_and_came_back(network: MemoryNetwork) -> None:
+def test_closest_nodes_are_looked_up_again_after_one_went_and_came_back(network: MemoryNetwork) -> None:
     bare = Bare(network)
     holder = Remote(network, "10.0.0.1")
     network.result(bare.protocol.ping(holder.address))

@@ -183,7 +183,7 @@ def stage() -> Stage:
 
 
 @pytest.mark.parametrize("name", TRIGGERS)
-def test_a_grape_sends_and_answers_what_the_reference_did(name: str) -> None:
+def test_grape_sends_and_answers_what_the_reference_did(name: str) -> None:
     recorded = [(p.source, p.destination, members(p.datagram)) for p in VECTORS[name].packets]
     said = without_housekeeping(stage().said[name])
     expected = SENT_OTHERWISE[name][0](recorded) if name in SENT_OTHERWISE else recorded
@@ -192,7 +192,7 @@ def test_a_grape_sends_and_answers_what_the_reference_did(name: str) -> None:
     assert [decode(datagram)[b"t"] for _, _, datagram in said if decode(datagram)[b"y"] != b"q"] == asked
 
 
-def test_the_first_grape_asks_for_its_own_id_and_the_second_for_its_own() -> None:
+def test_bootstrapping_grapes_ask_for_their_own_ids() -> None:
     recorded = [(p.source, p.destination, members(p.datagram)) for p in VECTORS["bootstrap/first-node-alone"].packets]
     said = [(s, d, members(datagram)) for s, d, datagram in stage().said["bootstrap/first-node-alone"]]
     assert said[0] == recorded[0]
@@ -204,7 +204,7 @@ def test_the_first_grape_asks_for_its_own_id_and_the_second_for_its_own() -> Non
     assert ("B", "A", {b"a": {b"id": ID_B}, b"q": b"ping", b"y": b"q"}) in said
 
 
-def test_port_0_of_a_grape_that_was_given_no_port_is_the_one_that_others_see() -> None:
+def test_port_0_of_a_grape_without_a_configured_port_is_the_one_that_others_see() -> None:
     network = MemoryNetwork(seed=2)
     vector = VECTORS["announce/implied_port-1"]
     a = start(network, A)
@@ -241,7 +241,7 @@ ANSWERED_OTHERWISE: dict[str, tuple[list[Members], str]] = {
 
 
 @pytest.mark.parametrize("vector", of("client"), ids=str)
-def test_a_client_gets_the_answer_that_the_reference_gave(vector: Vector) -> None:
+def test_client_gets_the_answer_that_the_reference_gave(vector: Vector) -> None:
     answers = stage().answered[vector.name]
     if vector.name == "client/put-mutable-to-grape-without-verify":
         # Ours verifies always: it takes the item.
@@ -262,7 +262,7 @@ def test_nodes_stand_beside_values_and_items(name: str) -> None:
     assert decode(stage().answered[name][0])[b"r"][b"nodes"] == ID_A + b"\x7f\0\0\1\x53\x35"
 
 
-def test_every_row_of_a_deviation_belongs_to_a_recording() -> None:
+def test_deviations_all_belong_to_a_recording() -> None:
     assert set(SENT_OTHERWISE) <= set(TRIGGERS) <= set(VECTORS)
     assert set(ANSWERED_OTHERWISE) <= set(VECTORS)
     replayed = {vector.name for vector in of("client", "malformed", "libtorrent", "ping", "bootstrap")}
@@ -270,5 +270,5 @@ def test_every_row_of_a_deviation_belongs_to_a_recording() -> None:
     assert set(TRIGGERS) | replayed == set(VECTORS)
 
 
-def test_nothing_went_wrong_meanwhile() -> None:
+def test_replay_causes_no_faults() -> None:
     assert [grape.stats().counters["faults"] for grape in stage().grapes] == [0, 0, 0]

@@ -49,7 +49,7 @@ def test_malformed_datagrams_are_answered_or_dropped_and_nothing_else_happens(ve
     assert is_well(network, client, grape)
 
 
-def test_every_expectation_belongs_to_a_recording() -> None:
+def test_expectations_all_belong_to_a_recording() -> None:
     assert set(EXPECTED) <= set(load())
 
 
@@ -91,7 +91,7 @@ def test_malformed_answers_to_our_queries_do_no_harm(values: dict[bytes, BValue]
     assert is_well(network, client, grape)
 
 
-def test_grapes_that_are_idle_ask_each_other_as_often_as_recorded() -> None:
+def test_idle_grapes_query_each_other_as_often_as_recorded() -> None:
     network = MemoryNetwork(seed=1)
     grapes = [start(network, A), start(network, B, dht_bootstrap=["127.0.0.1:21301"])]
     for grape in grapes:
@@ -105,7 +105,7 @@ def test_grapes_that_are_idle_ask_each_other_as_often_as_recorded() -> None:
     assert traffic.queries(b"ping", b"find_node", source=B, to=A)
 
 
-def test_a_ping_is_as_recorded() -> None:
+def test_ping_is_as_recorded() -> None:
     network = MemoryNetwork(seed=1)
     recorded = decode(load()["ping/liveness-check"].asked)
     start(network, A, recorded[b"a"][b"id"])
@@ -130,7 +130,7 @@ def test_libtorrents_queries_are_answered() -> None:
     assert is_well(network, libtorrent, grape)
 
 
-def test_a_lookup_survives_what_libtorrent_answered() -> None:
+def test_lookup_survives_what_libtorrent_answered() -> None:
     """To keys that are not 20 bytes it answers an error that also has an ``r``: that is a refusal, not a fault."""
     (vector,) = of("libtorrent")
     recorded = [p.datagram for p in vector.packets if p.source == "libtorrent" and decode(p.datagram)[b"y"] != b"q"]

@@ -42,7 +42,7 @@ def bytes_sent_to_the_victim(network: MemoryNetwork, bare: Bare, datagram: bytes
 
 
 @pytest.mark.parametrize("datagram", [PING, REFUSED, MALFORMED], ids=["answers", "refusals", "errors"])
-def test_in_public_an_address_that_never_answered_gets_so_many_bytes_a_second(
+def test_bytes_to_an_address_that_never_answered_are_limited_in_public(
     network: MemoryNetwork, bare: Bare, datagram: bytes
 ) -> None:
     sent = bytes_sent_to_the_victim(network, bare, datagram, 2_000)
@@ -52,9 +52,7 @@ def test_in_public_an_address_that_never_answered_gets_so_many_bytes_a_second(
     assert 0 < bytes_sent_to_the_victim(network, bare, datagram, 2_000) <= UNVERIFIED_BYTES_PER_SECOND
 
 
-def test_in_public_all_addresses_that_never_answered_share_a_megabyte_a_second(
-    network: MemoryNetwork, bare: Bare
-) -> None:
+def test_bytes_to_all_addresses_that_never_answered_are_limited_in_public(network: MemoryNetwork, bare: Bare) -> None:
     sizes: list[int] = []
     network.sent = lambda source, destination, sent: sizes.append(len(sent))
     for n in range(20_000):
@@ -62,7 +60,7 @@ def test_in_public_all_addresses_that_never_answered_share_a_megabyte_a_second(
     assert ALL_UNVERIFIED_BYTES_PER_SECOND - 200 < sum(sizes) <= ALL_UNVERIFIED_BYTES_PER_SECOND
 
 
-def test_in_public_pings_that_verify_a_host_count_too(network: MemoryNetwork, bare: Bare) -> None:
+def test_liveness_checks_count_as_bytes_in_public(network: MemoryNetwork, bare: Bare) -> None:
     sizes: list[int] = []
     network.sent = lambda source, destination, sent: sizes.append(len(sent))
     for port in range(1, 501):
@@ -71,7 +69,7 @@ def test_in_public_pings_that_verify_a_host_count_too(network: MemoryNetwork, ba
     assert bare.protocol.counters.queries_out > 10
 
 
-def test_pings_for_queriers_are_bounded_in_all(network: MemoryNetwork) -> None:
+def test_liveness_checks_of_queriers_are_rate_limited(network: MemoryNetwork) -> None:
     bare = Bare(network)
     traffic = Traffic(network)
     for n in range(20_000):
@@ -82,7 +80,7 @@ def test_pings_for_queriers_are_bounded_in_all(network: MemoryNetwork) -> None:
     assert bare.protocol.counters.shaped > 10_000
 
 
-def test_who_was_not_pinged_for_lack_of_room_is_pinged_when_it_asks_again(network: MemoryNetwork) -> None:
+def test_querier_that_was_not_pinged_for_the_limit_is_pinged_at_its_next_query(network: MemoryNetwork) -> None:
     bare = Bare(network)
     for n in range(1_000):
         bare.protocol.datagramReceived(PING, host(n))

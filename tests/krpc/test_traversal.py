@@ -26,7 +26,7 @@ def telling(*peers: tuple[str, int], nodes: tuple[Remote, ...] = ()) -> Reply:
 
 
 @pytest.mark.parametrize("dead", [1, 20, 200])
-def test_a_lookup_over_dead_nodes_alone_ends_within_two_seconds(network: MemoryNetwork, dead: int) -> None:
+def test_lookup_over_dead_nodes_alone_ends_within_two_seconds(network: MemoryNetwork, dead: int) -> None:
     bare = Bare(network)
     bare.knows(*(Remote(network, f"10.0.{n}.1", silent) for n in range(dead)))
     found = network.result(bare.protocol.get_peers(KEY))
@@ -35,7 +35,7 @@ def test_a_lookup_over_dead_nodes_alone_ends_within_two_seconds(network: MemoryN
 
 
 @pytest.mark.parametrize("dead", [1, 10, 19])
-def test_a_lookup_does_not_wait_for_dead_nodes_once_others_answered(network: MemoryNetwork, dead: int) -> None:
+def test_lookup_does_not_wait_for_dead_nodes_once_others_answered(network: MemoryNetwork, dead: int) -> None:
     bare = Bare(network)
     bare.knows(*(Remote(network, f"10.0.{n}.1", silent) for n in range(dead)))
     bare.knows(Remote(network, "10.0.99.1", telling(PEER)))
@@ -44,7 +44,7 @@ def test_a_lookup_does_not_wait_for_dead_nodes_once_others_answered(network: Mem
     assert network.clock.seconds() < 0.6
 
 
-def test_a_lookup_waits_for_slow_nodes_while_nobody_else_answers(network: MemoryNetwork) -> None:
+def test_lookup_waits_for_slow_nodes_while_no_other_answers(network: MemoryNetwork) -> None:
     bare = Bare(network)
     bare.knows(Remote(network, "10.0.0.1", telling(PEER), delay=1.5), Remote(network, "10.0.0.2", silent))
     found = network.result(bare.protocol.get_peers(KEY))
@@ -52,7 +52,7 @@ def test_a_lookup_waits_for_slow_nodes_while_nobody_else_answers(network: Memory
     assert network.clock.seconds() == pytest.approx(1.502)
 
 
-def test_an_answer_after_the_soft_time_out_is_still_used(network: MemoryNetwork) -> None:
+def test_answer_after_the_soft_timeout_is_still_used(network: MemoryNetwork) -> None:
     bare = Bare(network)
     end = Remote(network, "10.0.0.3", delay=0.2)
     slow = Remote(network, "10.0.0.1", telling(PEER), delay=0.3)
@@ -63,7 +63,7 @@ def test_an_answer_after_the_soft_time_out_is_still_used(network: MemoryNetwork)
     assert slow.id in {candidate.node_id for candidate in found.lookup.closest}
 
 
-def test_nodes_that_answer_with_errors_end_a_lookup_at_once_and_stay_listed(network: MemoryNetwork) -> None:
+def test_errors_end_a_lookup_at_once_and_keep_their_senders_listed(network: MemoryNetwork) -> None:
     bare = Bare(network)
     bare.knows(*(Remote(network, f"10.0.0.{n}", refusing) for n in range(1, 6)))
     for _ in range(3):
@@ -73,7 +73,7 @@ def test_nodes_that_answer_with_errors_end_a_lookup_at_once_and_stay_listed(netw
     assert len(bare.table) == 5
 
 
-def test_nodes_that_always_know_closer_ones_hold_a_lookup_no_longer_than_two_seconds(network: MemoryNetwork) -> None:
+def test_lookup_over_nodes_that_always_name_closer_ones_ends_within_two_seconds(network: MemoryNetwork) -> None:
     bare = Bare(network)
     dice = random.Random(3)
 
@@ -107,9 +107,7 @@ def test_lookups_over_a_lossy_and_slow_network_end_in_time_with_what_they_have(s
 
 
 @pytest.mark.parametrize(("delay", "accepted"), [(0.3, 1), (0.7, 1), (1.0, 0)])
-def test_a_write_waits_for_a_slow_node_while_nobody_accepted(
-    network: MemoryNetwork, delay: float, accepted: int
-) -> None:
+def test_write_waits_for_a_slow_node_while_none_accepted(network: MemoryNetwork, delay: float, accepted: int) -> None:
     bare = Bare(network)
     node = Remote(network, "10.0.0.1")
     bare.knows(node)
@@ -121,7 +119,7 @@ def test_a_write_waits_for_a_slow_node_while_nobody_accepted(
     assert network.clock.seconds() - start == pytest.approx(delay + 0.002 if accepted else 0.8, abs=0.3)
 
 
-def test_a_write_does_not_wait_for_a_slow_node_once_another_accepted(network: MemoryNetwork) -> None:
+def test_write_does_not_wait_for_a_slow_node_once_another_accepted(network: MemoryNetwork) -> None:
     bare = Bare(network)
     slow = Remote(network, "10.0.0.1")
     bare.knows(slow, Remote(network, "10.0.0.2"))
@@ -133,7 +131,7 @@ def test_a_write_does_not_wait_for_a_slow_node_once_another_accepted(network: Me
     assert network.clock.seconds() - start < 0.3
 
 
-def test_a_chain_of_slow_answers_ends_in_time_though_none_is_late(network: MemoryNetwork) -> None:
+def test_lookup_over_a_chain_of_slow_nodes_ends_in_time(network: MemoryNetwork) -> None:
     bare = Bare(network)
     chain = [Remote(network, f"10.0.0.{n}", delay=0.9) for n in range(1, 9)]
     for node, following in itertools.pairwise(chain):
@@ -149,7 +147,7 @@ def test_a_chain_of_slow_answers_ends_in_time_though_none_is_late(network: Memor
 
 @pytest.mark.parametrize("kept", [False, True])
 @pytest.mark.parametrize("delay", [0.2, 0.5, 0.9, 1.3, 1.9])
-def test_an_announce_over_slow_and_dead_nodes_ends_before_the_link_gives_up(
+def test_announce_over_slow_and_dead_nodes_ends_before_the_link_gives_up(
     network: MemoryNetwork, delay: float, kept: bool
 ) -> None:
     bare = Bare(network)
@@ -166,7 +164,7 @@ def test_an_announce_over_slow_and_dead_nodes_ends_before_the_link_gives_up(
     assert network.clock.seconds() - start <= 2.2 + 1e-9
 
 
-def test_with_one_of_three_grapes_dead_lookups_stay_fast_and_the_dead_one_is_dropped(network: MemoryNetwork) -> None:
+def test_lookups_stay_fast_with_one_of_three_grapes_dead_until_it_is_dropped(network: MemoryNetwork) -> None:
     entries = [f"10.0.0.{n}:20001" for n in (1, 2, 3)]
     grapes = [
         lone_grape(network, f"10.0.0.{n}", dht_bootstrap=[e for e in entries if f".{n}:" not in e]) for n in (1, 2, 3)
@@ -187,7 +185,7 @@ def test_with_one_of_three_grapes_dead_lookups_stay_fast_and_the_dead_one_is_dro
     assert network.result(grapes[0].announce("two", 1)) == 1
 
 
-def test_ids_that_lie_about_their_distance_are_put_right(network: MemoryNetwork) -> None:
+def test_lookup_corrects_ids_that_lie_about_their_distance(network: MemoryNetwork) -> None:
     bare = Bare(network)
     liar = Remote(network, "10.0.0.1")
     teller = Remote(network, "10.0.0.2")

@@ -19,29 +19,29 @@ from grape.testing import MemoryNetwork, MemoryPort
 THERE = ("127.0.0.1", 20_001)
 
 
-def test_an_error_left_over_from_an_earlier_datagram_sends_this_one_again() -> None:
+def test_send_error_of_an_earlier_datagram_sends_this_one_again() -> None:
     sent: list[tuple[bytes, Address]] = []
     assert sent_anyway(lambda *datagram: sent.append(datagram), b"x", THERE, ConnectionRefusedError())
     assert sent == [(b"x", THERE)]
 
 
-def test_a_full_buffer_is_a_lost_datagram_and_no_error() -> None:
+def test_full_send_buffer_is_a_lost_datagram_and_no_error() -> None:
     assert sent_anyway(lambda *_: pytest.fail("sent again"), b"x", THERE, BlockingIOError())
 
 
 @pytest.mark.parametrize("number", [errno.EMSGSIZE, errno.ENETUNREACH, errno.EPERM])
-def test_other_errors_count(number: int) -> None:
+def test_other_send_errors_count(number: int) -> None:
     assert not sent_anyway(lambda *_: pytest.fail("sent again"), b"x", THERE, OSError(number, "no"))
 
 
-def test_an_error_that_comes_twice_counts() -> None:
+def test_send_error_that_comes_twice_counts() -> None:
     def refused(datagram: bytes, address: Address) -> None:
         raise ConnectionRefusedError
 
     assert not sent_anyway(refused, b"x", THERE, ConnectionRefusedError())
 
 
-def test_what_is_elsewhere() -> None:
+def test_loopback_is_127_and_localhost() -> None:
     assert is_elsewhere("10.0.0.1")
     assert not is_elsewhere("localhost")
     assert not is_elsewhere("127.0.0.2")
@@ -58,7 +58,7 @@ class Ears(DatagramProtocol):
 
 
 @pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
-async def test_a_turn_reads_what_is_there_but_not_for_ever() -> None:
+async def test_port_reads_a_bounded_number_of_datagrams_in_a_turn() -> None:
     ears = Ears()
     port = listen(reactor, 0, ears, "127.0.0.1")  # type: ignore[arg-type]
     assert isinstance(port, Port)
@@ -80,7 +80,7 @@ async def test_a_turn_reads_what_is_there_but_not_for_ever() -> None:
 
 
 @pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
-async def test_whatever_is_raised_the_socket_stays_open(logged_failures: list[LogEvent]) -> None:
+async def test_port_stays_open_whatever_its_protocol_raises(logged_failures: list[LogEvent]) -> None:
     class Raising(Ears):
         def datagramReceived(self, datagram: bytes, addr: Address) -> None:
             super().datagramReceived(datagram, addr)
@@ -101,6 +101,6 @@ async def test_whatever_is_raised_the_socket_stays_open(logged_failures: list[Lo
         await maybeDeferred(port.stopListening)
 
 
-def test_a_reactor_without_sockets_opens_its_own_port() -> None:
+def test_listen_uses_the_listen_udp_of_a_fake_reactor() -> None:
     network = MemoryNetwork()
     assert isinstance(listen(network.reactor("10.0.0.1"), 0, Ears(), ""), MemoryPort)

@@ -32,7 +32,7 @@ def got(network: MemoryNetwork, grape: Grape, hash: str, salt: bytes = b"", *, c
     return found
 
 
-def test_a_value_is_found_by_its_hash_from_everywhere(network: MemoryNetwork) -> None:
+def test_get_finds_an_immutable_item_from_every_grape(network: MemoryNetwork) -> None:
     grapes = make_grapes(network, 3)
     assert network.result(grapes[0].put("hello world")) == HELLO
     for grape in grapes:
@@ -53,7 +53,7 @@ def test_a_value_is_found_by_its_hash_from_everywhere(network: MemoryNetwork) ->
         ("x" * 999, b"x" * 999),
     ],
 )
-def test_values_of_all_kinds_are_stored(network: MemoryNetwork, value: Any, stored: Any) -> None:
+def test_put_stores_values_of_all_kinds(network: MemoryNetwork, value: Any, stored: Any) -> None:
     grapes = make_grapes(network, 2)
     assert got(network, grapes[1], network.result(grapes[0].put(value))).item.value == stored
 
@@ -70,16 +70,16 @@ def test_values_of_all_kinds_are_stored(network: MemoryNetwork, value: Any, stor
         (object(), ("ERR_GRAPE_PUT", 400)),
     ],
 )
-def test_what_cannot_be_stored_is_refused(network: MemoryNetwork, value: Any, error: tuple[str, int]) -> None:
+def test_put_refuses_a_value_that_cannot_be_stored(network: MemoryNetwork, value: Any, error: tuple[str, int]) -> None:
     assert failure(network, lone_grape(network).put(value)) == error
 
 
 @pytest.mark.parametrize("hash", BAD_HASHES)
-def test_what_is_no_hash_cannot_be_got(network: MemoryNetwork, hash: Any) -> None:
+def test_get_refuses_an_invalid_hash(network: MemoryNetwork, hash: Any) -> None:
     assert failure(network, lone_grape(network).get(hash)) == ("ERR_GRAPE_HASH_FORMAT", 200)
 
 
-def test_an_item_says_who_gave_it(network: MemoryNetwork) -> None:
+def test_got_names_the_node_that_gave_the_item(network: MemoryNetwork) -> None:
     first, second, third = make_grapes(network, 3)
     network.result(first.put("hello world"))
     own = got(network, first, HELLO)
@@ -93,7 +93,7 @@ def test_an_item_says_who_gave_it(network: MemoryNetwork) -> None:
     assert other.token is not None
 
 
-def test_an_own_immutable_item_comes_without_a_datagram_unless_asked_otherwise(network: MemoryNetwork) -> None:
+def test_get_of_a_stored_immutable_item_sends_no_query_unless_cache_is_false(network: MemoryNetwork) -> None:
     grapes = make_grapes(network, 2)
     network.result(grapes[0].put("hello world"))
     traffic = Traffic(network)
@@ -105,14 +105,14 @@ def test_an_own_immutable_item_comes_without_a_datagram_unless_asked_otherwise(n
     assert traffic.queries(b"get")
 
 
-def test_an_item_that_only_this_grape_has_is_found_though_others_are_asked(network: MemoryNetwork) -> None:
+def test_get_finds_an_item_that_only_this_grape_holds(network: MemoryNetwork) -> None:
     grape = lone_grape(network)
     network.result(grape.put("hello world"))
     for cache in (None, True, False):
         assert got(network, grape, HELLO, cache=cache).local
 
 
-def test_a_cancelled_put_and_get_end_at_once(network: MemoryNetwork) -> None:
+def test_put_and_get_end_at_once_when_cancelled(network: MemoryNetwork) -> None:
     grapes = make_grapes(network, 2)
     for call in (grapes[0].put("a"), grapes[0].get(HELLO)):
         results = outcome(call)
@@ -122,7 +122,7 @@ def test_a_cancelled_put_and_get_end_at_once(network: MemoryNetwork) -> None:
     assert grapes[0].stats().queries_in_flight == 0
 
 
-def test_what_was_put_while_alone_is_put_on_the_first_contact(network: MemoryNetwork) -> None:
+def test_item_put_while_alone_is_put_on_the_first_contact(network: MemoryNetwork) -> None:
     alone = lone_grape(network)
     hashes = [network.result(alone.put("hello world")), network.result(Key().put(alone, "mine", 1, salt=b"s"))]
     second = lone_grape(network, "10.0.0.2", dht_bootstrap=[FIRST])
@@ -132,7 +132,7 @@ def test_what_was_put_while_alone_is_put_on_the_first_contact(network: MemoryNet
     assert got(network, second, hashes[1], b"s").item.value == b"mine"
 
 
-def test_what_the_first_contact_did_not_take_is_put_on_the_next(network: MemoryNetwork) -> None:
+def test_item_that_the_first_contact_did_not_take_is_put_on_the_next(network: MemoryNetwork) -> None:
     alone = lone_grape(network)
     network.result(alone.put("hello world"))
     useless = Remote(network, "10.0.0.9", lambda query: {})
@@ -145,14 +145,14 @@ def test_what_the_first_contact_did_not_take_is_put_on_the_next(network: MemoryN
     assert got(network, second, HELLO).item.value == b"hello world"
 
 
-def test_with_unreachable_bootstrap_nodes_a_put_fails_but_is_kept(network: MemoryNetwork) -> None:
+def test_put_with_unreachable_bootstrap_nodes_fails_but_is_kept(network: MemoryNetwork) -> None:
     grape = lone_grape(network, dht_bootstrap=["10.0.0.9:1"])
     assert failure(network, grape.put("hello world")) == ("No nodes to query", 200)
     assert got(network, grape, HELLO).local
     assert failure(network, Key().put(grape, "mine", 1)) == ("No nodes to query", 200)
 
 
-def test_a_put_that_nobody_accepts_fails(network: MemoryNetwork) -> None:
+def test_put_that_no_node_accepts_fails(network: MemoryNetwork) -> None:
     Remote(network, "10.0.0.1", lambda query: friendly(query) if query.method != b"put" else None)
     grape = lone_grape(network, "10.0.0.2", dht_bootstrap=[FIRST])
     network.result(grape.when_ready())
@@ -161,7 +161,7 @@ def test_a_put_that_nobody_accepts_fails(network: MemoryNetwork) -> None:
 
 @pytest.mark.parametrize("number", [1, 3])
 @pytest.mark.parametrize("salt", [b"", b"salt", b"s" * 64])
-def test_a_mutable_item_is_found_in_its_latest_version(network: MemoryNetwork, number: int, salt: bytes) -> None:
+def test_get_finds_the_latest_version_of_a_mutable_item(network: MemoryNetwork, number: int, salt: bytes) -> None:
     grapes = make_grapes(network, number)
     key = Key()
     for seq, value in ((-1, "minus"), (0, "a"), (1, "b"), (7, "c")):
@@ -171,7 +171,7 @@ def test_a_mutable_item_is_found_in_its_latest_version(network: MemoryNetwork, n
             assert (item.value, item.seq, item.key, item.salt) == (value.encode(), seq, key.public, salt)
 
 
-def test_salts_part_the_items_of_a_key(network: MemoryNetwork) -> None:
+def test_salts_separate_the_items_of_a_key(network: MemoryNetwork) -> None:
     grapes = make_grapes(network, 2)
     key = Key()
     hashes = [network.result(key.put(grapes[0], f"for {salt!r}", 1, salt=salt)) for salt in (b"", b"a", b"b")]
@@ -184,7 +184,7 @@ def test_salts_part_the_items_of_a_key(network: MemoryNetwork) -> None:
 
 
 @pytest.mark.parametrize("number", [1, 3])
-def test_older_and_equal_versions_are_refused(network: MemoryNetwork, number: int) -> None:
+def test_put_refuses_an_older_or_equal_seq(network: MemoryNetwork, number: int) -> None:
     grapes = make_grapes(network, number)
     key = Key()
     hash = network.result(key.put(grapes[0], "new", 5))
@@ -207,7 +207,7 @@ def test_cas_names_the_version_that_may_be_replaced(network: MemoryNetwork, numb
     assert got(network, grapes[-1], hash).item.seq == 2
 
 
-def test_a_put_that_one_node_accepts_succeeds_though_others_refuse(network: MemoryNetwork) -> None:
+def test_put_that_one_node_accepts_succeeds_though_others_refuse(network: MemoryNetwork) -> None:
     grapes = make_grapes(network, 2)
     key = Key()
     network.result(key.put(grapes[0], "new", 5))
@@ -217,7 +217,7 @@ def test_a_put_that_one_node_accepts_succeeds_though_others_refuse(network: Memo
 
 
 @pytest.mark.parametrize("cache", [None, False])
-def test_a_higher_version_in_the_network_beats_the_own_copy(network: MemoryNetwork, cache: bool | None) -> None:
+def test_get_prefers_a_newer_version_in_the_network(network: MemoryNetwork, cache: bool | None) -> None:
     grapes = make_grapes(network, 3)
     key = Key()
     hash = network.result(key.put(grapes[0], "old", 1))
@@ -231,7 +231,7 @@ def test_a_higher_version_in_the_network_beats_the_own_copy(network: MemoryNetwo
     assert got(network, grapes[2], hash, cache=True).item.value == b"new"
 
 
-def test_an_own_copy_that_is_newer_than_the_networks_is_given(network: MemoryNetwork) -> None:
+def test_get_prefers_the_own_copy_if_it_is_newer(network: MemoryNetwork) -> None:
     grapes = make_grapes(network, 3)
     key = Key()
     hash = network.result(key.put(grapes[0], "old", 1))
@@ -242,7 +242,7 @@ def test_an_own_copy_that_is_newer_than_the_networks_is_given(network: MemoryNet
     assert (found.item.value, found.local) == (b"new", True)
 
 
-def test_what_is_wrong_with_a_mutable_item_is_said_in_the_references_words_and_order(network: MemoryNetwork) -> None:
+def test_put_of_a_wrong_mutable_item_fails_with_the_references_texts_in_its_order(network: MemoryNetwork) -> None:
     grape = lone_grape(network)
     good: dict[str, Any] = {"key": Key().public, "signature": b"s" * 64, "seq": 1, "salt": b""}
     for wrong, text in (
@@ -260,7 +260,7 @@ def test_what_is_wrong_with_a_mutable_item_is_said_in_the_references_words_and_o
     assert grape.stats().items == 0
 
 
-def test_a_wrong_signature_is_refused_before_anything_is_sent(network: MemoryNetwork) -> None:
+def test_put_with_a_wrong_signature_sends_nothing(network: MemoryNetwork) -> None:
     grapes = make_grapes(network, 2)
     traffic = Traffic(network)
     wrong = grapes[0].put("a", key=Key().public, signature=b"s" * 64, seq=1)
@@ -268,7 +268,7 @@ def test_a_wrong_signature_is_refused_before_anything_is_sent(network: MemoryNet
     assert not traffic.sent
 
 
-def test_a_forged_item_is_not_believed(network: MemoryNetwork) -> None:
+def test_get_ignores_a_forged_item(network: MemoryNetwork) -> None:
     honest = lone_grape(network, "10.0.0.9")
     hash = network.result(Key().put(honest, "true", 1))
     item = got(network, honest, hash).item
@@ -284,7 +284,7 @@ def test_a_forged_item_is_not_believed(network: MemoryNetwork) -> None:
     assert network.result(grape.get(hash)) is None
 
 
-def test_no_more_items_are_kept_than_max_values(network: MemoryNetwork) -> None:
+def test_item_store_holds_at_most_max_values(network: MemoryNetwork) -> None:
     grape = lone_grape(network, dht_maxValues=2)
     hashes = [network.result(grape.put(value)) for value in ("a", "b")]
     got(network, grape, hashes[0])
@@ -293,7 +293,7 @@ def test_no_more_items_are_kept_than_max_values(network: MemoryNetwork) -> None:
     assert got(network, grape, hashes[0]).item.value == b"a"
 
 
-def test_a_put_that_will_be_refused_takes_the_place_of_nothing_meanwhile(network: MemoryNetwork) -> None:
+def test_put_that_will_be_refused_replaces_nothing_meanwhile(network: MemoryNetwork) -> None:
     grape = lone_grape(network)
     key = Key()
     hash = network.result(key.put(grape, "new", 5))

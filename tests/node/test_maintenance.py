@@ -16,7 +16,7 @@ from tests.simulation import Remote, Traffic, friendly, lone_grape, refusing, si
 FIRST = "10.0.0.1:20001"
 
 
-def test_all_bootstrap_nodes_are_asked_at_once(network: MemoryNetwork) -> None:
+def test_bootstrap_nodes_are_all_queried_at_once(network: MemoryNetwork) -> None:
     hosts = [f"10.0.1.{n}" for n in range(1, 41)]
     traffic = Traffic(network)
     lone_grape(network, dht_bootstrap=[f"{host}:20001" for host in hosts])
@@ -43,7 +43,7 @@ def test_joining_finds_the_nodes_behind_the_bootstrap_node(network: MemoryNetwor
     assert {grape.stats().contacts for grape in grapes} == {10}
 
 
-def test_names_are_resolved(network: MemoryNetwork) -> None:
+def test_bootstrap_names_are_resolved(network: MemoryNetwork) -> None:
     network.names["first.example"] = "10.0.0.1"
     lone_grape(network)
     grape = lone_grape(network, "10.0.0.2", dht_bootstrap="first.example:20001")
@@ -52,7 +52,7 @@ def test_names_are_resolved(network: MemoryNetwork) -> None:
     assert grape.stats().contacts == 1
 
 
-def test_a_name_that_resolves_later_is_found_later_and_the_trouble_is_logged_once(network: MemoryNetwork) -> None:
+def test_bootstrap_name_that_cannot_be_resolved_is_logged_once_and_retried(network: MemoryNetwork) -> None:
     lone_grape(network)
     with capturedLogs() as logs:
         grape = lone_grape(network, "10.0.0.2", dht_bootstrap="first.example:20001")
@@ -66,7 +66,7 @@ def test_a_name_that_resolves_later_is_found_later_and_the_trouble_is_logged_onc
     assert grape.stats().contacts == 1
 
 
-def test_a_name_being_resolved_does_not_hold_up_the_stop(network: MemoryNetwork) -> None:
+def test_stop_does_not_wait_for_a_name_being_resolved(network: MemoryNetwork) -> None:
     reactor = network.reactor("10.0.0.1")
     asked: list[Deferred[str]] = []
 
@@ -85,7 +85,7 @@ def test_a_name_being_resolved_does_not_hold_up_the_stop(network: MemoryNetwork)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_dead_bootstrap_nodes_are_asked_again_for_ever_less_and_less_often(seed: int) -> None:
+def test_dead_bootstrap_nodes_are_retried_indefinitely_with_back_off(seed: int) -> None:
     network = MemoryNetwork()
     traffic = Traffic(network)
     grape = Grape(dht_bootstrap="10.0.0.9:1", reactor=network.reactor("10.0.0.1"), dice=random.Random(seed))
@@ -98,7 +98,7 @@ def test_dead_bootstrap_nodes_are_asked_again_for_ever_less_and_less_often(seed:
     assert len(pauses) > 300
 
 
-def test_an_unresolvable_name_is_tried_again_after_half_a_second(network: MemoryNetwork) -> None:
+def test_unresolvable_name_is_retried_after_half_a_second(network: MemoryNetwork) -> None:
     lone_grape(network)
     grape = lone_grape(network, "10.0.0.2", dht_bootstrap="first.example:20001")
     network.names["first.example"] = "10.0.0.1"
@@ -107,7 +107,7 @@ def test_an_unresolvable_name_is_tried_again_after_half_a_second(network: Memory
 
 
 @pytest.mark.parametrize("down", [1, 100, 5_000])
-def test_a_grape_joins_when_its_bootstrap_node_comes_up(network: MemoryNetwork, down: float) -> None:
+def test_grape_joins_when_its_bootstrap_node_comes_up(network: MemoryNetwork, down: float) -> None:
     grape = lone_grape(network, "10.0.0.2", dht_bootstrap=[FIRST])
     network.clock.advance(down)
     lone_grape(network)
@@ -115,7 +115,7 @@ def test_a_grape_joins_when_its_bootstrap_node_comes_up(network: MemoryNetwork, 
     assert network.result(grape.announce("a", 1)) == 1
 
 
-def test_lookups_do_not_ask_dead_bootstrap_nodes(network: MemoryNetwork) -> None:
+def test_lookups_do_not_query_dead_bootstrap_nodes(network: MemoryNetwork) -> None:
     lone_grape(network)
     grape = lone_grape(network, "10.0.0.2", dht_bootstrap=[FIRST, "10.0.0.9:1"])
     network.clock.advance(60)
@@ -125,7 +125,7 @@ def test_lookups_do_not_ask_dead_bootstrap_nodes(network: MemoryNetwork) -> None
     assert not traffic.queries(to=("10.0.0.9", 1))
 
 
-def test_bootstrap_nodes_are_left_alone_once_there_are_contacts_enough(network: MemoryNetwork) -> None:
+def test_bootstrap_nodes_are_not_queried_once_the_table_is_large_enough(network: MemoryNetwork) -> None:
     make_grapes(network, 25)
     lone_grape(network, "10.0.0.99", dht_bootstrap=[FIRST, "10.0.0.9:1"])
     network.clock.advance(20)
@@ -134,7 +134,7 @@ def test_bootstrap_nodes_are_left_alone_once_there_are_contacts_enough(network: 
     assert not traffic.queries(to=("10.0.0.9", 1))
 
 
-def test_a_network_that_was_lost_is_joined_again(network: MemoryNetwork) -> None:
+def test_network_that_was_lost_is_joined_again(network: MemoryNetwork) -> None:
     grapes = make_grapes(network, 5)
     network.loss = 1.0
     network.clock.advance(700)
@@ -146,7 +146,7 @@ def test_a_network_that_was_lost_is_joined_again(network: MemoryNetwork) -> None
 
 
 @pytest.mark.parametrize("others", [0, 1])
-def test_the_own_address_among_the_bootstrap_nodes_does_no_harm(network: MemoryNetwork, others: int) -> None:
+def test_own_address_among_the_bootstrap_nodes_does_no_harm(network: MemoryNetwork, others: int) -> None:
     if others:
         lone_grape(network, "10.0.0.2")
     traffic = Traffic(network)
@@ -158,7 +158,7 @@ def test_the_own_address_among_the_bootstrap_nodes_does_no_harm(network: MemoryN
     assert grape.stats().contacts == others
 
 
-def test_a_bootstrap_node_that_refuses_is_no_end(network: MemoryNetwork) -> None:
+def test_bootstrap_node_that_answers_with_an_error_is_retried(network: MemoryNetwork) -> None:
     node = Remote(network, "10.0.0.9", refusing)
     grape = lone_grape(network, dht_bootstrap="10.0.0.9:20001")
     network.result(grape.when_ready())
@@ -179,14 +179,14 @@ def test_silent_contacts_are_pinged(network: MemoryNetwork) -> None:
     assert grape.stats().contacts == 1
 
 
-def test_a_contact_that_is_gone_is_dropped_by_liveness_pings(network: MemoryNetwork) -> None:
+def test_liveness_pings_drop_a_contact_that_is_gone(network: MemoryNetwork) -> None:
     grapes = make_grapes(network, 5, dht_nodeLiveness=30_000)
     network.result(grapes[4].stopService())
     network.clock.advance(50)
     assert [grape.stats().contacts for grape in grapes[:4]] == [3] * 4
 
 
-def test_a_contact_that_failed_once_is_pinged_at_the_next_check(network: MemoryNetwork) -> None:
+def test_contact_that_failed_once_is_pinged_at_the_next_check(network: MemoryNetwork) -> None:
     node = Remote(network, "10.0.0.9")
     grape = lone_grape(network, dht_bootstrap="10.0.0.9:20001")
     network.clock.advance(1)
@@ -198,7 +198,7 @@ def test_a_contact_that_failed_once_is_pinged_at_the_next_check(network: MemoryN
     assert network.result(grape.announce("a", 1)) == 1
 
 
-def test_a_restarted_peer_takes_its_old_entrys_place_at_once(network: MemoryNetwork) -> None:
+def test_restarted_node_replaces_its_old_contact_at_once(network: MemoryNetwork) -> None:
     first, second = make_grapes(network, 2)
     network.result(second.stopService())
     again = Grape(dht_bootstrap=[FIRST], reactor=network.reactor("10.0.0.2"))
@@ -210,7 +210,7 @@ def test_a_restarted_peer_takes_its_old_entrys_place_at_once(network: MemoryNetw
         assert network.result(first.announce(name, 1)) == 1
 
 
-def test_after_all_of_a_cluster_restarted_one_by_one_every_announce_is_taken(network: MemoryNetwork) -> None:
+def test_announces_are_accepted_after_all_of_a_ring_restarted_one_by_one(network: MemoryNetwork) -> None:
     grapes = make_grapes(network, 3)
     entries = [f"10.0.0.{n}:20001" for n in (1, 2, 3)]
     for turn in range(6):
@@ -225,7 +225,7 @@ def test_after_all_of_a_cluster_restarted_one_by_one_every_announce_is_taken(net
             assert network.result(grape.announce(f"turn {turn}", 1)) == 2
 
 
-def test_our_own_part_is_looked_up_every_quarter_of_an_hour(network: MemoryNetwork) -> None:
+def test_own_id_is_looked_up_every_quarter_of_an_hour(network: MemoryNetwork) -> None:
     grapes = make_grapes(network, 30)
     network.clock.advance(60)
     before = grapes[7].stats().counters["lookups"]
@@ -235,7 +235,7 @@ def test_our_own_part_is_looked_up_every_quarter_of_an_hour(network: MemoryNetwo
     assert stats.counters["lookups"] - before == 1
 
 
-def test_peers_too_old_leave_the_memory(network: MemoryNetwork) -> None:
+def test_expired_peers_leave_the_memory(network: MemoryNetwork) -> None:
     grape = lone_grape(network, dht_peer_maxAge=10_000)
     network.result(grape.announce("a", 1))
     network.clock.advance(9)
@@ -245,7 +245,7 @@ def test_peers_too_old_leave_the_memory(network: MemoryNetwork) -> None:
 
 
 @pytest.mark.parametrize(("entry", "times"), [("10.0.0.9:20001", 1), ("127.0.0.1:20001", 0), ("127.0.0.1:20002", 1)])
-def test_a_bootstrap_node_with_this_grapes_own_id_is_named_once(network: MemoryNetwork, entry: str, times: int) -> None:
+def test_bootstrap_node_with_this_grapes_own_id_is_logged_once(network: MemoryNetwork, entry: str, times: int) -> None:
     host, _, port = entry.partition(":")
     double = Remote(network, host, port=int(port))
     with capturedLogs() as logs:

@@ -29,7 +29,7 @@ class Heard:
         return lambda *arguments: self.events.append((event, *arguments))
 
 
-def test_starting_is_told_as_listening_then_ready(network: MemoryNetwork) -> None:
+def test_start_emits_listening_then_ready(network: MemoryNetwork) -> None:
     grape = Grape(reactor=network.reactor("10.0.0.1"))
     heard = Heard(grape, "listening", "ready")
     assert not network.ports
@@ -39,7 +39,7 @@ def test_starting_is_told_as_listening_then_ready(network: MemoryNetwork) -> Non
     network.result(grape.when_ready(), seconds=0)
 
 
-def test_ready_comes_when_the_first_bootstrap_node_was_heard(network: MemoryNetwork) -> None:
+def test_ready_comes_when_the_first_bootstrap_node_answered(network: MemoryNetwork) -> None:
     lone_grape(network)
     grape = Grape(dht_bootstrap=["10.0.0.9:20001", FIRST], reactor=network.reactor("10.0.0.2"))
     heard = Heard(grape, "ready", "node")
@@ -58,7 +58,7 @@ def test_ready_comes_though_no_bootstrap_node_answers(network: MemoryNetwork) ->
     assert network.clock.seconds() <= 2.5
 
 
-def test_the_other_events_carry_what_they_are_about(network: MemoryNetwork) -> None:
+def test_events_carry_their_arguments(network: MemoryNetwork) -> None:
     grapes = make_grapes(network, 2)
     first = Heard(grapes[0], "announce", "peer", "warning")
     second = Heard(grapes[1], "announce", "peer", "warning")
@@ -74,7 +74,7 @@ def test_the_other_events_carry_what_they_are_about(network: MemoryNetwork) -> N
     assert first.events[2:] == [("warning", "not bencoded", "10.0.0.7:20001")]
 
 
-def test_a_service_announced_here_is_told_once_for_each_announce(network: MemoryNetwork) -> None:
+def test_announce_event_comes_once_for_each_announce(network: MemoryNetwork) -> None:
     for host in (None, "10.0.0.1"):
         grape = lone_grape(network, host=host)
         heard = Heard(grape, "announce")
@@ -84,7 +84,7 @@ def test_a_service_announced_here_is_told_once_for_each_announce(network: Memory
         network.result(grape.stopService())
 
 
-def test_a_callback_taken_back_hears_no_more(network: MemoryNetwork) -> None:
+def test_off_ends_the_calls_of_a_callback(network: MemoryNetwork) -> None:
     grape = lone_grape(network)
     heard: list[str] = []
     grape.on("announce", heard.append)
@@ -95,7 +95,7 @@ def test_a_callback_taken_back_hears_no_more(network: MemoryNetwork) -> None:
     assert heard == ["a"]
 
 
-def test_a_callback_that_raises_is_logged_and_the_others_still_hear(
+def test_callback_that_raises_is_logged_and_the_others_are_called(
     network: MemoryNetwork, logged_failures: list[LogEvent]
 ) -> None:
     grape = lone_grape(network)
@@ -112,12 +112,12 @@ def test_a_callback_that_raises_is_logged_and_the_others_still_hear(
     logged_failures.clear()
 
 
-def test_an_unknown_event_is_refused_with_the_names_of_the_known_ones(network: MemoryNetwork) -> None:
+def test_on_refuses_an_unknown_event_and_names_the_known_ones(network: MemoryNetwork) -> None:
     with pytest.raises(ValueError, match="no event 'reday'; there are listening, ready"):
         Grape(reactor=network.reactor("10.0.0.1")).on("reday", print)
 
 
-def test_the_figures_tell_what_a_grape_holds(network: MemoryNetwork) -> None:
+def test_stats_tell_what_a_grape_holds(network: MemoryNetwork) -> None:
     grapes = make_grapes(network, 3)
     network.result(grapes[0].announce("a", 1))
     network.result(grapes[0].put("value"))
@@ -164,7 +164,7 @@ def test_calls_under_way_end_when_the_grape_stops(network: MemoryNetwork, call: 
     assert not network.clock.getDelayedCalls()
 
 
-def test_waiting_for_ready_ends_when_the_grape_stops_and_can_be_cancelled(network: MemoryNetwork) -> None:
+def test_when_ready_fails_when_the_grape_stops_and_can_be_cancelled(network: MemoryNetwork) -> None:
     grape = lone_grape(network, dht_bootstrap=["10.0.0.9:1"])
     waiting, cancelled = outcome(grape.when_ready()), grape.when_ready()
     given_up = outcome(cancelled)
@@ -174,7 +174,7 @@ def test_waiting_for_ready_ends_when_the_grape_stops_and_can_be_cancelled(networ
     assert isinstance(waiting[0], GrapeError)
 
 
-def test_a_grape_starts_and_stops_a_hundred_times(network: MemoryNetwork) -> None:
+def test_grape_starts_and_stops_a_hundred_times(network: MemoryNetwork) -> None:
     lone_grape(network)
     calls_of_the_first = len(network.clock.getDelayedCalls())
     grape = Grape(dht_bootstrap=[FIRST], reactor=network.reactor("10.0.0.2"))
@@ -191,7 +191,7 @@ def test_a_grape_starts_and_stops_a_hundred_times(network: MemoryNetwork) -> Non
     assert heard.events == [("listening",), ("ready",)] * 100
 
 
-def test_a_restarted_grape_becomes_ready_though_its_bootstrap_node_is_gone(network: MemoryNetwork) -> None:
+def test_restarted_grape_becomes_ready_though_its_bootstrap_node_is_gone(network: MemoryNetwork) -> None:
     first, second = make_grapes(network, 2)
     network.result(second.stopService())
     network.result(first.stopService())
@@ -200,7 +200,7 @@ def test_a_restarted_grape_becomes_ready_though_its_bootstrap_node_is_gone(netwo
     assert network.clock.seconds() <= 3
 
 
-def test_ready_comes_though_only_a_stranger_was_met(network: MemoryNetwork) -> None:
+def test_ready_comes_though_only_a_querier_was_met(network: MemoryNetwork) -> None:
     grape = lone_grape(network, dht_bootstrap=["10.0.0.9:1"])
     stranger = Remote(network, "10.0.0.3")
     stranger.ask(("10.0.0.1", 20_001), b"ping")
@@ -209,7 +209,7 @@ def test_ready_comes_though_only_a_stranger_was_met(network: MemoryNetwork) -> N
     assert grape.stats().contacts == 1
 
 
-def test_starting_and_stopping_twice_does_nothing(network: MemoryNetwork) -> None:
+def test_start_and_stop_do_nothing_the_second_time(network: MemoryNetwork) -> None:
     grape = lone_grape(network)
     grape.startService()
     assert len(network.ports) == 1
@@ -219,7 +219,7 @@ def test_starting_and_stopping_twice_does_nothing(network: MemoryNetwork) -> Non
     network.result(Grape(reactor=network.reactor("10.0.0.2")).stopService(), seconds=0)
 
 
-def test_a_taken_port_raises_and_leaves_the_grape_startable(network: MemoryNetwork) -> None:
+def test_start_at_a_taken_port_raises_and_can_be_repeated(network: MemoryNetwork) -> None:
     taken = Remote(network, "10.0.0.1", silent)
     grape = Grape(reactor=network.reactor("10.0.0.1"))
     with pytest.raises(CannotListenError):
@@ -229,14 +229,14 @@ def test_a_taken_port_raises_and_leaves_the_grape_startable(network: MemoryNetwo
     assert network.result(grape.announce("a", 1)) == 1
 
 
-def test_port_0_is_chosen_by_the_system_and_told(network: MemoryNetwork) -> None:
+def test_dht_port_0_is_chosen_by_the_system(network: MemoryNetwork) -> None:
     grape = lone_grape(network, dht_port=0)
     assert grape.dht_port == grape.stats().dht_port == 49_152
     assert network.result(grape.announce("self", 0)) == 1
     assert network.result(grape.lookup("self")) == ["127.0.0.1:49152"]
 
 
-def test_several_grapes_live_in_one_process_on_one_host(network: MemoryNetwork) -> None:
+def test_several_grapes_run_in_one_process_on_one_host(network: MemoryNetwork) -> None:
     first = lone_grape(network, dht_port=20_001)
     others = [lone_grape(network, dht_port=port, dht_bootstrap=[FIRST]) for port in range(20_002, 20_006)]
     for grape in others:
@@ -247,7 +247,7 @@ def test_several_grapes_live_in_one_process_on_one_host(network: MemoryNetwork) 
     assert len({grape.stats().node_id for grape in [first, *others]}) == 5
 
 
-def test_a_read_only_grape_asks_but_is_never_listed(network: MemoryNetwork) -> None:
+def test_read_only_grape_queries_but_is_never_listed(network: MemoryNetwork) -> None:
     first, second = make_grapes(network, 2)
     shy = lone_grape(network, "10.0.0.3", dht_bootstrap=[FIRST], read_only=True)
     network.result(shy.when_ready())
@@ -257,7 +257,7 @@ def test_a_read_only_grape_asks_but_is_never_listed(network: MemoryNetwork) -> N
     assert first.stats().contacts == second.stats().contacts == 1
 
 
-def test_a_dht_on_loopback_with_a_bootstrap_node_elsewhere_is_warned_of(network: MemoryNetwork) -> None:
+def test_dht_on_loopback_with_a_bootstrap_node_elsewhere_is_logged(network: MemoryNetwork) -> None:
     from twisted.logger import capturedLogs
 
     for bootstrap, warnings in (("10.0.0.9:1", 1), ("127.0.0.1:1,localhost:2", 0)):

@@ -36,7 +36,7 @@ class BusySocket:
         return succeed(WriteOutcome(1, 1, 0, (), frozenset([b"n" * 20])))
 
 
-def test_a_node_that_comes_closer_is_given_the_announce_with_its_age() -> None:
+def test_node_that_comes_closer_is_given_the_announce_with_its_age() -> None:
     network = MemoryNetwork(seed=1)
     grapes = make_grapes(network, 3)
     assert network.result(grapes[1].announce("rest:util:net", 1337)) == 2
@@ -67,7 +67,7 @@ def test_holders_that_died_are_replaced() -> None:
     assert 1 <= grapes[0].stats().counters["renewed"] <= 3
 
 
-def test_a_ring_that_lost_a_node_does_not_announce_again() -> None:
+def test_announce_is_not_repeated_in_a_ring_that_lost_a_node() -> None:
     network = MemoryNetwork(seed=5)
     grapes = make_grapes(network, 4)
     assert network.result(grapes[0].announce("rest:util:net", 1337)) == 3
@@ -79,7 +79,7 @@ def test_a_ring_that_lost_a_node_does_not_announce_again() -> None:
     assert grapes[0].stats().counters["renewed"] == 0
 
 
-def test_looking_through_many_announces_comes_to_an_end() -> None:
+def test_checks_of_many_announces_come_to_an_end() -> None:
     network = MemoryNetwork(seed=6)
     grapes = make_grapes(network, 3)
     for n in range(1_100):
@@ -90,7 +90,7 @@ def test_looking_through_many_announces_comes_to_an_end() -> None:
     assert grapes[0].node._services.reannouncer._timer is None
 
 
-def test_an_announce_that_is_too_old_is_not_made_again() -> None:
+def test_announce_that_is_too_old_is_not_repeated() -> None:
     network = MemoryNetwork(seed=2)
     grapes = make_grapes(network, 3)
     network.result(grapes[1].announce("a", 1))
@@ -100,7 +100,7 @@ def test_an_announce_that_is_too_old_is_not_made_again() -> None:
     assert newcomer.stats().services == 0
 
 
-def test_a_get_brings_stale_holders_up_to_date() -> None:
+def test_get_updates_stale_holders() -> None:
     network = MemoryNetwork(seed=3)
     grapes = make_grapes(network, 4)
     key = Key(1)
@@ -122,7 +122,7 @@ def test_a_get_brings_stale_holders_up_to_date() -> None:
 
 
 @pytest.mark.parametrize("salt", [b"", b"salt"])
-def test_an_own_copy_brings_stale_holders_up_to_date(salt: bytes) -> None:
+def test_get_updates_stale_holders_from_the_own_copy(salt: bytes) -> None:
     network = MemoryNetwork(seed=4)
     grapes = make_grapes(network, 3)
     key = Key(1)
@@ -145,7 +145,7 @@ def test_an_own_copy_brings_stale_holders_up_to_date(salt: bytes) -> None:
     assert grapes[2].stats().counters["repaired"] == 1
 
 
-def test_an_announce_that_was_not_renewed_for_too_many_queries_is_renewed_later() -> None:
+def test_renewals_refused_for_too_many_queries_are_retried() -> None:
     clock = HeapClock()
     table = RoutingTable(bytes(20))
     table.heard(b"n" * 20, ("10.0.0.2", 20_001), 0.0)

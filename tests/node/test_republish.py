@@ -34,7 +34,7 @@ def put_times(traffic: Traffic, grape: str = "10.0.0.1") -> list[float]:
     return list(first.values())
 
 
-def test_an_own_item_is_put_again_about_each_hour(network: MemoryNetwork) -> None:
+def test_own_item_is_put_again_about_every_hour(network: MemoryNetwork) -> None:
     grapes = make_grapes(network, 3)
     network.result(grapes[0].put("mine"))
     times = [network.clock.seconds()]
@@ -48,7 +48,7 @@ def test_an_own_item_is_put_again_about_each_hour(network: MemoryNetwork) -> Non
     assert len({round(pause) for pause in pauses}) == 4
 
 
-def test_a_newcomer_has_the_item_within_the_hour(network: MemoryNetwork) -> None:
+def test_new_node_has_the_item_within_the_hour(network: MemoryNetwork) -> None:
     grapes = make_grapes(network, 2)
     hash = network.result(grapes[0].put("mine"))
     newcomer = make_grape(network, 3)
@@ -57,7 +57,7 @@ def test_a_newcomer_has_the_item_within_the_hour(network: MemoryNetwork) -> None
     assert got is not None
 
 
-def test_an_item_put_anew_has_its_time_anew(network: MemoryNetwork) -> None:
+def test_item_that_is_put_again_by_its_owner_starts_a_new_hour(network: MemoryNetwork) -> None:
     grapes = make_grapes(network, 2)
     network.result(grapes[0].put("mine"))
     network.clock.advance(HOUR / 2)
@@ -69,7 +69,7 @@ def test_an_item_put_anew_has_its_time_anew(network: MemoryNetwork) -> None:
     assert len(put_times(traffic)) == 1
 
 
-def test_who_is_told_of_a_newer_one_puts_no_more(network: MemoryNetwork) -> None:
+def test_item_with_a_newer_version_is_put_no_more(network: MemoryNetwork) -> None:
     grapes = make_grapes(network, 3)
     key = Key()
     network.result(key.put(grapes[0], "old", 1))
@@ -82,7 +82,7 @@ def test_who_is_told_of_a_newer_one_puts_no_more(network: MemoryNetwork) -> None
     assert put_times(traffic) == []
 
 
-def test_a_put_that_fails_does_not_end_the_turns_of_the_one_before(network: MemoryNetwork) -> None:
+def test_put_that_fails_does_not_end_the_republishing_of_the_item_before(network: MemoryNetwork) -> None:
     grapes = make_grapes(network, 2)
     key = Key()
     network.result(key.put(grapes[0], "old", 1))
@@ -98,7 +98,7 @@ def test_a_put_that_fails_does_not_end_the_turns_of_the_one_before(network: Memo
     assert len(put_times(traffic)) == 1
 
 
-def test_ten_thousand_own_items_after_a_restart_are_no_storm(network: MemoryNetwork) -> None:
+def test_ten_thousand_own_items_are_spread_after_a_restart(network: MemoryNetwork) -> None:
     grapes = make_grapes(network, 2)
     own = own_items(grapes[0])
     now = network.clock.seconds()
@@ -115,7 +115,7 @@ def test_ten_thousand_own_items_after_a_restart_are_no_storm(network: MemoryNetw
     assert sum(seconds.values()) >= 100 * AGAIN_PER_SECOND
 
 
-def test_what_nobody_takes_is_tried_again(network: MemoryNetwork) -> None:
+def test_item_that_no_node_takes_is_retried(network: MemoryNetwork) -> None:
     takes = [False]
 
     def reply(query: Any) -> Any:
@@ -134,7 +134,7 @@ def test_what_nobody_takes_is_tried_again(network: MemoryNetwork) -> None:
     assert there.published is not None
 
 
-def test_no_more_own_items_are_kept_than_there_is_room_for(network: MemoryNetwork) -> None:
+def test_own_items_are_bounded_by_max_items(network: MemoryNetwork) -> None:
     grape = make_grape(network, 1)
     own = own_items(grape)
     gone: list[bytes] = []
@@ -148,7 +148,7 @@ def test_no_more_own_items_are_kept_than_there_is_room_for(network: MemoryNetwor
     assert REPUBLISH_SECONDS / MAX_OWN_ITEMS * AGAIN_PER_SECOND > 1
 
 
-def test_a_grape_that_is_stopped_puts_nothing(network: MemoryNetwork) -> None:
+def test_stopped_grape_puts_nothing(network: MemoryNetwork) -> None:
     grapes = make_grapes(network, 2)
     network.result(grapes[0].put("mine"))
     network.result(grapes[0].stopService())
@@ -158,7 +158,7 @@ def test_a_grape_that_is_stopped_puts_nothing(network: MemoryNetwork) -> None:
 
 
 @pytest.mark.parametrize("is_mutable", [False, True])
-def test_who_only_says_that_there_is_a_newer_one_is_not_believed(network: MemoryNetwork, is_mutable: bool) -> None:
+def test_node_that_only_claims_a_newer_version_is_not_believed(network: MemoryNetwork, is_mutable: bool) -> None:
     def reply(query: Any) -> Any:
         if query.method == b"put":
             return Error(302, "sequence number less than current", query.transaction_id)
@@ -176,7 +176,7 @@ def test_who_only_says_that_there_is_a_newer_one_is_not_believed(network: Memory
     assert liar.methods().count(b"put") > before
 
 
-def test_an_item_that_is_put_very_often_takes_no_more_room(network: MemoryNetwork, monkeypatch: Any) -> None:
+def test_item_that_is_put_very_often_takes_no_more_memory(network: MemoryNetwork, monkeypatch: Any) -> None:
     monkeypatch.setattr("grape.node.republish.MAX_OWN_ITEMS", 10)
     own = own_items(make_grape(network, 1))
     network.clock.advance(1)

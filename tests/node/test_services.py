@@ -25,24 +25,24 @@ def failure(network: MemoryNetwork, deferred: Any) -> tuple[str, int]:
 
 
 @pytest.mark.parametrize("name", ["", None, 5, b"bytes", ["a"]])
-def test_what_is_no_name_cannot_be_looked_up(network: MemoryNetwork, name: Any) -> None:
+def test_lookup_refuses_an_invalid_name(network: MemoryNetwork, name: Any) -> None:
     assert failure(network, lone_grape(network).lookup(name)) == ("ERR_GRAPE_LOOKUP", 200)
 
 
 @pytest.mark.parametrize("port", [-1, 65_536, 1.5, "1", None, True])
-def test_what_is_no_port_cannot_be_announced(network: MemoryNetwork, port: Any) -> None:
+def test_announce_refuses_an_invalid_port(network: MemoryNetwork, port: Any) -> None:
     assert failure(network, lone_grape(network).announce("a", port)) == ("ERR_GRAPE_SERVICE_PORT", 200)
 
 
 @pytest.mark.parametrize("name", ["", b"", None, 5])
-def test_what_is_no_name_cannot_be_announced(network: MemoryNetwork, name: Any) -> None:
+def test_announce_refuses_an_invalid_name(network: MemoryNetwork, name: Any) -> None:
     assert failure(network, lone_grape(network).announce(name, 1)) == ("ERR_GRAPE_ANNOUNCE", 200)
 
 
 @pytest.mark.parametrize(
     "name", ["a", "x" * 20, "y" * 21, "rest:util:net", "ünï", "a b\0", "🍇", "l" * 1_000, "\ud800"]
 )
-def test_names_of_all_kinds_are_found(network: MemoryNetwork, name: str) -> None:
+def test_lookup_finds_names_of_all_kinds(network: MemoryNetwork, name: str) -> None:
     grapes = make_grapes(network, 3)
     assert network.result(grapes[0].announce(name, 1337)) == 2
     for grape in grapes:
@@ -50,13 +50,13 @@ def test_names_of_all_kinds_are_found(network: MemoryNetwork, name: str) -> None
         assert network.result(grape.lookup(f"{name}.")) == []
 
 
-def test_bytes_are_a_name_too(network: MemoryNetwork) -> None:
+def test_announce_takes_bytes_as_a_name(network: MemoryNetwork) -> None:
     grapes = make_grapes(network, 2)
     assert network.result(grapes[0].announce("ü".encode(), 1)) == 1
     assert network.result(grapes[1].lookup("ü")) == ["10.0.0.1:1"]
 
 
-def test_port_0_is_the_grapes_own(network: MemoryNetwork) -> None:
+def test_announce_of_port_0_is_the_grapes_own_port(network: MemoryNetwork) -> None:
     grapes = make_grapes(network, 2)
     assert network.result(grapes[0].announce("a", 0)) == 1
     assert network.result(grapes[1].lookup("a")) == ["10.0.0.1:20001"]
@@ -66,14 +66,14 @@ def test_port_0_is_the_grapes_own(network: MemoryNetwork) -> None:
     ("host", "listed"),
     [(None, "127.0.0.1"), ("10.0.0.1", "10.0.0.1"), ("localhost", "127.0.0.1"), ("0.0.0.0", "127.0.0.1")],
 )
-def test_a_lone_grape_keeps_and_finds_its_own_services(network: MemoryNetwork, host: str | None, listed: str) -> None:
+def test_lone_grape_stores_and_finds_its_own_services(network: MemoryNetwork, host: str | None, listed: str) -> None:
     grape = lone_grape(network, host=host)
     assert network.result(grape.announce("a", 1337)) == 1
     assert network.result(grape.lookup("a")) == [f"{listed}:1337"]
     assert network.result(grape.lookup("b")) == []
 
 
-def test_what_was_announced_while_alone_is_announced_to_the_first_contact(network: MemoryNetwork) -> None:
+def test_announce_made_while_alone_is_made_to_the_first_contact(network: MemoryNetwork) -> None:
     alone = lone_grape(network)
     for name in ("a", "b"):
         network.result(alone.announce(name, 1337))
@@ -84,7 +84,7 @@ def test_what_was_announced_while_alone_is_announced_to_the_first_contact(networ
         assert network.result(second.lookup(name)) == ["10.0.0.1:1337"]
 
 
-def test_what_was_announced_too_long_ago_is_not_shared(network: MemoryNetwork) -> None:
+def test_announce_made_too_long_ago_while_alone_is_not_made_to_the_first_contact(network: MemoryNetwork) -> None:
     alone = lone_grape(network, dht_peer_maxAge=10_000)
     network.result(alone.announce("a", 1337))
     network.clock.advance(10)
@@ -93,7 +93,7 @@ def test_what_was_announced_too_long_ago_is_not_shared(network: MemoryNetwork) -
     assert network.result(second.lookup("a")) == []
 
 
-def test_what_the_first_contact_did_not_take_is_shared_with_the_next(network: MemoryNetwork) -> None:
+def test_announce_that_the_first_contact_did_not_take_is_made_to_the_next(network: MemoryNetwork) -> None:
     alone = lone_grape(network)
     network.result(alone.announce("a", 1337))
     useless = Remote(network, "10.0.0.9", lambda query: {})
@@ -106,26 +106,26 @@ def test_what_the_first_contact_did_not_take_is_shared_with_the_next(network: Me
     assert network.result(second.lookup("a")) == ["10.0.0.1:1337"]
 
 
-def test_with_unreachable_bootstrap_nodes_an_announce_fails(network: MemoryNetwork) -> None:
+def test_announce_with_unreachable_bootstrap_nodes_fails(network: MemoryNetwork) -> None:
     grape = lone_grape(network, dht_bootstrap=["10.0.0.9:1"])
     assert failure(network, grape.announce("a", 1)) == ("No nodes to query", 200)
     assert network.result(grape.lookup("a")) == []
 
 
-def test_with_a_host_of_its_own_an_isolated_grape_still_finds_what_it_announced(network: MemoryNetwork) -> None:
+def test_isolated_grape_with_a_host_finds_its_own_services(network: MemoryNetwork) -> None:
     grape = lone_grape(network, host="10.0.0.1", dht_bootstrap=["10.0.0.9:1"])
     assert failure(network, grape.announce("a", 1)) == ("No nodes to query", 200)
     assert network.result(grape.lookup("a")) == ["10.0.0.1:1"]
 
 
-def test_an_announce_that_nobody_accepts_fails(network: MemoryNetwork) -> None:
+def test_announce_that_no_node_accepts_fails(network: MemoryNetwork) -> None:
     Remote(network, "10.0.0.1", lambda query: friendly(query) if query.method != b"announce_peer" else None)
     grape = lone_grape(network, "10.0.0.2", dht_bootstrap=[FIRST])
     network.result(grape.when_ready())
     assert failure(network, grape.announce("a", 1)) == ("All queries failed", 200)
 
 
-def test_announcing_works_as_soon_as_peers_appear(network: MemoryNetwork) -> None:
+def test_announce_works_as_soon_as_nodes_appear(network: MemoryNetwork) -> None:
     grape = lone_grape(network, "10.0.0.2", dht_bootstrap=[FIRST])
     assert failure(network, grape.announce("a", 1)) == ("No nodes to query", 200)
     lone_grape(network)
@@ -133,7 +133,7 @@ def test_announcing_works_as_soon_as_peers_appear(network: MemoryNetwork) -> Non
     assert network.result(grape.announce("a", 1)) == 1
 
 
-def test_a_restarted_peer_takes_the_next_announce(network: MemoryNetwork) -> None:
+def test_restarted_node_accepts_the_next_announce(network: MemoryNetwork) -> None:
     first, second = make_grapes(network, 2)
     assert network.result(second.announce("a", 1)) == 1
     network.result(first.stopService())
@@ -143,7 +143,7 @@ def test_a_restarted_peer_takes_the_next_announce(network: MemoryNetwork) -> Non
     assert network.result(again.lookup("a")) == ["10.0.0.2:1"]
 
 
-def test_a_repeated_announce_sends_only_announce_peer(network: MemoryNetwork) -> None:
+def test_repeated_announce_sends_only_announce_peer(network: MemoryNetwork) -> None:
     grapes = make_grapes(network, 5)
     network.clock.advance(30)
     network.result(grapes[0].announce("a", 1))
@@ -168,7 +168,7 @@ def test_equal_lookups_under_way_share_one_traversal(network: MemoryNetwork) -> 
     assert len(traffic.queries(b"get_peers")) == 3
 
 
-def test_a_cancelled_caller_leaves_the_others_waiting(network: MemoryNetwork) -> None:
+def test_cancelled_lookup_leaves_equal_ones_waiting(network: MemoryNetwork) -> None:
     grapes = make_grapes(network, 2)
     lookups = [grapes[1].lookup("a") for _ in range(3)]
     results = [outcome(lookup) for lookup in lookups]
@@ -177,7 +177,7 @@ def test_a_cancelled_caller_leaves_the_others_waiting(network: MemoryNetwork) ->
     assert [type(result[0]) for result in results] == [CancelledError, list, list]
 
 
-def test_when_all_callers_cancelled_the_next_one_starts_anew(network: MemoryNetwork) -> None:
+def test_lookup_starts_anew_after_all_callers_cancelled(network: MemoryNetwork) -> None:
     grapes = make_grapes(network, 2)
     traffic = Traffic(network)
     for _ in range(3):
@@ -191,7 +191,7 @@ def test_when_all_callers_cancelled_the_next_one_starts_anew(network: MemoryNetw
     assert grapes[1].stats().queries_in_flight == 0
 
 
-def test_a_lookup_gives_a_hundred_peers_at_most_in_random_order(network: MemoryNetwork) -> None:
+def test_lookup_returns_at_most_a_hundred_peers_in_random_order(network: MemoryNetwork) -> None:
     grape = lone_grape(network)
     for port in range(1, 151):
         network.result(grape.announce("a", port))
@@ -201,7 +201,7 @@ def test_a_lookup_gives_a_hundred_peers_at_most_in_random_order(network: MemoryN
     assert len(set().union(*answers)) == 150
 
 
-def test_peers_of_port_0_are_passed_over(network: MemoryNetwork) -> None:
+def test_lookup_ignores_peers_of_port_0(network: MemoryNetwork) -> None:
     def reply(query: Query) -> Any:
         return {**friendly(query), b"values": [encode_peer(("10.1.1.1", 0)), encode_peer(("10.1.1.1", 1)), b"bad", 5]}
 
@@ -211,7 +211,7 @@ def test_peers_of_port_0_are_passed_over(network: MemoryNetwork) -> None:
     assert network.result(grape.lookup("a")) == ["10.1.1.1:1"]
 
 
-def test_a_peer_is_gone_exactly_at_its_age(network: MemoryNetwork) -> None:
+def test_peer_is_gone_exactly_at_its_age(network: MemoryNetwork) -> None:
     grapes = make_grapes(network, 2, dht_peer_maxAge=120_000)
     start = network.clock.seconds()
     network.result(grapes[0].announce("a", 1))
@@ -224,7 +224,7 @@ def test_a_peer_is_gone_exactly_at_its_age(network: MemoryNetwork) -> None:
     assert network.result(grapes[1].lookup("a")) == []
 
 
-def test_a_peer_announced_again_in_time_stays(network: MemoryNetwork) -> None:
+def test_peer_announced_again_in_time_stays(network: MemoryNetwork) -> None:
     grapes = make_grapes(network, 2)
     for _ in range(10):
         network.result(grapes[0].announce("a", 1))
@@ -234,7 +234,7 @@ def test_a_peer_announced_again_in_time_stays(network: MemoryNetwork) -> None:
     assert network.result(grapes[1].lookup("a")) == []
 
 
-def test_age_0_is_for_ever(network: MemoryNetwork) -> None:
+def test_peer_max_age_0_is_unlimited(network: MemoryNetwork) -> None:
     grape = lone_grape(network, dht_peer_maxAge=0)
     network.result(grape.announce("a", 1))
     network.clock.advance(1e6)
@@ -242,7 +242,7 @@ def test_age_0_is_for_ever(network: MemoryNetwork) -> None:
 
 
 @pytest.mark.parametrize(("keywords", "age"), [({}, 120), ({"cache_maxAge": 20_000}, 20)])
-def test_what_a_lookup_found_stands_in_only_while_nobody_can_be_reached(
+def test_earlier_result_is_used_only_while_no_node_can_be_reached(
     network: MemoryNetwork, keywords: dict[str, Any], age: float
 ) -> None:
     grapes = make_grapes(network, 2, **keywords)
@@ -256,7 +256,7 @@ def test_what_a_lookup_found_stands_in_only_while_nobody_can_be_reached(
     assert network.result(grapes[1].lookup("a")) == []
 
 
-def test_what_others_answer_counts_more_than_what_was_found_before(network: MemoryNetwork) -> None:
+def test_answers_count_more_than_an_earlier_result(network: MemoryNetwork) -> None:
     grapes = make_grapes(network, 2, dht_peer_maxAge=60_000)
     network.result(grapes[1].announce("a", 1))
     assert network.result(grapes[1].lookup("a")) == ["10.0.0.2:1"]
@@ -292,7 +292,9 @@ def test_time_slots_are_part_of_the_names(network: MemoryNetwork, monkeypatch: p
         assert network.result(slotted[1].lookup("a")) == (["10.0.0.2:1"] if found else [])
 
 
-def test_a_lookup_unites_the_current_slot_and_the_last(network: MemoryNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lookup_sums_the_current_time_slot_and_the_last(
+    network: MemoryNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("grape.node.services.datetime", Wall)
     grape = lone_grape(network, timeslot=60_000)
     for port in (1, 2):
@@ -302,7 +304,7 @@ def test_a_lookup_unites_the_current_slot_and_the_last(network: MemoryNetwork, m
     assert sorted(found) == ["127.0.0.1:1", "127.0.0.1:2"]
 
 
-def test_a_lookup_in_time_slots_can_be_cancelled(network: MemoryNetwork) -> None:
+def test_lookup_in_time_slots_can_be_cancelled(network: MemoryNetwork) -> None:
     lone_grape(network)
     grape = lone_grape(network, "10.0.0.2", dht_bootstrap=[FIRST], timeslot=10_000)
     network.result(grape.when_ready())
@@ -312,7 +314,7 @@ def test_a_lookup_in_time_slots_can_be_cancelled(network: MemoryNetwork) -> None
     assert [type(result) for result in results] == [CancelledError]
 
 
-def test_nobody_hears_of_a_lookup_in_time_slots_that_was_cancelled(network: MemoryNetwork) -> None:
+def test_cancelled_lookup_in_time_slots_calls_nobody(network: MemoryNetwork) -> None:
     grape = make_grapes(network, 2, timeslot=10_000)[0]
     heard: list[object] = []
     grape.node.begin_lookup("a", heard.append).cancel()
@@ -321,7 +323,7 @@ def test_nobody_hears_of_a_lookup_in_time_slots_that_was_cancelled(network: Memo
     assert grape.stats().queries_in_flight == 0
 
 
-def test_a_lookup_in_time_slots_that_cannot_begin_the_second_gives_up_the_first(network: MemoryNetwork) -> None:
+def test_lookup_in_time_slots_that_cannot_begin_the_second_cancels_the_first(network: MemoryNetwork) -> None:
     # The first one asks thirteen nodes: the second would be too much.
     grape = make_grapes(network, 14, timeslot=10_000, max_pending=16)[0]
     assert failure(network, grape.lookup("a")) == ("ERR_GRAPE_OVERLOADED", 503)
