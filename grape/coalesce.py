@@ -1,4 +1,4 @@
-"""One piece of work under way that several callers wait for; and work that tells a callback, as a Deferred."""
+"""Lets equal callers wait for one piece of work; turns work that reports to a callback into a Deferred."""
 
 from __future__ import annotations
 
@@ -17,13 +17,17 @@ log = Logger(namespace="grape")
 
 
 class Cancellable(Protocol):
-    """Work under way. Once it has ended, ``cancel`` does nothing."""
+    """Work under way."""
 
-    def cancel(self) -> object: ...
+    def cancel(self) -> object:
+        """Ends the work without a result. Does nothing once it has ended."""
 
 
 def deferred(start: Callable[[Callable[[T | Failure], object]], Cancellable]) -> Deferred[T]:
-    """The result that ``start(done)`` tells ``done``, or its Failure. What ``start`` raises is raised."""
+    """Begins work by ``start(done)`` and returns a Deferred of the result or Failure that ``done`` is called with.
+
+    Cancelling the Deferred cancels the work. Raises what ``start`` raises.
+    """
     under_way: list[Cancellable] = []
 
     def cancel(_: Deferred[T]) -> None:
@@ -35,91 +39,96 @@ def deferred(start: Callable[[Callable[[T | Failure], object]], Cancellable]) ->
 
 
 class _Caller(Generic[V]):
-    """One of those who wait."""
+    """One of the callers that wait for a piece of work."""
 
-    __slots__ = ("_shared", "done")
+    __slots__ = ("_work", "done")
 
-    def __init__(self, shared: _UnderWay[V], done: Callable[[V | Failure], object]) -> None:
-        self._shared = shared
+    def __init__(self, work: _Work[V], done: Callable[[V | Failure], object]) -> None:
+        self._work = work
         self.done = done
 
     def cancel(self) -> None:
-        self._shared.leave(self)
+        """Waits no longer; cancels the work if no other caller waits for it."""
+        self._work.leave(self)
 
 
-class _UnderWay(Generic[V]):
-    """Work, and who waits for it."""
+class _Work(Generic[V]):
+    """A piece of work under way, and its callers."""
 
-    __slots__ = ("_all", "_key", "callers", "work")
+    __slots__ = ("_by_key", "_key", "callers", "under_way")
 
-    def __init__(self, key: object, all_work: dict[Any, _UnderWay[V]]) -> None:
+    def __init__(self, key: object, by_key: dict[Any, _Work[V]]) -> None:
         self._key = key
-        self._all = all_work
+        self._by_key = by_key
         self.callers: list[_Caller[V]] = []
-        self.work: Cancellable | None = None
+        self.under_way: Cancellable | None = None
 
     def join(self, done: Callable[[V | Failure], object]) -> _Caller[V]:
+        """Adds a caller."""
         caller = _Caller(self, done)
         self.callers.append(caller)
         return caller
 
     def leave(self, caller: _Caller[V]) -> None:
+        """Removes a caller; the last one cancels the work."""
         if caller in self.callers:
             self.callers.remove(caller)
-            if not self.callers and self.work is not None:
+            if not self.callers and self.under_way is not None:
                 self.forget()
-                self.work.cancel()
+                self.under_way.cancel()
 
     def forget(self) -> None:
-        """No longer be there for callers to come."""
-        if self._all.get(self._key) is self:
-            del self._all[self._key]
+        """Takes no more callers."""
+        if self._by_key.get(self._key) is self:
+            del self._by_key[self._key]
 
 
 class Coalescer(Generic[K, T, V]):
-    """Work by key: who asks for what is under way already waits for the same result, each with a view of his own."""
+    """Runs one piece of work for all callers with the same key; each gets ``view(result)``, computed for it alone."""
 
     def __init__(self, view: Callable[[T], V]) -> None:
         self._view = view
-        self._under_way: dict[K, _UnderWay[V]] = {}
+        self._by_key: dict[K, _Work[V]] = {}
 
     def __len__(self) -> int:
-        return len(self._under_way)
+        """Returns how many pieces of work are under way."""
+        return len(self._by_key)
 
     def join(self, key: K, done: Callable[[V | Failure], object]) -> Cancellable | None:
-        """Have ``done`` told the result of the work under way, or its Failure. None if there is none.
+        """Waits for the work under way for ``key``: ``done`` is called with its result or Failure.
 
-        Each caller can cancel; when the last one does, so is the work.
+        Returns the caller's handle: when every caller has cancelled, so is the work. Returns None if there is no such
+        work.
         """
-        shared = self._under_way.get(key)
-        return None if shared is None else shared.join(done)
+        work = self._by_key.get(key)
+        return None if work is None else work.join(done)
 
     def start(
         self, key: K, start: Callable[[Callable[[T], None]], Cancellable], done: Callable[[V | Failure], object]
     ) -> Cancellable:
-        """The same for the result that ``start(ended)`` tells ``ended``. What ``start`` raises is raised."""
-        shared = self._under_way[key] = _UnderWay(key, self._under_way)
-        caller = shared.join(done)
+        """Begins work for ``key`` by ``start(ended)``, and waits for it as ``join`` does. Raises what that raises."""
+        work = self._by_key[key] = _Work(key, self._by_key)
+        caller = work.join(done)
 
         def ended(result: T) -> None:
-            shared.forget()
-            while shared.callers:
-                caller = shared.callers.pop(0)
+            work.forget()
+            while work.callers:
+                caller = work.callers.pop(0)
                 try:
-                    caller.done(self._seen(result))
+                    caller.done(self._viewed(result))
                 except Exception:
-                    # Whoever raises costs nobody else his answer.
-                    log.failure("a result could not be told")
+                    # The other callers still get their result.
+                    log.failure("callback {callback} for the result of a shared call raised", callback=caller.done)
 
         try:
-            shared.work = start(ended)
+            work.under_way = start(ended)
         except BaseException:
-            shared.forget()
-            shared.callers.clear()
+            work.forget()
+            work.callers.clear()
             raise
         return caller
 
-    def _seen(self, result: T) -> V | Failure:
+    def _viewed(self, result: T) -> V | Failure:
         try:
             return self._view(result)
         except Exception:

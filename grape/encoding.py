@@ -1,7 +1,7 @@
-"""Values between Python (or JSON) and bencode, by the rules of the Node grape.
+"""Converts Python and JSON values to bencode and back, as grenache-grape 1.0.0 does.
 
-Text is UTF-8, booleans are 1 and 0, whole floats are integers, members that are null are left out. What bencode
-cannot say (fractions, huge numbers, null itself) raises ValueError.
+Text becomes UTF-8, booleans 1 and 0, whole floats integers; members that are None are left out. Values that bencode
+cannot express (fractions, integers beyond 64 bits, None itself) raise ValueError.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MAX_DEPTH = 100
 
 
 def text_to_bytes(text: str) -> bytes:
-    """UTF-8; a lone surrogate becomes U+FFFD, as in Node."""
+    """Encodes text as UTF-8; a lone surrogate becomes U+FFFD, as in Node."""
     try:
         return text.encode()
     except UnicodeEncodeError:
@@ -27,7 +27,10 @@ def text_to_bytes(text: str) -> bytes:
 
 
 def to_bencode(value: Value, depth: int = 0) -> BValue:
-    """The bencode value that ``value`` is stored as."""
+    """Converts a Python value to the bencode value that is stored for it. Raises ValueError.
+
+    ``depth`` is how deep the value is nested in the one being converted; MAX_DEPTH is the limit.
+    """
     if isinstance(value, bytes):
         return value
     if isinstance(value, str):
@@ -35,10 +38,10 @@ def to_bencode(value: Value, depth: int = 0) -> BValue:
     if isinstance(value, (int, float)):
         return _whole(value)
     if depth >= MAX_DEPTH:
-        raise ValueError("nested too deep")
+        raise ValueError(f"lists and objects are nested more than {MAX_DEPTH} deep")
     if isinstance(value, Mapping):
         members = {text_to_bytes(key): member for key, member in value.items() if member is not None}
-        # In bencode's order, so that the grape that stored it reads it as all others do.
+        # Sorted as bencode is, so that members come in the same order here as from any other node.
         return {key: to_bencode(member, depth + 1) for key, member in sorted(members.items())}
     if isinstance(value, Sequence):
         return [to_bencode(item, depth + 1) for item in value if item is not None]
@@ -46,9 +49,9 @@ def to_bencode(value: Value, depth: int = 0) -> BValue:
 
 
 def to_json(value: BValue) -> Json:
-    """What a stored value reads as in an answer: text for strings and numbers, the same shape for the rest.
+    """Converts a stored value to JSON: bytes to text, and an integer that is the whole value to text, too.
 
-    Raises ValueError for what is nested so deep that ``to_bencode`` would not store it.
+    Bytes that are not UTF-8 become U+FFFD. Raises ValueError for a value nested deeper than ``to_bencode`` allows.
     """
     return str(value) if isinstance(value, int) else _shape(value)
 
@@ -59,7 +62,7 @@ def _shape(value: BValue, depth: int = 0) -> Json:
     if isinstance(value, int):
         return value
     if depth >= MAX_DEPTH:
-        raise ValueError("nested too deep")
+        raise ValueError(f"lists and objects are nested more than {MAX_DEPTH} deep")
     if isinstance(value, list):
         return [_shape(item, depth + 1) for item in value]
     return {key.decode("utf-8", "replace"): _shape(member, depth + 1) for key, member in value.items()}

@@ -1,4 +1,4 @@
-"""grape.coalesce: one piece of work, several callers."""
+"""grape.coalesce: equal callers wait for one piece of work."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.simulation import outcome
 
 
 class Work:
-    """Work that a test ends; it counts its starts."""
+    """Work that the test ends; ``under_way`` has one Deferred for each start."""
 
     def __init__(self) -> None:
         self.under_way: list[Deferred[int]] = []
@@ -30,66 +30,66 @@ class Work:
 
 
 def run(
-    shared: Coalescer[str, int, int], key: str, start: Callable[[Callable[[int], None]], Deferred[int]]
+    coalescer: Coalescer[str, int, int], key: str, start: Callable[[Callable[[int], None]], Deferred[int]]
 ) -> Deferred[int]:
-    """As Services does, for a Deferred."""
+    """Joins or starts work, as Services does, and returns a Deferred."""
 
     def join(done: Callable[[int | Failure], object]) -> Cancellable:
-        joined = shared.join(key, done)
-        return shared.start(key, start, done) if joined is None else joined
+        joined = coalescer.join(key, done)
+        return coalescer.start(key, start, done) if joined is None else joined
 
     return deferred(join)
 
 
 def test_equal_keys_share_the_work_and_its_result() -> None:
-    shared: Coalescer[str, int, int] = Coalescer(int)
+    coalescer: Coalescer[str, int, int] = Coalescer(int)
     work = Work()
-    results = [outcome(run(shared, "key", work.start)) for _ in range(3)]
-    other = outcome(run(shared, "other", work.start))
+    results = [outcome(run(coalescer, "key", work.start)) for _ in range(3)]
+    other = outcome(run(coalescer, "other", work.start))
     assert len(work.under_way) == 2
     work.under_way[0].callback(7)
     assert results == [[7]] * 3
     assert other == []
-    assert len(shared) == 1
+    assert len(coalescer) == 1
 
 
 def test_work_starts_anew_after_its_end() -> None:
-    shared: Coalescer[str, int, int] = Coalescer(int)
+    coalescer: Coalescer[str, int, int] = Coalescer(int)
     work = Work()
     for number in range(3):
-        result = outcome(run(shared, "key", work.start))
+        result = outcome(run(coalescer, "key", work.start))
         work.under_way[number].callback(number)
         assert result == [number]
-    assert len(shared) == 0
+    assert len(coalescer) == 0
 
 
 def test_work_that_ends_at_once_is_not_kept() -> None:
-    shared: Coalescer[str, int, int] = Coalescer(int)
+    coalescer: Coalescer[str, int, int] = Coalescer(int)
 
     def start(done: Callable[[int], None]) -> Deferred[int]:
         done(5)
         return Deferred()
 
-    assert [outcome(run(shared, "key", start)) for _ in range(2)] == [[5], [5]]
-    assert len(shared) == 0
+    assert [outcome(run(coalescer, "key", start)) for _ in range(2)] == [[5], [5]]
+    assert len(coalescer) == 0
 
 
 def test_work_that_raises_at_its_start_is_forgotten() -> None:
-    shared: Coalescer[str, int, int] = Coalescer(int)
+    coalescer: Coalescer[str, int, int] = Coalescer(int)
 
     def start(done: Callable[[int], None]) -> Deferred[int]:
         raise KeyError("lost")
 
     for _ in range(2):
         with pytest.raises(KeyError):
-            run(shared, "key", start)
-    assert len(shared) == 0
+            run(coalescer, "key", start)
+    assert len(coalescer) == 0
 
 
 def test_caller_can_cancel_without_the_others() -> None:
-    shared: Coalescer[str, int, int] = Coalescer(int)
+    coalescer: Coalescer[str, int, int] = Coalescer(int)
     work = Work()
-    callers = [run(shared, "key", work.start) for _ in range(3)]
+    callers = [run(coalescer, "key", work.start) for _ in range(3)]
     results = [outcome(caller) for caller in callers]
     callers[1].cancel()
     assert isinstance(results[1][0], CancelledError)
@@ -99,37 +99,37 @@ def test_caller_can_cancel_without_the_others() -> None:
 
 
 def test_last_caller_to_cancel_cancels_the_work() -> None:
-    shared: Coalescer[str, int, int] = Coalescer(int)
+    coalescer: Coalescer[str, int, int] = Coalescer(int)
     work = Work()
-    callers = [run(shared, "key", work.start) for _ in range(2)]
+    callers = [run(coalescer, "key", work.start) for _ in range(2)]
     results = [outcome(caller) for caller in callers]
     for caller in callers:
         caller.cancel()
     assert work.under_way[0].called
     assert [type(result[0]) for result in results] == [CancelledError] * 2
-    assert len(shared) == 0
-    outcome(run(shared, "key", work.start))
+    assert len(coalescer) == 0
+    outcome(run(coalescer, "key", work.start))
     assert len(work.under_way) == 2
 
 
 def test_caller_may_cancel_another_in_its_callback() -> None:
-    shared: Coalescer[str, int, int] = Coalescer(int)
+    coalescer: Coalescer[str, int, int] = Coalescer(int)
     work = Work()
-    first = run(shared, "key", work.start)
-    second = run(shared, "key", work.start)
+    first = run(coalescer, "key", work.start)
+    second = run(coalescer, "key", work.start)
     results = outcome(second)
     first.addCallback(lambda _: second.cancel())
-    third = outcome(run(shared, "key", work.start))
+    third = outcome(run(coalescer, "key", work.start))
     work.under_way[0].callback(1)
     assert isinstance(results[0], CancelledError)
     assert third == [1]
 
 
 def test_caller_may_start_anew_in_its_callback() -> None:
-    shared: Coalescer[str, int, int] = Coalescer(int)
+    coalescer: Coalescer[str, int, int] = Coalescer(int)
     work = Work()
     again: list[list[int]] = []
-    run(shared, "key", work.start).addCallback(lambda _: again.append(outcome(run(shared, "key", work.start))))
+    run(coalescer, "key", work.start).addCallback(lambda _: again.append(outcome(run(coalescer, "key", work.start))))
     work.under_way[0].callback(1)
     assert again == [[]]
     work.under_way[1].callback(2)

@@ -1,4 +1,4 @@
-"""Values between JSON and bencode."""
+"""grape.encoding: Python and JSON values to bencode and back."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from grape.dht import bencoding
 from grape.encoding import MAX_DEPTH, MAX_INTEGER, Value, text_to_bytes, to_bencode, to_json
 
-# What is stored without any loss.
+# Values that are stored without loss.
 PLAIN = st.recursive(
     st.text() | st.integers(-MAX_INTEGER, MAX_INTEGER),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
