@@ -1,4 +1,4 @@
-"""Whatever datagram arrives: nothing is raised or logged, and nobody is answered with much more than he sent.
+"""Hostile datagrams: none raises or logs anything, and none is answered with much more than its own size.
 
 That nothing is logged is checked for every test by conftest.py.
 """
@@ -26,13 +26,13 @@ MEMBER = ("10.0.0.2", 20_001)
 STRANGER = ("10.0.9.9", 6_881)
 MAX_DATAGRAM_BYTES = 1_400
 MAX_AMPLIFICATION = 15
-# Queries without an id are answered too, and are that much shorter: see the last test.
+# Queries without an id are answered, too, and are that much shorter: the last test holds them to the usual limit.
 MAX_AMPLIFICATION_WITHOUT_ID = 25
 PING = b"d1:ad2:id20:abcdefghij01234567892:roi1ee1:q4:ping1:t2:zz1:y1:qe"
 
 
 class Ring:
-    """A ring whose first grape is under attack; it knows ``size - 1`` others and holds peers and an item."""
+    """A ring whose first grape is under attack; it has ``size - 1`` contacts and stores peers."""
 
     def __init__(self, size: int = 3) -> None:
         self.network = MemoryNetwork(seed=1)
@@ -47,7 +47,7 @@ class Ring:
         return self.grapes[0]
 
     def deliver(self, datagram: bytes, source: Address) -> list[tuple[Address, bytes]]:
-        """What the grape sends when a datagram comes in, at once."""
+        """Delivers a datagram and returns what the grape sends at once."""
         self.sent.clear()
         self.network.ports[TARGET].received(datagram, source)
         return list(self.sent)
@@ -85,7 +85,7 @@ def held_to_the_rules(ring: Ring, datagram: bytes, source: Address, limit: int |
     assert answered <= (limit or amplification_limit(datagram)) * len(datagram)
     assert ring.faults() == 0
     assert ring.answers_pings(source)
-    # What it asks in turn fails in time, and is no fault either.
+    # The queries that it sends in turn time out without a fault.
     ring.network.clock.advance(0.01)
     assert ring.faults() == 0
 
@@ -141,19 +141,19 @@ def test_damaged_datagrams_do_no_harm(ring: Ring, change: Callable[[bytes, rando
 
 @pytest.fixture(scope="module")
 def full_ring() -> Ring:
-    """A ring whose first grape answers with as much as it ever does."""
+    """A ring whose first grape gives the largest answers that it can."""
     ring = Ring(25)
     for n in range(200):
         for name in ("rest:util:net", "x"):
             ring.network.result(ring.grapes[1 + n % 24].announce(name, n + 1))
-    # One for each that the 20 closest of 25 nodes may leave out.
+    # Several: the first of 25 nodes is among the 20 closest of only some.
     for n in range(20):
         ring.network.result(ring.grapes[1].put(f"{n:03}" * 333))
     return ring
 
 
 def shortest_queries(node_id: bytes) -> Iterator[bytes]:
-    """Queries with nothing in them that can be left out."""
+    """Queries without any member that can be left out."""
     items = [immutable(b"%03d" % n * 333).target for n in range(20)]
     keys = [b"rest:util:net", b"x", b"y", b"k" * 20, *items]
     for method, field in ((b"find_node", b"target"), (b"get_peers", b"info_hash"), (b"get", b"target")):

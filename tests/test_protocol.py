@@ -1,4 +1,4 @@
-"""grape.protocol and grape.krpc.endpoint: one socket, scripted nodes around it, virtual time."""
+"""grape.protocol and grape.krpc.endpoint: one socket among scripted nodes, in virtual time."""
 
 from __future__ import annotations
 
@@ -204,7 +204,7 @@ def test_announce_looks_up_again_after_a_new_contact(network: MemoryNetwork) -> 
 
 
 def announces_twice(network: MemoryNetwork, bare: Bare, between: Callable[[], object]) -> int:
-    """How many lookups two announces take, with something between them."""
+    """Counts the lookups of two announces, with ``between()`` called between them."""
     before = bare.protocol.counters.lookups
     network.result(bare.protocol.announce_peer(KEY, 1337))
     between()
@@ -213,13 +213,13 @@ def announces_twice(network: MemoryNetwork, bare: Bare, between: Callable[[], ob
 
 
 def at_distance(far: int) -> bytes:
-    """The id at this distance from KEY."""
+    """Returns the id at this distance from KEY."""
     return (position(KEY) ^ far).to_bytes(20, "big")
 
 
 @pytest.fixture
 def around(network: MemoryNetwork) -> Bare:
-    """A node that knows the 20 that are closest to KEY, half of them in the other half of all ids."""
+    """A node whose contacts are the 20 nodes closest to KEY, half of them in the other half of the id space."""
     bare = Bare(network)
     for n in range(20):
         node = Remote(network, f"10.0.0.{n + 1}")
@@ -378,4 +378,3 @@ def test_queries_that_cannot_be_sent_leave_nothing_behind(network: MemoryNetwork
     for _ in range(100):
         network.result(bare.protocol.get_peers(KEY))
     assert bare.protocol.pending == 0
-    assert not bare.protocol._transactions._fresh

@@ -1,4 +1,4 @@
-"""grape.protocol: the closest nodes of a key, kept for the next write, until they may be others."""
+"""grape.protocol: the closest nodes of a key are cached for the next write, as long as they are the closest."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Every datagram that was recorded of the Node grape, replayed: what ours send and answer is compared with it.
+"""Replays every datagram recorded of the Node grape, and compares what ours sends and answers with it.
 
-Where ours differ on purpose (reference/deviations.md, Wire) a row says what is expected instead, and why.
+Where ours differ on purpose (docs/wire.md) a row says what is expected instead, and why.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def missing(method: str, field: str) -> list[Members]:
 
 
 def put(name: str, **keywords: Any) -> Callable[[Grape], Deferred[Any]]:
-    """Put what the vector's last query but answers has put."""
+    """Puts the item of the vector's put query."""
     arguments = next(
         message[b"a"]
         for message in (decode(packet.datagram) for packet in VECTORS[f"put/{name}"].packets)
@@ -84,7 +84,7 @@ def get(vector: str, salt: bytes = b"", **keywords: Any) -> Callable[[Grape], De
     return lambda grape: grape.get(target, salt, **keywords)
 
 
-# In this order: the later ones find what the earlier ones left.
+# In this order: the later ones find what the earlier ones stored.
 TRIGGERS: dict[str, Callable[[Grape], Deferred[Any]]] = {
     "announce/rest:util:net": announce("rest:util:net", 1337),
     "announce/again-with-cached-table": announce("rest:util:net", 1338),
@@ -132,14 +132,14 @@ SENT_OTHERWISE: dict[str, tuple[Callable[[Packets], Packets], str]] = {
 
 
 def without_housekeeping(said: list[tuple[str, str, bytes]]) -> list[tuple[str, str, bytes]]:
-    """What was said, but for liveness checks and joining, which go on beside everything else."""
+    """Leaves out liveness checks and joining, which go on beside the calls."""
     own = {decode(datagram)[b"t"] for _, _, datagram in said if decode(datagram).get(b"q") in (b"ping", b"find_node")}
     return [packet for packet in said if decode(packet[2])[b"t"] not in own]
 
 
 @attrs.define
 class Stage:
-    """The two grapes of the recordings, all that they said to each other for each vector, and the client."""
+    """The two grapes of the recordings, the datagrams between them for each vector, and the client."""
 
     network: MemoryNetwork
     client: Client
@@ -196,9 +196,9 @@ def test_bootstrapping_grapes_ask_for_their_own_ids() -> None:
     recorded = [(p.source, p.destination, members(p.datagram)) for p in VECTORS["bootstrap/first-node-alone"].packets]
     said = [(s, d, members(datagram)) for s, d, datagram in stage().said["bootstrap/first-node-alone"]]
     assert said[0] == recorded[0]
-    # What is slow to answer is asked once more by ours; the reference waits for its time-out.
+    # Ours sends a query once more if the answer is slow; the reference waits for its timeout.
     assert next(packet for packet in said if packet[0] == "A" and b"q" in packet[2]) == recorded[1]
-    # Unlike the reference's, ours does not list the asker before it has answered: it asks for that at once.
+    # Unlike the reference, ours does not list a querier before it has answered: it pings it at once.
     answers = [packet for packet in said if packet[:2] == ("B", "A") and packet[2][b"y"] == b"r"]
     assert answers[0][2] == response(ID_B, nodes=b"")[0]
     assert ("B", "A", {b"a": {b"id": ID_B}, b"q": b"ping", b"y": b"q"}) in said
@@ -244,7 +244,7 @@ ANSWERED_OTHERWISE: dict[str, tuple[list[Members], str]] = {
 def test_client_gets_the_answer_that_the_reference_gave(vector: Vector) -> None:
     answers = stage().answered[vector.name]
     if vector.name == "client/put-mutable-to-grape-without-verify":
-        # Ours verifies always: it takes the item.
+        # Ours always verifies signatures: it accepts the item.
         (answer,) = answers
         assert decode(answer)[b"r"] == {b"id": bytes.fromhex(stage().grapes[2].stats().node_id)}
         return

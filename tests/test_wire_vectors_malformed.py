@@ -1,4 +1,4 @@
-"""The recordings of datagrams that kill the Node grape or puzzle it, and of a libtorrent node: replayed to ours."""
+"""Replays recorded datagrams that kill or confuse the Node grape, and a libtorrent node's, to ours."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from tests.wire_vectors import CLIENT, HOST, A, B, Client, Vector, decode, fresh
 
 PING = b"d1:ad2:id5:askere1:q4:ping1:t2:zz1:y1:qe"
 
-# The code that is answered, None for silence, 0 for a response. All that is not said here is 203.
+# The error code that is answered, None for no answer, 0 for a response. All others: 203.
 EXPECTED = {
     "malformed/y-is-dict-with-toString": None,
-    # Well-formed for everybody but JavaScript: stored.
+    # Malformed in JavaScript alone: stored.
     "malformed/put-v-dict-key-__proto__": 0,
     "malformed/id-int": 0,
     "malformed/response-r-is-string": None,
@@ -27,7 +27,7 @@ EXPECTED = {
 
 
 def is_well(network: MemoryNetwork, client: Client, grape: Grape) -> bool:
-    """Whether a grape answers the next ping, and never had a fault."""
+    """Returns True if a grape answers the next ping and never had a fault."""
     answers = [decode(answer) for answer in client.exchange(PING, A)]
     return [answer[b"t"] for answer in answers if b"r" in answer] == [b"zz"] and not grape.stats().counters["faults"]
 

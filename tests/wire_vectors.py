@@ -1,6 +1,6 @@
-"""The recordings of the Node grape's datagrams (reference/dht-wire.md), and a stage to replay them on.
+"""Loads the recordings of the Node grape's datagrams, and sets up grapes to replay them on.
 
-The stage has the recorded addresses and node ids, so that what ours answer can be compared byte for byte.
+The grapes have the recorded addresses and node ids, so that what ours answer can be compared byte for byte.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Members = dict[bytes, Any]
 
 @attrs.frozen
 class Packet:
-    """A datagram, from and to which side: a letter for a grape, ``client`` or ``libtorrent`` for anybody else."""
+    """A datagram with its source and destination: a letter for a grape, ``client`` or ``libtorrent``."""
 
     source: str
     destination: str
@@ -44,7 +44,7 @@ class Packet:
 
 @attrs.frozen
 class Vector:
-    """Some recorded datagrams, in the order in which they were seen."""
+    """Recorded datagrams, in the order in which they were sent."""
 
     name: str
     packets: list[Packet]
@@ -60,12 +60,12 @@ class Vector:
 
     @property
     def answers(self) -> list[Members]:
-        """All others, as ``members`` has them."""
+        """The members of all other datagrams."""
         return [members(packet.datagram) for packet in self.packets[1:]]
 
 
 def load() -> dict[str, Vector]:
-    """All recordings, by name."""
+    """Loads all recordings, by name."""
     return {
         entry["name"]: Vector(
             entry["name"],
@@ -77,19 +77,19 @@ def load() -> dict[str, Vector]:
 
 
 def of(*kinds: str) -> list[Vector]:
-    """The recordings whose names begin so."""
+    """Returns the recordings of these kinds: the first part of their names."""
     return [vector for name, vector in load().items() if name.partition("/")[0] in kinds]
 
 
 def decode(datagram: bytes) -> Members:
-    """A datagram, which is known to be a message."""
+    """Decodes a datagram that is known to be a message."""
     message: Any = bencoding.decode(datagram)[0]
     assert isinstance(message, dict)
     return message
 
 
 def members(datagram: bytes) -> Members:
-    """A message as far as two grapes must agree: without transaction id, version and ``ip``.
+    """Returns the members of a message in which two grapes must agree: no transaction id, version and ``ip``.
 
     Tokens are only there or not; values come in any order; ``nodes`` beside ``values`` or ``v`` are ours alone.
     """
@@ -108,7 +108,7 @@ def members(datagram: bytes) -> Members:
 
 
 class Dice(random.Random):
-    """Random as any, but the first 20 bytes drawn, the node id, are given."""
+    """Seeded randomness, except that the first 20 bytes drawn, the node id, are given."""
 
     first: bytes | None = None
 
@@ -120,7 +120,7 @@ class Dice(random.Random):
 
 
 class Client(DatagramProtocol):
-    """A socket that sends what it is told and writes down what comes back."""
+    """A socket that records the datagrams it receives."""
 
     noisy = False
 
@@ -133,7 +133,7 @@ class Client(DatagramProtocol):
         self.heard.append(datagram)
 
     def exchange(self, datagram: bytes, address: Address) -> list[bytes]:
-        """Send a datagram; what comes back within a tenth of a second, our queries aside."""
+        """Sends a datagram; returns what comes back within 0.1 s, except queries."""
         self.heard.clear()
         assert self.transport is not None
         self.transport.write(datagram, address)
@@ -141,7 +141,7 @@ class Client(DatagramProtocol):
         return [answer for answer in self.heard if decode(answer)[b"y"] != b"q"]
 
     def token(self, address: Address) -> bytes:
-        """The token that a grape gives to this address."""
+        """Asks a grape for a token."""
         (answer,) = self.exchange(b"d1:ad2:id5:asker9:info_hash1:xe1:q9:get_peers1:t2:tt1:y1:qe", address)
         token: BValue = decode(answer)[b"r"][b"token"]
         assert isinstance(token, bytes)
@@ -149,7 +149,7 @@ class Client(DatagramProtocol):
 
 
 def fresh(datagram: bytes, token: bytes) -> bytes:
-    """A recorded query with a token of ours, unless the recorded one was wrong or there was none."""
+    """Returns a recorded query with a valid token in place of its own, unless that was wrong or missing."""
     arguments = decode(datagram).get(b"a") if datagram[:4] == b"d1:a" else None
     old = arguments.get(b"token") if isinstance(arguments, dict) else None
     if not isinstance(old, bytes) or old == WRONG_TOKEN:
@@ -158,7 +158,7 @@ def fresh(datagram: bytes, token: bytes) -> bytes:
 
 
 def start(network: MemoryNetwork, at: Address, node_id: bytes | None = None, **keywords: Any) -> Grape:
-    """A grape at a recorded address, with the recorded node id."""
+    """Starts a grape at a recorded address, with the recorded node id."""
     dice = Dice(f"{at}")
     dice.first = node_id
     grape = Grape(reactor=network.reactor(at[0]), dht_port=at[1], dice=dice, **keywords)

@@ -1,18 +1,18 @@
 """Decides who may enter the routing table and how much is sent to addresses that may be spoofed.
 
-A node is listed only after it answered a query of ours (BEP 5), so a querier that is not listed yet is pinged. Source
-addresses of UDP can be false: pings to queriers are rate-limited, and in the public profile so are the bytes sent to
-addresses that never answered.
+A node is listed only after it answered a query of ours (BEP 5), so a querier that is not listed yet is pinged. The
+source address of a UDP datagram can be false: pings to queriers are rate-limited, and in the public profile so are the
+bytes sent to addresses that never answered.
 """
 
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from collections.abc import Callable
 
 from grape.dht import messages
 from grape.dht.addresses import scope
+from grape.dht.bounded import BoundedDict
 from grape.dht.compact import Address
 from grape.dht.errors import QueryFailed
 from grape.dht.messages import Response
@@ -45,14 +45,15 @@ class LivenessCheck:
         self._on_failure = on_failure
 
     def answered(self, pending: Pending, response: Response) -> None:
+        """Ends the check; the endpoint has listed the node."""
         self._checking.discard(pending.address)
 
     def slow(self, pending: Pending) -> None:
         """Does nothing: the check ends at the time-out."""
 
     def failed(self, pending: Pending, reason: QueryFailed) -> None:
+        """Ends the check and has the node checked again at its next query: a datagram may have been lost."""
         self._checking.discard(pending.address)
-        # A datagram may have been lost: the node is checked again at its next query.
         self._on_failure()
 
 
@@ -75,10 +76,9 @@ class Admission:
         self._ping = ping
         self._counters = counters
         self._max_checking = max_verifying
-        self._max_strangers = max_strangers
         self._checking: set[Address] = set()
         # When an unlisted querier, by address and id, was pinged last.
-        self._checked_at: OrderedDict[tuple[Address, bytes], float] = OrderedDict()
+        self._checked_at: BoundedDict[tuple[Address, bytes], float] = BoundedDict(max_strangers)
         self._unverified = HostRateLimit(UNVERIFIED_BYTES_PER_SECOND, ALL_UNVERIFIED_BYTES_PER_SECOND, max_strangers)
         self._checks = RateLimit(LIVENESS_CHECKS_PER_SECOND, LIVENESS_CHECKS_AT_ONCE)
 
@@ -93,7 +93,7 @@ class Admission:
             self.check(address, node_id)
 
     def check(self, address: Address, node_id: bytes = b"") -> None:
-        """Pings a node unless that is under way; its answer, or the lack of one, decides whether it is listed."""
+        """Pings a node unless a ping to it is in flight; the endpoint lists the node if it answers."""
         checking = self._checking
         if node_id == self._table.own_id or address in checking or len(checking) >= self._max_checking:
             return
@@ -121,8 +121,7 @@ class Admission:
 
         Without the pause two nodes that cannot list each other would answer each other's pings with pings for ever.
         """
-        checked_at = self._checked_at
-        if now - checked_at.get((address, node_id), -math.inf) < STRANGER_SECONDS:
+        if now - self._checked_at.get((address, node_id), -math.inf) < STRANGER_SECONDS:
             return False
         if not self._checks.allows("", 1, now):
             self._counters.shaped += 1
@@ -130,8 +129,5 @@ class Admission:
         if not self.may_send(PING_BYTES, address, now):
             self._checks.give_back("", 1)
             return False
-        checked_at[address, node_id] = now
-        checked_at.move_to_end((address, node_id))
-        if len(checked_at) > self._max_strangers:
-            checked_at.popitem(last=False)
+        self._checked_at.put((address, node_id), now)
         return True

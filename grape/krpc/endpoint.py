@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Protocol
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.protocol import DatagramProtocol
@@ -32,17 +33,30 @@ from grape.dht.rtt import RoundTrips
 from grape.dht.transactions import MAX_PENDING, NOBODY, Outcome, Pending, Transactions
 from grape.krpc.admission import MAX_STRANGERS, MAX_VERIFYING, Admission, LivenessCheck
 from grape.krpc.traversal import Arguments
-from grape.krpc.udp import SendTo, sender, sent_anyway
-from grape.metrics import Counters, Listener
+from grape.krpc.udp import SendTo, is_send_error_harmless, sender
+from grape.metrics import Counters
 from grape.reactor import Clock, Timer
 from grape.state.journal import Journal, NullJournal
 
 # A query for the longest key, with some space to spare.
 MAX_STRANGERS_BYTES = 8_704
-# The rest of the queries is for lookups under way, and for what keeps the table alive.
+# The other queries in flight are for lookups that have begun and for the upkeep of the routing table.
 BUSY_SHARE = 0.75
 
 log = Logger(namespace="grape")
+
+
+class Listener(Protocol):
+    """Receives what an endpoint learns about other nodes."""
+
+    def contact_listed(self, address: Address) -> None:
+        """Called when a node answered and was added to the routing table."""
+
+    def contact_dropped(self, address: Address) -> None:
+        """Called when a contact was dropped from the routing table because it does not answer."""
+
+    def warned(self, reason: str, address: Address) -> None:
+        """Called for a malformed datagram, and for a response or error that matches no query in flight."""
 
 
 class SingleQuery:
@@ -52,6 +66,7 @@ class SingleQuery:
         self.result: Deferred[Response] = Deferred()
 
     def answered(self, pending: Pending, response: Response) -> None:
+        """Fires ``result`` with the response."""
         if not self.result.called:
             self.result.callback(response)
 
@@ -59,14 +74,16 @@ class SingleQuery:
         """Does nothing: a single query waits for its time-out."""
 
     def failed(self, pending: Pending, reason: QueryFailed) -> None:
+        """Fires ``result`` with the reason."""
         if not self.result.called:
             self.result.errback(reason)
 
 
 class KRPCProtocol(DatagramProtocol):
-    """The socket: ``table`` is kept up to date from what is heard, ``responder`` answers queries.
+    """One UDP socket that speaks KRPC. ``responder`` answers queries; ``table`` is updated with each answer.
 
-    With ``read_only`` (BEP 43) queries are not answered and ours say that we cannot be queried.
+    With ``read_only`` (BEP 43) queries are not answered and ours carry ``ro``. ``max_pending`` bounds the queries in
+    flight, ``max_verifying`` the liveness checks among them, ``max_strangers`` the queriers remembered as checked.
     """
 
     noisy = False
@@ -80,13 +97,14 @@ class KRPCProtocol(DatagramProtocol):
         listener: Listener,
         journal: Journal | None = None,
         *,
+        counters: Counters | None = None,
         read_only: bool = False,
         max_pending: int = MAX_PENDING,
         max_verifying: int = MAX_VERIFYING,
         max_strangers: int = MAX_STRANGERS,
     ) -> None:
         self.table = table
-        self.counters = Counters()
+        self.counters = counters if counters is not None else Counters()
         self._reactor = reactor
         self._responder = responder
         self._listener = listener
@@ -94,7 +112,7 @@ class KRPCProtocol(DatagramProtocol):
         self._transactions = Transactions(random_bytes, max_pending)
         self._busy_from = max_pending * BUSY_SHARE
         self._round_trips = RoundTrips()
-        # The one timer of all queries, and when it is due: never, while there is none.
+        # One timer serves all queries; ``_timer_at`` is when it is due, infinity while none is set.
         self._timer: Timer | None = None
         self._timer_at = math.inf
         self._send_to: SendTo | None = None
@@ -111,37 +129,37 @@ class KRPCProtocol(DatagramProtocol):
 
     @property
     def pending(self) -> int:
-        """How many queries are in flight."""
+        """The number of queries in flight."""
         return len(self._transactions)
 
     @property
     def is_busy(self) -> bool:
-        """Whether so many queries are in flight that no new lookup should begin."""
+        """True while so many queries are in flight that no new lookup should begin."""
         return len(self._transactions) >= self._busy_from
 
     def ping(self, address: Address) -> Deferred[Response]:
-        """Ask whether a node lives. Fails with QueryFailed: QueryTimeout after 2 s, RemoteError if refused."""
+        """Pings a node. Fails with QueryFailed: QueryTimeout after 2 s, RemoteError for an error in reply."""
         return self.query(address, b"ping", {})
 
-    def probe(self, address: Address, node_id: bytes = b"") -> None:
-        """Pings a node to update the routing table, unless that is under way."""
+    def check_liveness(self, address: Address, node_id: bytes = b"") -> None:
+        """Pings a node to update the routing table, unless a ping to it is in flight."""
         self._admission.check(address, node_id)
 
     def query(self, address: Address, method: bytes, arguments: Arguments) -> Deferred[Response]:
-        """One query of any method to one ``(host, port)``. Fails with QueryFailed, within 2 s."""
-        question = SingleQuery()
-        if not is_ipv4(address[0]):  # A name would be looked up at once, with all else waiting.
+        """Sends one query of any method to an IPv4 address and port. Fails with QueryFailed, within 2 s."""
+        query = SingleQuery()
+        if not is_ipv4(address[0]):  # ``sendto`` would resolve a host name and block the process meanwhile.
             return fail(QueryFailed(f"not an IPv4 address: {address[0]!r}"))
-        if not self.send(address, 0.0, self.frame(method, arguments), question):
-            question.result.errback(QueryFailed("the query could not be sent"))
-        return question.result
+        if not self.send(address, 0.0, self.frame(method, arguments), query):
+            query.result.errback(QueryFailed("the query could not be sent"))
+        return query.result
 
     def datagramReceived(self, datagram: bytes, addr: Address) -> None:
-        """Take in one datagram. No exception leaves this method: each would be a traceback for whoever sends it."""
+        """Handles one datagram. Never raises: each exception would let a stranger write a traceback to the log."""
         self.counters.datagrams_in += 1
         try:
             if len(datagram) > MAX_STRANGERS_BYTES and self.table.at(addr) is None:
-                # Only a node that we know may send thousands of peers; reading much costs time.
+                # Only a contact may send thousands of peers: decoding much takes time.
                 self.counters.malformed += 1
                 return
             now = self._reactor.seconds()
@@ -163,41 +181,46 @@ class KRPCProtocol(DatagramProtocol):
                 self._error_received(message, pending, now)
         except Exception:
             self.counters.faults += 1
-            log.failure("a datagram of {size} bytes could not be handled", size=len(datagram))
+            log.failure("datagram of {size} bytes from {host}:{port} could not be handled",
+                        size=len(datagram), host=addr[0], port=addr[1])  # fmt: skip
 
     def connectionRefused(self) -> None:
-        """An ICMP error came back for some datagram: a hint at most, the query's time-out decides."""
+        """Does nothing: an ICMP error is a hint at most, the query's time-out decides."""
 
     def startProtocol(self) -> None:
-        """The socket is open."""
+        """Called by Twisted when the socket is open."""
         assert self.transport is not None
         self._send_to = sender(self.transport)
 
-    def identify(self) -> None:
-        """The table has another id now."""
+    def node_id_changed(self) -> None:
+        """Encodes the ping anew, with the id that the table has adopted."""
         self._ping = self.frame(b"ping", {})
 
     def stopProtocol(self) -> None:
-        """The socket is closed: everything in flight ends now."""
+        """Called by Twisted when the socket is closed: fails every query in flight."""
         self._send_to = None
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._timer_at = math.inf
         for pending in self._transactions.abandon():
-            self._safely(pending.outcome.failed, pending, QueryFailed("the node is stopping"))
+            self._call(pending.outcome.failed, pending, QueryFailed("the node is stopping"))
 
-    # What a traversal needs: traversal.Network
+    # Implements traversal.Network.
 
     def frame(self, method: bytes, arguments: Arguments) -> Frame:
+        """Encodes a query of this node, all but its transaction id."""
         return krpc.encode_frame(method, {**arguments, b"id": self.table.own_id}, read_only=self._read_only)
 
     def write_frame(self, method: bytes, arguments: Arguments) -> Frame:
+        """Encodes a query that takes a token, all but its transaction id and the token."""
         return krpc.encode_write(method, {**arguments, b"id": self.table.own_id}, read_only=self._read_only)
 
     def key_frame(self, method: bytes, field: bytes, key: bytes) -> Frame:
+        """Encodes a query of this node about a key, all but its transaction id."""
         return krpc.encode_key_frame(method, self.table.own_id, field, key, read_only=self._read_only)
 
     def send(self, address: Address, round_trip: float, frame: Frame, outcome: Outcome) -> bool:
+        """Sends a query; ``outcome`` is told its end. Returns False if the query could not be sent."""
         now = self._reactor.seconds()
         try:
             pending = self._transactions.open(address, outcome, now, self._round_trips.soft_seconds(round_trip))
@@ -212,10 +235,12 @@ class KRPCProtocol(DatagramProtocol):
             self._set_timer()
         return True
 
-    def patience(self, candidate: Candidate) -> float:
+    def soft_timeout(self, candidate: Candidate) -> float:
+        """Returns the seconds after which a query to a candidate counts as slow."""
         return self._round_trips.soft_seconds(candidate.round_trip)
 
-    def consider(self, lookup: Lookup, node_id: bytes, address: Address, told_by: Address) -> None:
+    def add_candidate(self, lookup: Lookup, node_id: bytes, address: Address, told_by: Address) -> None:
+        """Adds a node that the node at ``told_by`` named to a lookup, unless it was dropped lately or is unusable."""
         contact = self.table.at(address)
         if contact is not None:
             lookup.add(contact.id, address, contact.round_trip, doubtful=contact.failures > 0)
@@ -225,12 +250,14 @@ class KRPCProtocol(DatagramProtocol):
             lookup.add(node_id, address)
 
     def seconds(self) -> float:
+        """Returns the time on the reactor's clock."""
         return self._reactor.seconds()
 
     def call_later(self, seconds: float, function: Callable[[], object]) -> Timer:
+        """Calls a function after some seconds."""
         return self._reactor.callLater(seconds, function)
 
-    # In
+    # Receiving
 
     def _malformed(self, error: RemoteProtocolError, address: Address) -> None:
         self.counters.malformed += 1
@@ -241,7 +268,7 @@ class KRPCProtocol(DatagramProtocol):
     def _error_received(self, error: Error, pending: Pending, now: float) -> None:
         contact = self.table.at(pending.address)
         if contact is not None:
-            # An error is a sign of life too, though it does not tell the sender's id.
+            # An error is a sign of life, too, though it carries no node id.
             self.table.heard(contact.id, pending.address, now, now - pending.sent_at)
         pending.outcome.failed(pending, RemoteError(error.code, error.message))
 
@@ -258,7 +285,7 @@ class KRPCProtocol(DatagramProtocol):
             is_limited = self.table.rules.is_public
             if answer is not None and (not is_limited or self._admission.may_send(len(answer), address, now)):
                 if query.method == b"put":
-                    self._journal.when_durable(partial(self._put_kept, query, answer, address))
+                    self._journal.when_durable(partial(self._answer_put, query, answer, address))
                 else:
                     self._write(answer, address)
         node_id = query.arguments.get(b"id")
@@ -276,11 +303,11 @@ class KRPCProtocol(DatagramProtocol):
         self.counters.answered += 1
         round_trip = now - pending.sent_at
         if not isinstance(pending.outcome, LivenessCheck):
-            # Who is pinged because he asked could teach us patience.
+            # A querier chooses when it is pinged, and by answering late could raise our timeouts.
             self._round_trips.measured(round_trip)
         listed = self.table.heard(node_id, pending.address, now, round_trip)
         if listed is Listed.NEW:
-            self._safely(self._listener.contact_listed, pending.address)
+            self._call(self._listener.contact_listed, pending.address)
         elif listed is Listed.REPLACEMENT:
             rival = self.table.questionable_rival(node_id, now)
             if rival is not None:
@@ -288,12 +315,12 @@ class KRPCProtocol(DatagramProtocol):
         outcome, pending.outcome = pending.outcome, NOBODY
         outcome.answered(pending, response)
 
-    # Out
+    # Sending
 
     def _send_ping(self, address: Address, outcome: Outcome) -> bool:
         return self.send(address, 0.0, self._ping, outcome)
 
-    def _put_kept(self, query: Query, answer: bytes, address: Address, problem: str | None) -> None:
+    def _answer_put(self, query: Query, answer: bytes, address: Address, problem: str | None) -> None:
         if problem is None:
             self._write(answer, address)
         else:
@@ -312,14 +339,14 @@ class KRPCProtocol(DatagramProtocol):
         try:
             self._send_to(datagram, address)
         except OSError as error:
-            if not sent_anyway(self._send_to, datagram, address, error):
+            if not is_send_error_harmless(self._send_to, datagram, address, error):
                 self.counters.send_errors += 1
                 return False
         self.counters.datagrams_out += 1
         return True
 
     def _set_timer(self) -> None:
-        """See that ``_due`` runs at the next deadline: one timer serves all queries."""
+        """Sets the timer to the next deadline, unless it is due earlier."""
         at = self._transactions.next_deadline()
         if at is None or at >= self._timer_at:
             return
@@ -334,7 +361,7 @@ class KRPCProtocol(DatagramProtocol):
         if at is None or at > now:
             self._set_timer()
             return
-        # When this process was busy the answers may be there, unread: the socket has its turn before the judgement.
+        # If this process was busy, answers may wait unread: the socket is read first, then the deadlines count.
         self._timer_at = now
         self._timer = self._reactor.callLater(0, self._deadlines)
 
@@ -345,18 +372,18 @@ class KRPCProtocol(DatagramProtocol):
         self.counters.slow += len(slow)
         self.counters.timed_out += len(failed)
         for pending in slow:
-            self._safely(pending.outcome.slow, pending)
+            self._call(pending.outcome.slow, pending)
         for pending in failed:
             if self.table.failed(pending.address, pending.sent_at, now) is not None:
-                self._safely(self._listener.contact_dropped, pending.address)
+                self._call(self._listener.contact_dropped, pending.address)
             reason = QueryTimeout(f"{pending.address[0]}:{pending.address[1]}")
-            self._safely(pending.outcome.failed, pending, reason)
+            self._call(pending.outcome.failed, pending, reason)
         self._set_timer()
 
-    def _safely(self, tell: Callable[..., None], *arguments: object) -> None:
-        """Tell an outcome; that one fails must not keep the others from hearing."""
+    def _call(self, callback: Callable[..., None], *arguments: object) -> None:
+        """Calls a callback; logs and counts what it raises, so that the callbacks after it still run."""
         try:
-            tell(*arguments)
+            callback(*arguments)
         except Exception:
             self.counters.faults += 1
-            log.failure("the end of a query could not be handled")
+            log.failure("callback {callback} at the end of a query raised", callback=callback)

@@ -1,4 +1,4 @@
-"""Drivers: run a lookup machine against a network, and write to the nodes that it found."""
+"""Runs lookups and writes over a network: sends the queries of a lookup machine, and writes to the nodes it found."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from grape.reactor import Timer
 
 T = TypeVar("T")
 
-# The Node grape gives 20 bytes; what is given is sent back, and kept.
+# The Node grape's tokens have 20 bytes; a token is kept for as long as a write may use it.
 MAX_TOKEN_BYTES = 64
 MAX_NODES_BYTES = MAX_NODES_PER_RESPONSE * NODE_BYTES
 
@@ -26,38 +26,39 @@ Arguments = dict[bytes, BValue]
 
 
 class Network(Protocol):
-    """What a traversal needs of the socket it runs on."""
+    """The part of the endpoint that lookups and writes use."""
 
     def key_frame(self, method: bytes, field: bytes, key: bytes) -> Frame:
-        """What to send: a query of this node's about a key."""
+        """Encodes a query of this node about a key, all but its transaction id."""
 
     def write_frame(self, method: bytes, arguments: Arguments) -> Frame:
-        """The same for a query that takes a token, without it."""
+        """Encodes a query that takes a token, all but its transaction id and the token."""
 
     def send(self, address: Address, round_trip: float, frame: Frame, outcome: Outcome) -> bool:
-        """Query a node of a usual ``round_trip`` (seconds; 0: not known); the outcome is told how it ends.
+        """Sends a query to a node with this smoothed round trip (seconds; 0: unknown); ``outcome`` is told its end.
 
-        False if it could not be sent at all.
+        Returns False if the query could not be sent.
         """
 
-    def patience(self, candidate: Candidate) -> float:
-        """Seconds after which a candidate that was just asked counts as slow."""
+    def soft_timeout(self, candidate: Candidate) -> float:
+        """Returns the seconds after which a query to a candidate counts as slow."""
 
-    def consider(self, lookup: Lookup, node_id: bytes, address: Address, told_by: Address) -> None:
-        """Add a node that another one told us of to the lookup, if it is worth asking."""
+    def add_candidate(self, lookup: Lookup, node_id: bytes, address: Address, told_by: Address) -> None:
+        """Adds a node that the node at ``told_by`` named to a lookup, unless it is known to be useless."""
 
     def seconds(self) -> float:
-        """The time, on a steady clock."""
+        """Returns the time on a steady clock."""
 
     def call_later(self, seconds: float, function: Callable[[], object]) -> Timer:
-        """Call a function after some seconds."""
+        """Calls a function after some seconds."""
 
 
 @attrs.define(slots=True)
 class WriteOutcome:
-    """How an announce or put went: nodes asked, how many accepted, how many did not answer in time, and refusals.
+    """The outcome of an announce or put.
 
-    ``holders`` are the ids of those that accepted.
+    ``asked`` nodes were sent it, ``accepted`` of them took it, ``unanswered`` did not answer in time, ``refusals`` are
+    the errors of the rest. ``holders`` are the node ids of those that accepted.
     """
 
     asked: int
@@ -68,7 +69,7 @@ class WriteOutcome:
 
 
 class _Operation(Generic[T]):
-    """A result that ``done`` is told once, when it is there or at a deadline; never, if it was cancelled."""
+    """Calls ``done(result)`` once, on completion or at the deadline; never after ``cancel()``."""
 
     def __init__(self, network: Network, seconds: float, done: Callable[[T], object]) -> None:
         self._network = network
@@ -78,16 +79,16 @@ class _Operation(Generic[T]):
         self.ended = False
 
     def cancel(self) -> None:
-        """Tell nobody, and ask nobody any more."""
+        """Ends without calling ``done``; no more queries are sent."""
         self.ended = True
         self._done = None
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
 
-    def _watch(self, patience: float) -> None:
-        """Set the deadline's timer, if what was asked last may not turn out slow, after ``patience``, before it."""
-        # Most endings come within milliseconds: they need no timer.
-        if self._timer is None and self._ends_at - self._network.seconds() <= patience:
+    def _ensure_deadline(self, soft_timeout: float) -> None:
+        """Sets the deadline's timer if the deadline may come before the latest query is found to be slow."""
+        # Most operations end within milliseconds: they need no timer.
+        if self._timer is None and self._ends_at - self._network.seconds() <= soft_timeout:
             self._start_deadline()
 
     def _start_deadline(self) -> None:
@@ -106,9 +107,10 @@ class _Operation(Generic[T]):
 
 
 class Traversal(_Operation[Found]):
-    """One lookup under way: ``done`` is told what was found, within ``seconds``.
+    """Runs one lookup; ``done`` is called with what was found, within ``seconds``.
 
-    ``on_response`` sees each answer (candidate, values) first and returns true to end the lookup there.
+    ``on_response(candidate, values)`` is called first for each answer; the lookup ends there if it returns True.
+    ``known`` are the ids and addresses of the candidates that the lookup begins with.
     """
 
     def __init__(
@@ -124,17 +126,18 @@ class Traversal(_Operation[Found]):
     ) -> None:
         super().__init__(network, seconds, done)
         self._lookup = lookup
-        # What it begins with, and what others told so far: ids with addresses.
-        self._told = known
+        # Grows by the nodes that answers name; most answers name only known ones.
+        self._known = known
         self._frame = network.key_frame(method, field, lookup.key)
         self._on_response = on_response
         self._candidates: dict[Address, Candidate] = {}
 
     def start(self) -> None:
-        """Ask the first candidates."""
+        """Sends the first queries."""
         self._advance()
 
     def answered(self, pending: Pending, response: Response) -> None:
+        """Gives a response to the lookup, adds the nodes that it names, and sends the next queries."""
         candidate = self._candidates[pending.address]
         if self.ended or candidate.state is HEARD:
             return
@@ -147,10 +150,10 @@ class Traversal(_Operation[Found]):
         nodes = values.get(b"nodes")
         if isinstance(nodes, bytes) and nodes:
             found = decode_nodes(nodes[:MAX_NODES_BYTES], self._lookup.own_id)
-            if not found <= self._told:
-                self._told |= found
+            if not found <= self._known:
+                self._known |= found
                 for found_id, address in sorted(found):
-                    self._network.consider(self._lookup, found_id, address, pending.address)
+                    self._network.add_candidate(self._lookup, found_id, address, pending.address)
         try:
             if self._on_response(candidate, values):
                 self._lookup.stop()
@@ -158,17 +161,18 @@ class Traversal(_Operation[Found]):
             self._advance()
 
     def slow(self, pending: Pending) -> None:
+        """Sends the query once more, as a datagram may have been lost, and goes on to the next candidates."""
         candidate = self._candidates[pending.address]
         if self.ended or candidate.state is not PENDING:
             return
         self._lookup.slow(candidate)
         self._start_deadline()
-        # It may be dead, or a datagram was lost: one more cannot hurt.
         self._lookup.asked_again()
         self._network.send(candidate.address, candidate.round_trip, self._frame, self)
         self._advance()
 
     def failed(self, pending: Pending, reason: QueryFailed) -> None:
+        """Goes on without a candidate that refused or did not answer."""
         candidate = self._candidates[pending.address]
         if not self.ended and candidate.state in (PENDING, SLOW):
             self._lookup.failed(candidate)
@@ -177,14 +181,14 @@ class Traversal(_Operation[Found]):
     def _advance(self) -> None:
         lookup = self._lookup
         while chosen := lookup.ask():
-            self._watch(MAX_SOFT_SECONDS)
-            is_settled = True
+            self._ensure_deadline(MAX_SOFT_SECONDS)
+            all_sent = True
             for candidate in chosen:
                 self._candidates[candidate.address] = candidate
                 if not self._network.send(candidate.address, candidate.round_trip, self._frame, self):
                     lookup.failed(candidate)
-                    is_settled = False
-            if is_settled:
+                    all_sent = False
+            if all_sent:
                 break
         if lookup.finished:
             self._end(lookup.found())
@@ -194,7 +198,7 @@ class Traversal(_Operation[Found]):
 
 
 class Write(_Operation[WriteOutcome]):
-    """One write to the nodes that a lookup found, each with its own token, all at once."""
+    """Writes to the nodes that a lookup found, to all at once, each with the token that it gave."""
 
     def __init__(
         self,
@@ -214,44 +218,46 @@ class Write(_Operation[WriteOutcome]):
         self._refusals: dict[Address, RemoteError] = {}
 
     def start(self) -> None:
-        """Send the query to every holder."""
+        """Sends the query to every holder."""
         for address, holder in self._holders.items():
             if not self._send(holder):
                 self._waiting.discard(address)
-        self._settle()
+        self._end_if_settled()
         if not self.ended:
-            self._watch(max(map(self._network.patience, self._holders.values())))
+            self._ensure_deadline(max(map(self._network.soft_timeout, self._holders.values())))
 
     def answered(self, pending: Pending, response: Response) -> None:
+        """Counts a holder that accepted."""
         self._accepted.add(pending.address)
-        self._over(pending.address)
+        self._settled(pending.address)
 
     def slow(self, pending: Pending) -> None:
+        """Sends the query once more, as a datagram may have been lost: to write twice is to write once."""
         address = pending.address
         if self.ended or address not in self._waiting:
             return
         self._waiting.discard(address)
         self._slow.add(address)
         self._start_deadline()
-        # It may be dead, or a datagram was lost: to write twice is to write once.
         self._send(self._holders[address])
-        self._settle()
+        self._end_if_settled()
 
     def failed(self, pending: Pending, reason: QueryFailed) -> None:
+        """Counts a holder that refused or did not answer."""
         if isinstance(reason, RemoteError):
             self._refusals[pending.address] = reason
-        self._over(pending.address)
+        self._settled(pending.address)
 
     def _send(self, holder: Candidate) -> bool:
         assert holder.token is not None
         return self._network.send(holder.address, holder.round_trip, with_token(self._write, holder.token), self)
 
-    def _over(self, address: Address) -> None:
+    def _settled(self, address: Address) -> None:
         self._waiting.discard(address)
         self._slow.discard(address)
-        self._settle()
+        self._end_if_settled()
 
-    def _settle(self) -> None:
+    def _end_if_settled(self) -> None:
         # Slow holders are waited for only while nobody has accepted.
         if not self._waiting and (self._accepted or not self._slow):
             self._deadline()

@@ -17,7 +17,7 @@ from grape.dht.compact import Address, is_ipv4
 from grape.dht.errors import AnsweredByOurselves
 from grape.dht.nodeid import RandomBytes, position, random_id_sharing
 from grape.dht.routing import K
-from grape.krpc.udp import is_elsewhere
+from grape.krpc.udp import is_loopback
 from grape.protocol import DHTProtocol
 from grape.reactor import Clock, Timer
 
@@ -193,7 +193,7 @@ class Maintenance:
 
     def _not_joined(self, entry: Address, failure: Failure) -> bool:
         if failure.check(AnsweredByOurselves):
-            if entry not in self._own_entries and (is_elsewhere(entry[0]) or entry[1] != self._protocol.port):
+            if entry not in self._own_entries and (not is_loopback(entry[0]) or entry[1] != self._protocol.port):
                 log.info("bootstrap node {host}:{port} answers with this grape's own node id: it is this grape itself, "
                          "or has a copy of its state file", host=entry[0], port=entry[1])  # fmt: skip
             self._own_entries[entry] = self._reactor.seconds() + OWN_ENTRY_SECONDS
@@ -234,7 +234,7 @@ class Maintenance:
                 # Perhaps the network was cut, and is whole again.
                 addresses += table.lost(PROBES_PER_CHECK, now)
             for address in dict.fromkeys(addresses):
-                self._protocol.probe(address)
+                self._protocol.check_liveness(address)
             if is_shrunken and self._retry is None and self._bootstrap:
                 self._retry_now()
         self._explore()

@@ -25,7 +25,7 @@ from grape.dht.tokens import Tokens
 from grape.encoding import Value
 from grape.errors import not_running
 from grape.events import Callback, Events
-from grape.krpc.udp import bindable, is_elsewhere, listen
+from grape.krpc.udp import bind_address, is_loopback, listen
 from grape.metrics import Stats
 from grape.node.identity import fits, new_id
 from grape.node.items import Got, Items
@@ -157,7 +157,7 @@ class Node(Service):
             self._dice.random,
             contacts,
         )
-        if config.dht_host.startswith("127.") and any(is_elsewhere(host) for host, _ in config.dht_bootstrap):
+        if config.dht_host.startswith("127.") and any(not is_loopback(host) for host, _ in config.dht_bootstrap):
             log.warn("the DHT listens on {host} only: bootstrap nodes on other machines cannot answer it "
                      "(--dht-bind names another address)", host=config.dht_host)  # fmt: skip
         self._say(f"{self.dht_port} listening")
@@ -298,7 +298,7 @@ class Node(Service):
                 max_verifying=config.max_verifying,
                 max_strangers=config.max_strangers,
             )
-            host = bindable(config.dht_host, config.dht_port)
+            host = bind_address(config.dht_host, config.dht_port)
             self._port = listen(self._reactor, config.dht_port, protocol, host)
             self._protocol = protocol
         return self._protocol
@@ -315,7 +315,7 @@ class Node(Service):
             # Of this process's second start the id is known already.
             self._table.adopt(node_id)
             self.node_id = node_id
-            protocol.identify()
+            protocol.node_id_changed()
         return restored.contacts
 
     def _close_state(self, result: object) -> Deferred[None]:

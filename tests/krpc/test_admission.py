@@ -1,4 +1,4 @@
-"""What is sent to addresses that never answered: they may be a victim's, not the sender's."""
+"""grape.krpc.admission: limits on what is sent to addresses that never answered and may be spoofed."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ import pytest
 from grape.dht import messages as krpc
 from grape.dht.addresses import PublicRules
 from grape.dht.compact import Address
+from grape.dht.routing import RoutingTable
+from grape.dht.transactions import Outcome
 from grape.krpc.admission import (
     ALL_UNVERIFIED_BYTES_PER_SECOND,
     LIVENESS_CHECKS_AT_ONCE,
     LIVENESS_CHECKS_PER_SECOND,
+    STRANGER_SECONDS,
     UNVERIFIED_BYTES_PER_SECOND,
+    Admission,
 )
+from grape.metrics import Counters
 from grape.testing import MemoryNetwork
 from tests.simulation import Bare, Remote, Traffic
 
@@ -92,3 +97,17 @@ def test_querier_that_was_not_pinged_for_the_limit_is_pinged_at_its_next_query(n
     node.ask(bare.address, b"ping")
     network.clock.advance(0.1)
     assert bare.ears.listed == [node.address]
+
+
+def test_querier_is_pinged_once_a_minute_unless_max_strangers_others_came_since() -> None:
+    pinged: list[Address] = []
+
+    def ping(address: Address, outcome: Outcome) -> bool:
+        pinged.append(address)
+        # The ping could not be sent: the check has ended and the querier is not listed.
+        return False
+
+    admission = Admission(RoutingTable(bytes(20)), ping, Counters(), max_strangers=2)
+    for n, now in ((1, 0.0), (1, STRANGER_SECONDS - 1), (1, STRANGER_SECONDS), (2, 61.0), (3, 62.0), (1, 63.0)):
+        admission.queried(b"x" * 20, host(n), now)
+    assert pinged == [host(1), host(1), host(2), host(3), host(1)]

@@ -1,4 +1,4 @@
-"""grape.krpc.udp: a UDP socket that is read, and what its errors mean."""
+"""grape.krpc.udp: reading a UDP socket, and which of its errors count."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.logger import LogEvent
 
 from grape.dht.compact import Address
-from grape.krpc.udp import DATAGRAMS_PER_TURN, Port, is_elsewhere, listen, sent_anyway
+from grape.krpc.udp import DATAGRAMS_PER_TURN, Port, is_loopback, is_send_error_harmless, listen
 from grape.testing import MemoryNetwork, MemoryPort
 
 THERE = ("127.0.0.1", 20_001)
@@ -21,34 +21,34 @@ THERE = ("127.0.0.1", 20_001)
 
 def test_send_error_of_an_earlier_datagram_sends_this_one_again() -> None:
     sent: list[tuple[bytes, Address]] = []
-    assert sent_anyway(lambda *datagram: sent.append(datagram), b"x", THERE, ConnectionRefusedError())
+    assert is_send_error_harmless(lambda *datagram: sent.append(datagram), b"x", THERE, ConnectionRefusedError())
     assert sent == [(b"x", THERE)]
 
 
 def test_full_send_buffer_is_a_lost_datagram_and_no_error() -> None:
-    assert sent_anyway(lambda *_: pytest.fail("sent again"), b"x", THERE, BlockingIOError())
+    assert is_send_error_harmless(lambda *_: pytest.fail("sent again"), b"x", THERE, BlockingIOError())
 
 
 @pytest.mark.parametrize("number", [errno.EMSGSIZE, errno.ENETUNREACH, errno.EPERM])
 def test_other_send_errors_count(number: int) -> None:
-    assert not sent_anyway(lambda *_: pytest.fail("sent again"), b"x", THERE, OSError(number, "no"))
+    assert not is_send_error_harmless(lambda *_: pytest.fail("sent again"), b"x", THERE, OSError(number, "no"))
 
 
 def test_send_error_that_comes_twice_counts() -> None:
     def refused(datagram: bytes, address: Address) -> None:
         raise ConnectionRefusedError
 
-    assert not sent_anyway(refused, b"x", THERE, ConnectionRefusedError())
+    assert not is_send_error_harmless(refused, b"x", THERE, ConnectionRefusedError())
 
 
 def test_loopback_is_127_and_localhost() -> None:
-    assert is_elsewhere("10.0.0.1")
-    assert not is_elsewhere("localhost")
-    assert not is_elsewhere("127.0.0.2")
+    assert is_loopback("localhost")
+    assert is_loopback("127.0.0.2")
+    assert not is_loopback("10.0.0.1")
 
 
 class Ears(DatagramProtocol):
-    """Notes what comes, and what of it came when the socket was read once."""
+    """Records the datagrams that are received."""
 
     def __init__(self) -> None:
         self.heard: list[tuple[bytes, Address]] = []
