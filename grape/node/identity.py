@@ -1,4 +1,7 @@
-"""A node's id: what is drawn at the first start, and whether one from before may be used again."""
+"""Draws a node's id and decides whether the id of an earlier run may be used again (BEP 42).
+
+Under 60 lines: what an id depends on, its configuration, is read here and nowhere else.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,13 @@ from grape.dht.nodeid import ID_BYTES, RandomBytes
 
 
 def new_id(config: Config, random_bytes: RandomBytes) -> bytes:
-    """A random id; in public one that fits the address we listen on, if that is known (BEP 42)."""
+    """Draws a random id; in the public profile one that fits the address we listen on, if that is known (BEP 42)."""
     host = _public_host(config)
     return random_bytes(ID_BYTES) if host is None else secure_id(host, random_bytes)
 
 
 def fits(config: Config, node_id: bytes) -> bool:
-    """Whether an id from before a restart may be used at the address of now."""
+    """Returns True if the id of an earlier run may be used at the address we listen on now."""
     host = _public_host(config)
     return host is None or is_secure(node_id, host)
 

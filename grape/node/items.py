@@ -1,4 +1,4 @@
-"""Items: small values by hash (BEP 44). Puts and gets over one DHT socket."""
+"""Puts and gets items, small values stored under a hash (BEP 44), over one DHT socket."""
 
 from __future__ import annotations
 
@@ -10,29 +10,31 @@ from twisted.python.failure import Failure
 
 from grape.config import Config
 from grape.dht import items as bep44
+from grape.dht.bencoding import BValue
 from grape.dht.errors import RemoteProtocolError
 from grape.dht.items import Item
 from grape.dht.nodeid import ID_BYTES
 from grape.encoding import Value, to_bencode
 from grape.errors import GrapeError
 from grape.krpc.traversal import WriteOutcome
-from grape.node.errors import accepted, overloaded
+from grape.node.errors import accepted_by, raise_overloaded
 from grape.node.republish import OwnItems
 from grape.protocol import DHTProtocol, ItemFound
 from grape.state.journal import Journal
 from grape.store import MemoryItems
 
 MAX_STRING_BYTES = 999
-# The answer to a put while the state file cannot be written.
-NOT_KEPT = "ERR_GRAPE_STATE: the item cannot be kept"
+# What a put fails with while the state file cannot be written.
+NOT_DURABLE = "ERR_GRAPE_STATE: the item cannot be kept"
 TOO_BIG = "v must be less than 1000 bytes in put()"
 
 
 @attrs.frozen
 class Got:
-    """An item that ``get`` found, the id (20 bytes) of the node that held it, and the write token which that gave.
+    """The result of a get: the item and where it came from.
 
-    ``local`` says that this grape holds it itself: then there is no token.
+    ``node_id`` is the 20-byte id of the node that gave it, ``token`` the write token that came with it. ``local`` is
+    True if this grape itself holds the item: then the id is its own and there is no token.
     """
 
     item: Item
@@ -40,23 +42,40 @@ class Got:
     token: bytes | None
     local: bool
 
+    @property
+    def value(self) -> BValue:
+        """The value as Python: bytes, an int, a list, or a dict with bytes keys. Decoded at each access.
+
+        It is the value that was put, as far as bencode can express it: text comes back as its UTF-8 bytes, True as 1,
+        and members that were None are missing::
+
+            hash = await grape.put({"name": "worker", "ports": [7001, None], "up": True})
+            got = await grape.get(hash)
+            assert got.value == {b"name": b"worker", b"ports": [7001], b"up": 1}
+        """
+        return self.item.value
+
 
 class Items:
-    """The item calls of a node. ``socket()`` gives its protocol, or raises GrapeError while it does not run."""
+    """The item calls of a node: put and get.
+
+    ``node_id()`` returns the node's id; ``socket()`` its protocol, or raises GrapeError while the node does not run.
+    ``store`` holds the items that the node serves, ``own`` those that were put through it.
+    """
 
     def __init__(
         self,
         config: Config,
         node_id: Callable[[], bytes],
         socket: Callable[[], DHTProtocol],
-        items: MemoryItems,
+        store: MemoryItems,
         own: OwnItems,
         journal: Journal,
     ) -> None:
         self._config = config
         self._node_id = node_id
         self._socket = socket
-        self._items = items
+        self._store = store
         self._own = own
         self._journal = journal
 
@@ -69,54 +88,54 @@ class Items:
         salt: bytes,
         cas: int | None,
     ) -> Deferred[str]:
-        """See Node.put."""
+        """Stores a value; the arguments and errors are those of ``Node.put``."""
         item = _item(value)
         if key is not None:
             item = _signed(item, key, signature, seq, salt, cas)
         protocol = self._socket()
         problem = self._journal.refusal
         if problem is not None:
-            raise GrapeError(NOT_KEPT, 503)
+            raise GrapeError(NOT_DURABLE, 503)
         if item.key is None:
-            self._items.put(item)
+            self._store.put(item)
         elif not bep44.is_signed(item):
-            # Every node would refuse it; the reference waits for all of them to keep silent.
+            # Every node would refuse it; the Node grape's stay silent until all queries have timed out.
             raise GrapeError("All queries failed")
         refusal = self._refusal(item, cas)
-        # What this grape itself would refuse takes the place of nothing before others took it.
+        # An item that this grape itself would refuse replaces nothing here until others have accepted it.
         before = self._own.add(item) if refusal is None else None
-        kept = self._kept() if refusal is None else None
+        durable = self._when_durable() if refusal is None else None
 
         def outcome(written: WriteOutcome) -> str:
             if written.asked == 0 and not self._config.dht_bootstrap:
                 if refusal is not None:
                     raise refusal
-                self._keep(item, cas)
+                self._put_alone(item, cas)
             else:
-                accepted(written)
+                accepted_by(written)
                 if refusal is not None:
                     self._own.add(item)
                 self._own.taken(item)
             return item.target.hex()
 
-        def keep(hash: str) -> Deferred[str]:
-            # Others may have it already; here it is acknowledged when it is on the disk.
-            return (kept if kept is not None else self._kept()).addCallback(lambda _: hash)
+        def acknowledge(hash: str) -> Deferred[str]:
+            # Other nodes may have it already; the caller is answered when it is on our disk.
+            return (durable if durable is not None else self._when_durable()).addCallback(lambda _: hash)
 
         def failed(failure: Failure) -> Failure:
-            if kept is not None:
-                kept.addErrback(lambda _: None)
+            if durable is not None:
+                durable.addErrback(lambda _: None)
             self._own.take_back(item, before)
             return failure
 
-        return protocol.put(item, cas).addCallbacks(outcome, overloaded).addCallbacks(keep, failed)
+        return protocol.put(item, cas).addCallbacks(outcome, raise_overloaded).addCallbacks(acknowledge, failed)
 
     def get(self, hash: str, salt: bytes, cache: bool | None) -> Deferred[Got | None]:
-        """See Node.get."""
+        """Finds the item with this hash; the arguments and errors are those of ``Node.get``."""
         target = _target(hash)
-        own = self._items.get(target)
-        local = Got(own, self._node_id(), None, local=True) if own is not None else None
-        is_mutable = own is not None and own.key is not None
+        stored = self._store.get(target)
+        local = Got(stored, self._node_id(), None, local=True) if stored is not None else None
+        is_mutable = stored is not None and stored.key is not None
         if local is not None and (cache or (cache is None and not is_mutable)):
             return succeed(local)
 
@@ -124,35 +143,35 @@ class Items:
             item = result.item
             if item is None:
                 return local
-            if own is not None and is_mutable:
-                if item.seq <= own.seq:
+            if stored is not None and is_mutable:
+                if item.seq <= stored.seq:
                     return local
-                self._items.put(item)
+                self._store.put(item)
             return Got(item, result.node_id, result.token, local=False)
 
-        salt = own.salt if own is not None and is_mutable else salt
-        return self._socket().get(target, salt, own).addCallbacks(found, overloaded)
+        salt = stored.salt if stored is not None and is_mutable else salt
+        return self._socket().get(target, salt, stored).addCallbacks(found, raise_overloaded)
 
-    def _kept(self) -> Deferred[None]:
-        """Fires when what was stored is kept. Fails with GrapeError."""
-        kept: Deferred[None] = Deferred(lambda _: None)
+    def _when_durable(self) -> Deferred[None]:
+        """Fires when all items that were stored until now are on the disk. Fails with GrapeError if they are not."""
+        durable: Deferred[None] = Deferred(lambda _: None)
 
-        def tell(problem: str | None) -> None:
-            if kept.called:
+        def written(problem: str | None) -> None:
+            if durable.called:
                 return
             if problem is None:
-                kept.callback(None)
+                durable.callback(None)
             else:
-                kept.errback(GrapeError(NOT_KEPT, 503))
+                durable.errback(GrapeError(NOT_DURABLE, 503))
 
-        self._journal.when_durable(tell)
-        return kept
+        self._journal.when_durable(written)
+        return durable
 
     def _refusal(self, item: Item, cas: int | None) -> GrapeError | None:
-        """Why what is here under its target must stay."""
+        """Returns the reason why an item may not replace what is stored here under its target; None if it may."""
         if item.key is None:
             return None
-        own, held = self._own.get(item.target), self._items.peek(item.target)
+        own, held = self._own.get(item.target), self._store.peek(item.target)
         try:
             if own is not None:
                 _check(own.item, item, cas)
@@ -162,12 +181,13 @@ class Items:
             return refusal
         return None
 
-    def _keep(self, item: Item, cas: int | None) -> None:
-        held = self._items.get(item.target)
+    def _put_alone(self, item: Item, cas: int | None) -> None:
+        """Stores an item in a node that has nobody to give it to; it is put when another node is met."""
+        held = self._store.get(item.target)
         if held is not None:
             _check(held, item, cas)
-        self._items.put(item)
-        self._own.alone(item)
+        self._store.put(item)
+        self._own.not_taken(item)
 
 
 def _check(there: Item, item: Item, cas: int | None) -> None:
@@ -202,7 +222,7 @@ def _item(value: Value) -> Item:
 
 
 def _signed(item: Item, key: bytes, signature: bytes | None, seq: int | None, salt: bytes, cas: int | None) -> Item:
-    """The mutable item of these parts; what is wrong is said in the order and the words of the Node grape."""
+    """Makes a mutable item of its parts. Raises GrapeError in the order and with the texts of the Node grape."""
     if cas is not None and (isinstance(cas, bool) or not isinstance(cas, int)):
         raise GrapeError("opts.cas must be an integer if provided")
     if len(key) != bep44.KEY_BYTES:

@@ -1,7 +1,7 @@
-"""What keeps a node in its network: joining it, staying in it, and forgetting what is too old.
+"""Joins a network, keeps the routing table alive, and expires old peers.
 
-Bootstrap entries are asked all at once, and again with back-off for ever while they are not among the contacts and
-the table is small; ordinary lookups never ask them.
+All bootstrap nodes are queried in parallel; those that are no contacts are queried again, with back-off and
+indefinitely, while the routing table is small. Lookups never query them.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from grape.reactor import Clock, Timer
 
 FIRST_RETRY_SECONDS = 0.3
 MAX_RETRY_SECONDS = 5.0
-# The table counts as shrunken below this share of the most contacts that it had lately; "lately" fades at each check.
+# The table counts as shrunken below this share of the most contacts that it had; that peak decays at each check.
 SHRUNKEN_SHARE = 0.75
 PEAK_DECAY = 0.9995
 OWN_ENTRY_SECONDS = 60.0
 LIVENESS_CHECK_SECONDS = 5.0
 PINGS_PER_CHECK = 16
-PROBES_PER_CHECK = 4
+LOST_PINGS_PER_CHECK = 4
 MAX_EXPLORE_PAUSE_CHECKS = 12
 REFRESH_SECONDS = 900.0
 EXPIRY_SECONDS = 60.0
@@ -39,12 +39,20 @@ log = Logger(namespace="grape")
 Resolve = Callable[[str], Deferred[str]]
 
 
-class Perishable(Protocol):
-    def expire(self, now: float) -> None: ...
+class ExpiringStore(Protocol):
+    """A store whose entries have an age."""
+
+    def expire(self, now: float) -> None:
+        """Drops the entries that are too old at ``now``."""
 
 
 class Maintenance:
-    """The recurring work of one node. ``jitter()`` gives a random number from 0 to 1."""
+    """The recurring work of one node: joining, liveness pings, bucket refresh, expiry.
+
+    ``bootstrap`` are addresses, with IPv4 addresses or host names that ``resolve(host)`` resolves; ``remembered`` are
+    the contacts of an earlier run, used as bootstrap nodes until one node has answered. Contacts that were silent for
+    ``liveness_seconds`` are pinged. ``jitter()`` returns a random number from 0 to 1.
+    """
 
     def __init__(
         self,
@@ -52,7 +60,7 @@ class Maintenance:
         protocol: DHTProtocol,
         bootstrap: Sequence[Address],
         liveness_seconds: float,
-        stores: Sequence[Perishable],
+        stores: Sequence[ExpiringStore],
         resolve: Resolve,
         random_bytes: RandomBytes,
         jitter: Callable[[], float],
@@ -60,7 +68,6 @@ class Maintenance:
     ) -> None:
         self._reactor = reactor
         self._protocol = protocol
-        # Contacts from before a restart count as entries until somebody has answered.
         self._bootstrap = [*bootstrap, *(address for address in remembered if address not in bootstrap)]
         self._remembered = frozenset(remembered) - frozenset(bootstrap)
         self._liveness_seconds = liveness_seconds
@@ -76,17 +83,16 @@ class Maintenance:
         self._explored_version = -1
         self._explore_pause = self._explore_after = 1
         self._on_answer: Callable[[object], None] = lambda _: None
-        # Entries that turned out to be this grape itself, and until when they are left alone.
+        # Entries that turned out to be this node itself, and until when they are left out.
         self._own_entries: dict[Address, float] = {}
-        # Names that are being resolved.
-        self._asked_names: set[str] = set()
-        # The address that an entry's name stood for when it was asked last.
+        # Each entry's address when it was queried last; host names being resolved; those that could not be resolved.
         self._resolved: dict[Address, Address] = {}
+        self._names_under_way: set[str] = set()
         self._unresolved: set[str] = set()
         self._resolving: set[Deferred[str]] = set()
 
     def start(self) -> Deferred[None]:
-        """Join the network. Fires once that has been tried: after the first answer, or when none came."""
+        """Joins the network. Fires once that was tried: after the first answer, or when no bootstrap node answered."""
         for interval, work in (
             (min(LIVENESS_CHECK_SECONDS, self._liveness_seconds), self._check_liveness),
             (REFRESH_SECONDS, self._refresh),
@@ -102,11 +108,11 @@ class Maintenance:
                 joined.callback(None)
 
         self._on_answer = tried
-        self._ask_entries().addCallback(lambda answered: None if answered else tried(None))
+        self._query_entries().addCallback(lambda answered: None if answered else tried(None))
         return joined
 
     def stop(self) -> None:
-        """End all recurring work."""
+        """Ends all recurring work."""
         self._stopped = True
         for timer in self._recurring.values():
             if timer.active():
@@ -117,7 +123,10 @@ class Maintenance:
             resolving.cancel()
 
     def _repeat(self, interval: float, work: Callable[[], object]) -> None:
-        """Do some work again and again. A LoopingCall's Deferreds are felt where a thousand nodes share a process."""
+        """Does some work at each interval.
+
+        Not by LoopingCall: its Deferreds are felt where a thousand nodes share a process.
+        """
 
         def turn() -> None:
             self._recurring[work] = self._reactor.callLater(interval, turn)
@@ -129,65 +138,66 @@ class Maintenance:
         try:
             work()
         except Exception:
-            log.failure("recurring work failed")
+            log.failure("recurring work {work} failed", work=work.__name__)
 
     # Joining
 
-    def _ask_entries(self) -> Deferred[bool]:
-        """Ask all entries that are no contacts, at once, and again later. Whether one answered.
+    def _query_entries(self) -> Deferred[bool]:
+        """Queries all bootstrap entries that are no contacts, and sets the timer to do so again.
 
-        The next time is not put off until these questions time out: one lost datagram must not cost two seconds.
+        Fires with True if one answered. The timer does not wait for that: one lost datagram must not cost two seconds.
         """
         found: list[Deferred[object]] = []
 
-        def heard(ok: bool) -> bool:
+        def answered(ok: bool) -> bool:
             if ok and not found:
                 found.append(self._protocol.find_node(self._protocol.table.own_id).addBoth(self._on_answer))
             return ok
 
-        asked = [self._ask_entry(entry).addCallback(heard) for entry in self._bootstrap if self._is_wanted(entry)]
+        queries = [self._query_entry(entry).addCallback(answered) for entry in self._bootstrap if self._is_due(entry)]
         self._schedule_retry()
-        return DeferredList(asked).addCallback(lambda results: any(ok for _, ok in results))
+        return DeferredList(queries).addCallback(lambda results: any(ok for _, ok in results))
 
-    def _is_wanted(self, entry: Address) -> bool:
-        if entry[0] in self._asked_names or self._reactor.seconds() < self._own_entries.get(entry, 0.0):
+    def _is_due(self, entry: Address) -> bool:
+        """Returns True if a bootstrap entry should be queried now."""
+        if entry[0] in self._names_under_way or self._reactor.seconds() < self._own_entries.get(entry, 0.0):
             return False
         table = self._protocol.table
         if entry in self._remembered and len(table):
             return False
         return table.at(self._resolved.get(entry, entry)) is None
 
-    def _ask_entry(self, entry: Address) -> Deferred[bool]:
-        """Ask one entry for the nodes around us. Whether it answered."""
+    def _query_entry(self, entry: Address) -> Deferred[bool]:
+        """Asks a bootstrap entry for the nodes around our id. Fires with True if it answered."""
         host, port = entry
         own_id = self._protocol.table.own_id
 
-        def ask(address: str) -> Deferred[bool]:
+        def query(address: str) -> Deferred[bool]:
             self._unresolved.discard(host)
             self._resolved[entry] = (address, port)
-            asked = self._protocol.query((address, port), b"find_node", {b"target": own_id})
-            return asked.addCallbacks(lambda _: True, lambda failure: self._not_joined(entry, failure))
+            answer = self._protocol.query((address, port), b"find_node", {b"target": own_id})
+            return answer.addCallbacks(lambda _: True, lambda failure: self._not_joined(entry, failure))
 
         def unresolvable(_: object) -> bool:
             if host not in self._unresolved and not self._stopped:
                 self._unresolved.add(host)
-                log.warn("bootstrap node {host} cannot be resolved; trying again for ever", host=host)
+                log.warn("bootstrap node {host} cannot be resolved; retrying", host=host)
             return False
 
         if is_ipv4(host):
-            return ask(host)
-        self._asked_names.add(host)
+            return query(host)
+        self._names_under_way.add(host)
         resolving = maybeDeferred(self._resolve, host)
         self._resolving.add(resolving)
 
         def resolved(result: object) -> object:
-            self._asked_names.discard(host)
+            self._names_under_way.discard(host)
             self._resolving.discard(resolving)
             return result
 
         resolving.addBoth(resolved)
         answer: Deferred[bool] = Deferred()
-        resolving.addCallbacks(ask, unresolvable)
+        resolving.addCallbacks(query, unresolvable)
         resolving.addBoth(lambda ok: answer.callback(ok is True))
         return answer
 
@@ -207,23 +217,23 @@ class Maintenance:
         self._retry = self._reactor.callLater(delay, self._safely, self._retry_now)
 
     def _retry_now(self) -> None:
-        if self._is_shrunken() and any(map(self._is_wanted, self._bootstrap)):
-            self._ask_entries()
+        if self._is_shrunken() and any(map(self._is_due, self._bootstrap)):
+            self._query_entries()
         else:
-            # Nothing to do now; the check of liveness sees when contacts have gone.
+            # ``_check_liveness`` starts it again when contacts have gone.
             self._delay = MAX_RETRY_SECONDS
             self._retry = None
 
     def _is_shrunken(self) -> bool:
-        """Whether the table holds few contacts, or many fewer than it did lately."""
+        """Returns True if the table holds fewer than K contacts, or many fewer than lately."""
         contacts = len(self._protocol.table)
         self._peak = max(float(contacts), self._peak * PEAK_DECAY)
         return contacts < K or contacts < self._peak * SHRUNKEN_SHARE
 
-    # Staying
+    # Keeping the routing table alive
 
     def _check_liveness(self) -> None:
-        """Ping who failed lately, and who has been silent for too long."""
+        """Pings the contacts that failed last or were silent for too long; if many are gone, some of those, too."""
         now = self._reactor.seconds()
         table = self._protocol.table
         doubtful, silent = table.unwell(now - self._liveness_seconds)
@@ -231,8 +241,8 @@ class Maintenance:
         if doubtful or silent or is_shrunken:
             addresses = [contact.address for contact in [*doubtful, *silent[:PINGS_PER_CHECK]]]
             if is_shrunken:
-                # Perhaps the network was cut, and is whole again.
-                addresses += table.lost(PROBES_PER_CHECK, now)
+                # The network may have been cut and be whole again.
+                addresses += table.lost(LOST_PINGS_PER_CHECK, now)
             for address in dict.fromkeys(addresses):
                 self._protocol.check_liveness(address)
             if is_shrunken and self._retry is None and self._bootstrap:
@@ -240,7 +250,7 @@ class Maintenance:
         self._explore()
 
     def _explore(self) -> None:
-        """With few contacts, look for more: soon after one came or went, then less and less often."""
+        """Looks for more contacts while there are few: soon after one came or went, then less and less often."""
         table = self._protocol.table
         if table.version != self._explored_version:
             self._explored_version = table.version
@@ -251,7 +261,7 @@ class Maintenance:
             self._protocol.find_node(table.own_id)
 
     def _refresh(self) -> None:
-        """Look up our own id, and a random one in each bucket that was silent (BEP 5), to know who lives there."""
+        """Looks up our own id, and a random id in each bucket in which nothing answered lately (BEP 5)."""
         table = self._protocol.table
         if not len(table):
             return
@@ -272,3 +282,10 @@ class Maintenance:
         now = self._reactor.seconds()
         for store in self._stores:
             store.expire(now)
+
+
+def warn_if_unreachable(dht_host: str, bootstrap: Sequence[Address]) -> None:
+    """Logs a warning if the UDP socket is bound to loopback and a bootstrap node is on another machine."""
+    if dht_host.startswith("127.") and not all(is_loopback(host) for host, _ in bootstrap):
+        log.warn("DHT listens on {host} only: bootstrap nodes on other machines cannot answer it "
+                 "(--dht-bind names another address)", host=dht_host)  # fmt: skip

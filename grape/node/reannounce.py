@@ -1,58 +1,64 @@
-"""This grape's own live announces, brought to nodes that have come closer since.
+"""Repeats this grape's own announces for nodes that have come closer to their keys.
 
-A service announces again only every minute or more. When the nodes closest to its name change in between, lookups go
-to nodes that have never heard of it; so whenever contacts come or go, the announces whose closest set has changed, or
-lost one of its nodes, are made again, a few at a time. They carry their age, so that no peer lives longer by it where
-grapes of ours keep it.
+A service announces itself again only every minute or more. When the nodes closest to its name change in between,
+lookups go to nodes that do not know the announce. So whenever contacts come or go, the announces whose closest nodes
+have changed, or lost one of the nodes that hold them, are repeated, a few at a time. They carry their age, so that
+grapes of ours do not keep the peer for longer (docs/decisions/0006).
 """
 
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from collections.abc import Callable
 
 import attrs
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from grape.dht.bounded import BoundedDict
 from grape.dht.errors import Overloaded
 from grape.dht.nodeid import position
 from grape.dht.routing import K
 from grape.krpc.traversal import WriteOutcome
+from grape.metrics import Counters
 from grape.protocol import DHTProtocol
 from grape.reactor import Clock, Timer
 
 CHECK_SECONDS = 0.5
 # The least time between two announces of the same peer by the grape itself.
 PAUSE_SECONDS = 30.0
-# The same for one that nobody has taken yet.
+# The same while no node has accepted the announce, and after a renewal that failed.
 RETRY_SECONDS = 2.0
 MAX_HOLDERS = 100
-LOOKED_AT_PER_CHECK = 512
-ANNOUNCES_PER_CHECK = 16
+CHECKED_AT_ONCE = 512
+RENEWED_AT_ONCE = 16
 MAX_ANNOUNCES = 10_000
 
-Announce = tuple[bytes, int]
+# A key and a port.
+AnnounceId = tuple[bytes, int]
 
 log = Logger(namespace="grape")
 
 
 @attrs.define(slots=True)
-class _Made:
-    """An announce: when its service made it, who holds it, when it may be made again here, and the version of the table
-    for which it was."""
+class _Announce:
+    """An announce of this grape.
+
+    ``at`` is when its service made it, ``holders`` are the ids of the nodes that accepted it, ``next_at`` is when it
+    may be repeated, ``checked_version`` the version of the routing table for which it was repeated last (-1: none).
+    """
 
     at: float
     holders: frozenset[bytes]
     next_at: float
-    version: int = -1
+    checked_version: int = -1
 
 
 class Reannouncer:
-    """The announces made here, each with the nodes that took it.
+    """The announces made through this grape, each with the nodes that hold it; repeats them when these change.
 
-    ``changed(key, port)`` is called when an announce was made or is over.
+    An announce is kept for ``max_age`` seconds (0: for ever), at most ``max_announces`` of them, the latest.
+    ``socket()`` returns the node's protocol. ``changed(key, port)`` is called when an announce was made or has ended.
     """
 
     def __init__(
@@ -62,139 +68,142 @@ class Reannouncer:
         socket: Callable[[], DHTProtocol],
         max_announces: int = MAX_ANNOUNCES,
         changed: Callable[[bytes, int], object] = lambda key, port: None,
+        counters: Counters | None = None,
     ) -> None:
         self._clock = clock
         self._max_age = max_age
-        self._max_announces = max_announces
         self._socket = socket
-        self._made: OrderedDict[Announce, _Made] = OrderedDict()
-        self._to_check: list[Announce] = []
-        # The contacts that had gone when this look through began, and whether others came or went since.
+        self._changed = changed
+        self._counters = counters if counters is not None else Counters()
+        self._announces: BoundedDict[AnnounceId, _Announce] = BoundedDict(max_announces)
+        # One pass over all announces: those still to be checked; the ids of the contacts that had left the routing
+        # table when it began; the table's version then. Another pass follows if contacts came or went meanwhile.
+        self._to_check: list[AnnounceId] = []
         self._gone: frozenset[bytes] = frozenset()
-        # The table's version then.
-        self._looked_at = 0
-        self._again = False
+        self._pass_version = 0
+        self._needs_another_pass = False
         self._timer: Timer | None = None
         self._stopped = False
-        self.renewed = 0
-        self._changed = changed
 
     def __len__(self) -> int:
-        return len(self._made)
+        return len(self._announces)
 
     def announced(self, key: bytes, port: int, holders: frozenset[bytes] = frozenset()) -> None:
-        """Keep an announce that was just made; without holders it has yet to be taken by any node."""
-        announce, now = (key, port), self._clock.seconds()
-        self._made[announce] = _Made(now, holders, now + PAUSE_SECONDS if holders else now)
-        self._made.move_to_end(announce)
+        """Notes an announce that a service just made; without ``holders`` no node has accepted it yet."""
+        now = self._clock.seconds()
+        evicted = self._announces.put((key, port), _Announce(now, holders, now + PAUSE_SECONDS if holders else now))
         self._changed(key, port)
-        if len(self._made) > self._max_announces:
-            self._changed(*self._made.popitem(last=False)[0])
+        if evicted is not None:
+            self._changed(*evicted[0])
 
     def made_at(self, key: bytes, port: int) -> float | None:
-        """When an announce was made, if it is kept."""
-        made = self._made.get((key, port))
-        return made.at if made is not None else None
+        """Returns when an announce was made by its service; None if it is not kept."""
+        announce = self._announces.get((key, port))
+        return announce.at if announce is not None else None
 
-    def announces(self) -> list[Announce]:
-        """All that are kept, the oldest first."""
-        return list(self._made)
+    def announces(self) -> list[AnnounceId]:
+        """Returns key and port of each announce, the oldest first."""
+        return list(self._announces)
 
     def restore(self, key: bytes, port: int, at: float) -> None:
-        """Keep an announce from before a restart; it is made again when a contact comes."""
-        if not self._max_age or self._clock.seconds() - at < self._max_age:
-            self._made.setdefault((key, port), _Made(at, frozenset(), self._clock.seconds()))
+        """Takes an announce back from before a restart; it is repeated when a contact is listed."""
+        now = self._clock.seconds()
+        if (not self._max_age or now - at < self._max_age) and (key, port) not in self._announces:
+            self._announces.put((key, port), _Announce(at, frozenset(), now))
 
     def contacts_changed(self) -> None:
-        """A contact came or went: look, soon, whether something should be held by others than those that have it."""
-        self._again = True
-        self._look_soon()
-
-    def _look_soon(self) -> None:
-        if self._made and self._timer is None and not self._stopped:
-            self._timer = self._clock.callLater(CHECK_SECONDS, self._check_safely)
+        """Has all announces checked soon, because a contact was listed or dropped."""
+        self._needs_another_pass = True
+        self._check_soon()
 
     def start(self) -> None:
-        """Renew what has to be."""
+        """Begins to repeat announces."""
         self._stopped = False
         self.contacts_changed()
 
     def stop(self) -> None:
-        """Renew nothing any more."""
+        """Repeats no more announces; they are kept."""
         self._stopped = True
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._timer = None
         self._to_check = []
 
-    def _is_out_of_place(self, key: bytes, holders: frozenset[bytes]) -> bool:
-        """Whether a contact that does not hold ``key`` is closer to it than one of the holders."""
-        place = position(key)
-        strangers = [c for c in self._socket().table.closest(place, sound=True) if c.id not in holders]
-        if not strangers or len(holders) < K:
-            return bool(strangers)
-        return strangers[0].position ^ place < max(position(holder) ^ place for holder in holders)
+    def _check_soon(self) -> None:
+        if self._announces and self._timer is None and not self._stopped:
+            self._timer = self._clock.callLater(CHECK_SECONDS, self._check_safely)
 
     def _check_safely(self) -> None:
         self._timer = None
         try:
             self._check()
         except Exception:
-            log.failure("own announces could not be looked through")
-            self._look_soon()
+            log.failure("own announces could not be checked; retrying in {seconds} s", seconds=CHECK_SECONDS)
+            self._check_soon()
 
     def _check(self) -> None:
+        """Checks the next CHECKED_AT_ONCE announces, and renews at most RENEWED_AT_ONCE of them."""
         now, version = self._clock.seconds(), self._socket().table.version
         if not self._to_check:
-            self._to_check = list(self._made)
-            self._gone = self._socket().table.gone_since(self._looked_at)
-            self._looked_at = version
-            self._again = False
+            self._to_check = list(self._announces)
+            self._gone = self._socket().table.gone_since(self._pass_version)
+            self._pass_version = version
+            self._needs_another_pass = False
         renewals = 0
-        for _ in range(min(len(self._to_check), LOOKED_AT_PER_CHECK)):
-            if renewals >= ANNOUNCES_PER_CHECK:
+        for _ in range(min(len(self._to_check), CHECKED_AT_ONCE)):
+            if renewals >= RENEWED_AT_ONCE:
                 break
-            announce = self._to_check.pop()
-            made = self._made.get(announce)
-            if made is None:
+            announce_id = self._to_check.pop()
+            announce = self._announces.get(announce_id)
+            if announce is None:
                 continue
-            made.holders -= self._gone
-            if self._max_age and now - made.at >= self._max_age:
-                del self._made[announce]
-                self._changed(*announce)
-            elif made.version == version:
-                # Who refused it then would refuse it now.
+            announce.holders -= self._gone
+            if self._max_age and now - announce.at >= self._max_age:
+                del self._announces[announce_id]
+                self._changed(*announce_id)
+            elif announce.checked_version == version:
+                # The nodes that refused it would refuse it again.
                 continue
-            elif now < made.next_at:
-                self._again = True
-            elif self._is_out_of_place(announce[0], made.holders):
+            elif now < announce.next_at:
+                self._needs_another_pass = True
+            elif self._is_misplaced(announce_id[0], announce.holders):
                 renewals += 1
-                made.version = version
-                self._renew(announce, made, now)
-        if self._to_check or self._again:
-            self._look_soon()
+                announce.checked_version = version
+                self._renew(announce_id, announce, now)
+        if self._to_check or self._needs_another_pass:
+            self._check_soon()
 
-    def _renew(self, announce: Announce, made: _Made, now: float) -> None:
-        self.renewed += 1
-        # The time stays that of the service's own announce: a service that is gone is not kept alive here.
-        made.next_at = now + (PAUSE_SECONDS if made.holders else RETRY_SECONDS)
-        key, port = announce
+    def _is_misplaced(self, key: bytes, holders: frozenset[bytes]) -> bool:
+        """Returns True if a contact that does not hold ``key`` is closer to it than one of the holders."""
+        place = position(key)
+        others = [c for c in self._socket().table.closest(place, sound=True) if c.id not in holders]
+        if not others or len(holders) < K:
+            return bool(others)
+        return others[0].position ^ place < max(position(holder) ^ place for holder in holders)
+
+    def _renew(self, announce_id: AnnounceId, announce: _Announce, now: float) -> None:
+        self._counters.renewed += 1
+        # ``at`` stays that of the service's own announce: a service that is gone is not kept alive here.
+        announce.next_at = now + (PAUSE_SECONDS if announce.holders else RETRY_SECONDS)
+        key, port = announce_id
 
         def renewed(written: WriteOutcome) -> None:
-            made.holders = made.holders | written.holders if len(made.holders) < MAX_HOLDERS else written.holders
+            is_full = len(announce.holders) >= MAX_HOLDERS
+            announce.holders = written.holders if is_full else announce.holders | written.holders
             if written.unanswered or not written.accepted:
-                later()
+                check_again()
 
-        def later() -> None:
-            made.version = -1
-            self._again = True
-            self._look_soon()
+        def check_again() -> None:
+            announce.checked_version = -1
+            self._needs_another_pass = True
+            self._check_soon()
 
         def failed(failure: Failure) -> None:
             if failure.check(Overloaded) is None:
-                log.failure("an own announce could not be renewed", failure)
-            made.next_at = now + RETRY_SECONDS
-            later()
+                log.failure("own announce of port {port} could not be renewed; retrying in {seconds} s",
+                            failure, port=port, seconds=RETRY_SECONDS)  # fmt: skip
+            announce.next_at = now + RETRY_SECONDS
+            check_again()
 
-        renewal = self._socket().announce_peer(key, port, math.ceil((now - made.at) * 1000))
+        renewal = self._socket().announce_peer(key, port, math.ceil((now - announce.at) * 1000))
         renewal.addCallback(renewed).addErrback(failed)

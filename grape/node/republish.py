@@ -1,8 +1,8 @@
-"""Own items: what was put through this grape, given to the nodes where it belongs, and again each hour (BEP 44).
+"""Puts the items that were put through this grape again, about every hour (BEP 44).
 
-An item that nobody has taken yet, because it was put while alone, goes to the first nodes that are met. Then it is
-put again about once an hour, each item at its own time and few in a second: ten thousand of them are no storm, not
-after a restart either.
+An item that no node has taken yet, because it was put while this grape was alone, is put on the first nodes that are
+met. After that each item is put again at its own time, few in a second: ten thousand items never come all at once, not
+even after a restart.
 """
 
 from __future__ import annotations
@@ -14,21 +14,24 @@ from heapq import heapify, heappop, heappush
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
+from grape.dht.bounded import BoundedDict
 from grape.dht.items import Item
 from grape.dht.messages import SEQUENCE_TOO_LOW
 from grape.krpc.traversal import WriteOutcome
+from grape.metrics import Counters
 from grape.protocol import DHTProtocol, ItemFound
 from grape.reactor import Clock, Timer
 
 MAX_OWN_ITEMS = 10_000
 REPUBLISH_SECONDS = 3_600.0
-# Each time is drawn from this share of the pause around it.
+# Each pause is drawn at random from this share of REPUBLISH_SECONDS around it.
 JITTER = 0.2
-# The pause after nobody took an item.
+# The pause after a put that no node accepted.
 RETRY_SECONDS = 60.0
 MAX_UNDER_WAY = 16
-# Ten thousand items an hour take three; a put of an item is some forty datagrams.
+# Ten thousand items an hour are three a second; a put is about forty datagrams.
 AGAIN_PER_SECOND = 6
 FIRST_PER_SECOND = 100
 TICK_SECONDS = 1.0
@@ -38,7 +41,7 @@ log = Logger(namespace="grape")
 
 @attrs.define(slots=True)
 class Own:
-    """An item put here: when, when others took it last (None: nobody yet), and when it is put again."""
+    """An item put through this grape: when, when other nodes took it last (None: not yet), and when it is due again."""
 
     item: Item
     at: float
@@ -47,9 +50,10 @@ class Own:
 
 
 class OwnItems:
-    """The items put through this grape, the latest MAX_OWN_ITEMS of them. ``jitter()`` is a random number, 0 to 1.
+    """The items put through this grape, the latest ``max_items`` of them; puts each again when it is due.
 
-    ``changed(target)`` is called when an item was put, taken or dropped.
+    ``socket()`` returns the node's protocol, ``jitter()`` a random number from 0 to 1. ``changed(target)`` is called
+    when an item was put, taken by other nodes, or dropped.
     """
 
     def __init__(
@@ -58,18 +62,21 @@ class OwnItems:
         socket: Callable[[], DHTProtocol],
         jitter: Callable[[], float],
         changed: Callable[[bytes], object] = lambda target: None,
+        counters: Counters | None = None,
+        max_items: int = MAX_OWN_ITEMS,
     ) -> None:
-        self._changed = changed
-        self.republished = 0
         self._clock = clock
         self._socket = socket
         self._jitter = jitter
-        self._own: OrderedDict[bytes, Own] = OrderedDict()
-        # Those to be put now, in turn; those to be put later, by time; those that nobody would take.
+        self._changed = changed
+        self._counters = counters if counters is not None else Counters()
+        self._own: BoundedDict[bytes, Own] = BoundedDict(max_items)
+        # Targets to put now, in this order; a heap of those to put later, by time; those that nobody has taken yet.
         self._now: OrderedDict[bytes, None] = OrderedDict()
         self._later: list[tuple[float, bytes]] = []
         self._untaken: OrderedDict[bytes, None] = OrderedDict()
         self._under_way: set[bytes] = set()
+        # How many puts may begin in this second.
         self._first_left = self._again_left = 0
         self._timer: Timer | None = None
         self._running = False
@@ -78,26 +85,25 @@ class OwnItems:
         return len(self._own)
 
     def get(self, target: bytes) -> Own | None:
-        """What was put here under ``target``."""
+        """Returns the item put here under ``target``, None if there is none."""
         return self._own.get(target)
 
     def targets(self) -> list[bytes]:
-        """All that were put here, the oldest first."""
+        """Returns the targets of all items put here, the oldest first."""
         return list(self._own)
 
     def add(self, item: Item) -> Own | None:
-        """Keep an item that is being put. Returns what it takes the place of, for ``take_back``."""
+        """Adds an item that is being put. Returns the one that it replaces, for ``take_back``."""
         target = item.target
-        before = self._own.pop(target, None)
-        self._own[target] = Own(item, self._clock.seconds())
+        before = self._own.get(target)
+        evicted = self._own.put(target, Own(item, self._clock.seconds()))
         self._changed(target)
-        if len(self._own) > MAX_OWN_ITEMS:
-            oldest = next(iter(self._own))
-            self._forget(oldest)
+        if evicted is not None:
+            self._forget(evicted[0])
         return before
 
     def take_back(self, item: Item, before: Own | None) -> None:
-        """The put failed: what was there before counts."""
+        """Undoes ``add`` after a put that failed; ``before`` is what that returned."""
         target = item.target
         own = self._own.get(target)
         if own is None or own.item is not item:
@@ -108,46 +114,49 @@ class OwnItems:
             self._own[target] = before
             self._changed(target)
             if before.published is not None:
-                # Its turn may have passed meanwhile.
-                self._set(before, max(before.due, self._clock.seconds()))
+                # Its time may have passed meanwhile.
+                self._schedule(before, max(before.due, self._clock.seconds()))
 
-    def alone(self, item: Item) -> None:
-        """Nobody was there to take it: it waits for whom is met."""
+    def not_taken(self, item: Item) -> None:
+        """Notes that no other node was there to take an item: it is put when a contact is listed."""
         self._untaken[item.target] = None
 
     def taken(self, item: Item) -> None:
-        """Others took it."""
+        """Notes that other nodes took an item, and schedules its next put."""
         target = item.target
         own = self._own.get(target)
         if own is not None and own.item is item:
             own.published = self._clock.seconds()
             self._changed(target)
-            self._set(own, own.published + self._pause())
+            self._schedule(own, own.published + self._pause())
 
     def restore(self, item: Item, at: float, published: float | None) -> None:
-        """Takes back an item that was put before a restart."""
+        """Takes an item back from before a restart: when it was put, and when other nodes took it last."""
         target = item.target
-        own = self._own[target] = Own(item, at, published)
+        own = Own(item, at, published)
+        evicted = self._own.put(target, own)
+        if evicted is not None:
+            self._forget(evicted[0])
         if published is None:
             self._untaken[target] = None
         else:
-            self._set(own, published + self._pause())
+            self._schedule(own, published + self._pause())
 
     def contact_listed(self) -> None:
-        """A contact came: what nobody would take may be taken now."""
+        """Puts what nobody has taken yet, because a contact was listed."""
         self._now.update(self._untaken)
         self._untaken.clear()
         if (self._now and not self._under_way) or (self._later and self._timer is None):
             self._wake(0.0)
 
     def start(self) -> None:
-        """Put what is due."""
+        """Begins to put what is due."""
         self._running = True
         if self._later:
             self._wake(TICK_SECONDS)
 
     def stop(self) -> None:
-        """Put nothing any more."""
+        """Puts no more items; they are kept."""
         self._running = False
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
@@ -162,11 +171,11 @@ class OwnItems:
     def _pause(self) -> float:
         return REPUBLISH_SECONDS * (1 + JITTER * (self._jitter() - 0.5))
 
-    def _set(self, own: Own, due: float) -> None:
+    def _schedule(self, own: Own, due: float) -> None:
         own.due = due
         heappush(self._later, (due, own.item.target))
-        if len(self._later) > 2 * MAX_OWN_ITEMS:
-            # Most of them were put anew since, and have another time.
+        if len(self._later) > 2 * self._own.max_size:
+            # Most entries are of items that were put again since and have another one.
             self._later = [(each.due, target) for target, each in self._own.items() if each.due]
             heapify(self._later)
         if self._timer is None:
@@ -184,9 +193,9 @@ class OwnItems:
             self._first_left, self._again_left = FIRST_PER_SECOND, AGAIN_PER_SECOND
             self._put_due()
         except Exception:
-            log.failure("own items could not be looked through")
+            log.failure("own items that are due could not be put; retrying in {seconds} s", seconds=TICK_SECONDS)
         if not len(self._socket().table):
-            # The next contact wakes it.
+            # ``contact_listed`` wakes it.
             return
         if self._now or self._under_way:
             self._wake(TICK_SECONDS)
@@ -194,7 +203,7 @@ class OwnItems:
             self._wake(max(self._later[0][0] - self._clock.seconds(), TICK_SECONDS))
 
     def _put_due(self) -> None:
-        """Begin what may be begun: so many at once, so many in a second."""
+        """Begins the puts that are due, within the limits on puts under way and in a second."""
         now, protocol = self._clock.seconds(), self._socket()
         if not len(protocol.table) or protocol.is_busy:
             return
@@ -204,7 +213,7 @@ class OwnItems:
         while self._later and self._again_left and len(self._under_way) < MAX_UNDER_WAY and self._later[0][0] <= now:
             due, target = heappop(self._later)
             own = self._own.get(target)
-            # One that was put anew since has its time elsewhere in the line.
+            # An item that was put again since has another entry.
             if own is not None and own.due == due:
                 self._again_left -= 1
                 self._put(protocol, target)
@@ -213,12 +222,12 @@ class OwnItems:
         own = self._own.get(target)
         if own is None or target in self._under_way:
             return
-        self.republished += 1
+        self._counters.republished += 1
         self._under_way.add(target)
 
         def done(written: WriteOutcome) -> Deferred[None] | None:
             if own.item.key is not None and any(refusal.code == SEQUENCE_TOO_LOW for refusal in written.refusals):
-                # Its owner may have put a newer one elsewhere. Whoever says so has to show it, signed.
+                # Its owner may have put a newer one elsewhere. A node that says so has to show it, signed.
                 return protocol.get(target, own.item.salt).addCallback(compare, written.accepted > 0)
             self._put_again(own, is_taken=written.accepted > 0)
             return None
@@ -229,21 +238,22 @@ class OwnItems:
             elif self._own.get(target) is own:
                 self._forget(target)
 
-        def over(_: object) -> None:
+        def ended(_: object) -> None:
             self._under_way.discard(target)
             if self._running:
                 self._put_due()
 
-        protocol.put(own.item).addCallback(done).addErrback(self._failed, own).addCallback(over)
+        protocol.put(own.item).addCallback(done).addErrback(self._failed, own).addCallback(ended)
 
     def _put_again(self, own: Own, *, is_taken: bool) -> None:
         if is_taken:
             self.taken(own.item)
             return
-        self._set(own, self._clock.seconds() + RETRY_SECONDS)
+        self._schedule(own, self._clock.seconds() + RETRY_SECONDS)
         if own.published is None:
             self._untaken[own.item.target] = None
 
-    def _failed(self, failure: object, own: Own) -> None:
-        log.warn("an own item could not be put again: {failure}", failure=failure)
-        self._set(own, self._clock.seconds() + RETRY_SECONDS)
+    def _failed(self, failure: Failure, own: Own) -> None:
+        log.warn("item {hash} could not be put again; retrying in {seconds} s: {error}",
+                 hash=own.item.target.hex(), seconds=RETRY_SECONDS, error=failure.value)  # fmt: skip
+        self._schedule(own, self._clock.seconds() + RETRY_SECONDS)

@@ -1,9 +1,9 @@
-"""Services: which peers run them. Lookups and announces by name, over one DHT socket."""
+"""Announces services and looks up their peers by name, over one DHT socket."""
 
 from __future__ import annotations
 
 import random
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -15,13 +15,15 @@ from twisted.python.failure import Failure
 
 from grape.coalesce import Cancellable, Coalescer, deferred
 from grape.config import MAX_PORT, Config
+from grape.dht.bounded import BoundedDict
 from grape.dht.compact import Address
 from grape.dht.errors import Overloaded
 from grape.dht.lookup import Found
 from grape.encoding import text_to_bytes
 from grape.errors import GrapeError
 from grape.krpc.traversal import WriteOutcome
-from grape.node.errors import accepted, overload
+from grape.metrics import Counters
+from grape.node.errors import accepted_by, overloaded
 from grape.node.reannounce import Reannouncer
 from grape.protocol import DHTProtocol
 from grape.reactor import Clock
@@ -31,28 +33,35 @@ MAX_PEERS = 100
 
 log = Logger(namespace="grape")
 
-
 T = TypeVar("T")
 
-# Peers, each with how many nodes told of it.
+# Peers, each with how many nodes gave it.
 Peers = dict[Address, int]
 
 
 class Observer(Protocol):
-    """Who hears of services; ``is_watching`` says whether anybody wants to know the peers that lookups see."""
+    """Receives what happens to services."""
 
     @property
-    def is_watching(self) -> bool: ...
+    def is_watching(self) -> bool:
+        """True while ``peers_seen`` is to be called."""
 
-    def peer_stored(self, key: bytes, peer: Address) -> None: ...
+    def peer_stored(self, key: bytes, peer: Address) -> None:
+        """Called when a peer was stored in this node's own store."""
 
-    def peers_seen(self, peers: list[Address], name: str, through: Address | None) -> None: ...
+    def peers_seen(self, peers: list[Address], name: str, through: Address | None) -> None:
+        """Called with the peers in one answer to a lookup; ``through`` is the node, None for this one's own store."""
 
-    def looked_up(self, name: str, answered: int) -> None: ...
+    def looked_up(self, name: str, answered: int) -> None:
+        """Called at the end of a lookup, in which ``answered`` nodes answered."""
 
 
 class Services:
-    """The service calls of a node. ``socket()`` gives its protocol, or raises GrapeError while it does not run."""
+    """The service calls of a node: lookup and announce, with the node's own store as one more source of peers.
+
+    ``socket()`` returns the node's protocol, or raises GrapeError while the node does not run. ``dice`` draws the
+    peers of an answer. ``announce_changed(key, port)`` is called when an announce of this node was made or has ended.
+    """
 
     def __init__(
         self,
@@ -63,6 +72,7 @@ class Services:
         dice: random.Random,
         observer: Observer,
         announce_changed: Callable[[bytes, int], object] = lambda key, port: None,
+        counters: Counters | None = None,
     ) -> None:
         self._config = config
         self._clock = clock
@@ -71,14 +81,20 @@ class Services:
         self._dice = dice
         self._observer = observer
         self._lookups: Coalescer[bytes, Peers, list[str]] = Coalescer(self._pick)
-        # Those of a time slot, of which a lookup puts two together.
+        # Lookups in one time slot; a caller gets the sum of two.
         self._slots: Coalescer[bytes, Peers, Peers] = Coalescer(lambda peers: peers)
-        # What lookups found and when, for the time when no other node can be reached.
-        self._found: OrderedDict[bytes, tuple[tuple[Address, ...], float]] = OrderedDict()
-        self.reannouncer = Reannouncer(clock, config.dht_peer_max_age, socket, config.max_announces, announce_changed)
+        # The peers that lookups found, and when: answers while no other node can be reached.
+        self._found: BoundedDict[bytes, tuple[tuple[Address, ...], float]] = BoundedDict(config.dht_max_tables)
+        self.reannouncer = Reannouncer(
+            clock, config.dht_peer_max_age, socket, config.max_announces, announce_changed, counters
+        )
 
     def begin_lookup(self, name: str, done: Callable[[list[str] | Failure], object]) -> Cancellable:
-        """See Node.begin_lookup. Raises GrapeError."""
+        """Looks up the peers of a service: calls ``done`` with at most MAX_PEERS "ip:port", or with a Failure.
+
+        Equal lookups under way share one search. Raises GrapeError ERR_GRAPE_LOOKUP for an invalid name,
+        ERR_GRAPE_OVERLOADED when too many queries are in flight, ERR_GRAPE_NOT_RUNNING.
+        """
         if not isinstance(name, str) or not name:
             raise GrapeError("ERR_GRAPE_LOOKUP")
         if self._config.timeslot is None:
@@ -87,7 +103,12 @@ class Services:
         return self._in_both(names, done)
 
     def begin_announce(self, name: str | bytes, port: int, done: Callable[[int | Failure], object]) -> Cancellable:
-        """See Node.begin_announce. Raises GrapeError."""
+        """Announces a service at ``port`` of this host: calls ``done`` with how many nodes accepted, or a Failure.
+
+        Port 0 is the grape's own UDP port. A node without contacts and without bootstrap nodes stores the announce
+        itself and makes it when it meets another node. Raises GrapeError ERR_GRAPE_SERVICE_PORT, ERR_GRAPE_ANNOUNCE,
+        ERR_GRAPE_OVERLOADED, ERR_GRAPE_NOT_RUNNING.
+        """
         if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= MAX_PORT:
             raise GrapeError("ERR_GRAPE_SERVICE_PORT")
         if not isinstance(name, (str, bytes)) or not name:
@@ -97,37 +118,38 @@ class Services:
             key = text_to_bytes(self._in_slot(key.decode("utf-8", "replace"), 0))
         protocol = self._socket()
         own_port = port or protocol.port
-        # Port 0 is the configured UDP port, or, if that was for the system to choose, what the nodes see (as in Node).
+        # Port 0 is the configured UDP port; if the system was to choose that, other nodes use the port that they see,
+        # as with the Node grape.
         port = port or self._config.dht_port
-        is_kept = self._config.announced_host is not None
-        if is_kept:
-            self._keep(key, own_port)
+        is_stored = self._config.announced_host is not None
+        if is_stored:
+            self._store(key, own_port)
 
         def outcome(written: WriteOutcome) -> int:
             if written.asked == 0 and not self._config.dht_bootstrap:
-                # Alone: kept here, and announced to whomever is met while it lives.
-                if not is_kept:
-                    self._keep(key, own_port)
+                # Alone: stored here, and announced to the nodes that are met while it lives.
+                if not is_stored:
+                    self._store(key, own_port)
                 self.reannouncer.announced(key, port)
                 return 1
-            taken = accepted(written)
+            accepted = accepted_by(written)
             self.reannouncer.announced(key, port, written.holders)
-            return taken
+            return accepted
 
         def ended(written: WriteOutcome) -> None:
             try:
-                taken: int | Failure = outcome(written)
+                result: int | Failure = outcome(written)
             except Exception:
-                taken = Failure()
-            done(taken)
+                result = Failure()
+            done(result)
 
         try:
             return protocol.announce(key, port, ended)
         except Overloaded as error:
-            raise overload() from error
+            raise overloaded() from error
 
     def _in_both(self, names: Sequence[str], done: Callable[[list[str] | Failure], object]) -> Cancellable:
-        """Look up two names, those of a service in two time slots, as one."""
+        """Looks up two names, those of a service in two time slots, and sums what is found."""
         first = deferred(partial(self._look_up, names[0], self._slots))
         try:
             second = deferred(partial(self._look_up, names[1], self._slots))
@@ -136,7 +158,7 @@ class Services:
             raise
 
         def failed(failure: Failure) -> None:
-            # Of two that were cancelled nobody wants to hear.
+            # ``done`` is never called after ``cancel()``.
             if failure.check(CancelledError) is None:
                 done(failure)
 
@@ -163,7 +185,7 @@ class Services:
         try:
             return lookups.start(key, start, done)
         except Overloaded as error:
-            raise overload() from error
+            raise overloaded() from error
 
     def _seen(self, name: str, peers: list[Address], through: Address) -> None:
         self._observer.peers_seen(peers, name, through)
@@ -172,7 +194,7 @@ class Services:
         try:
             return self._merge(key, name, found, lookup)
         except Exception:
-            log.failure("what a lookup found could not be put together")
+            log.failure("lookup of {name} could not be merged with stored peers", name=name)
             return found
 
     def _merge(self, key: bytes, name: str, found: Peers, lookup: Found) -> Peers:
@@ -181,7 +203,7 @@ class Services:
         if lookup.answered:
             self._remember(key, found, now)
         elif key in self._found:
-            # Nobody can be reached: what was found not long ago is the best that can be said.
+            # No node can be reached: what an earlier lookup found is the best answer (docs/decisions/0003).
             remembered, at = self._found[key]
             if now - at < self._config.cache_age:
                 found = dict.fromkeys(remembered, 1)
@@ -190,23 +212,20 @@ class Services:
         return found
 
     def _remember(self, key: bytes, found: Peers, now: float) -> None:
-        self._found.pop(key, None)
-        if found:
-            best = found
-            if len(found) > MAX_PEERS:
-                best = dict(Counter(found).most_common(MAX_PEERS))
-            self._found[key] = (tuple(best), now)
-            if len(self._found) > self._config.dht_max_tables:
-                self._found.popitem(last=False)
+        if not found:
+            self._found.pop(key, None)
+            return
+        best = found if len(found) <= MAX_PEERS else dict(Counter(found).most_common(MAX_PEERS))
+        self._found.put(key, (tuple(best), now))
 
     def _own(self, key: bytes, now: float) -> list[Address]:
         return self._peers.sample(key, MAX_PEERS, now, self._dice.sample)
 
     def _pick(self, found: Peers) -> list[str]:
-        """At most MAX_PEERS in random order; of more, those that most nodes know: each drew its own sample."""
+        """Returns at most MAX_PEERS in random order; of more, those that most nodes gave: each drew its own sample."""
         if len(found) < 2:
             return [f"{host}:{port}" for host, port in found]
-        # Sorted first: equal dice give equal answers, whatever order they came in.
+        # Sorted first: the same seed gives the same result, whatever order the answers came in.
         peers = self._dice.sample(sorted(found), len(found))
         if len(peers) > MAX_PEERS:
             peers.sort(key=lambda peer: -found[peer])
@@ -214,12 +233,12 @@ class Services:
         return [f"{host}:{port}" for host, port in peers]
 
     def _in_slot(self, name: str, ago: int) -> str:
-        """The name of a service in the current time slot of a 0.x network, or ``ago`` slots before."""
+        """Returns the name of a service in the current time slot of a 0.x network, or ``ago`` slots before."""
         length = round((self._config.timeslot or 0) * 1000)
         now = int(datetime.now(UTC).timestamp() * 1000) - ago * length
         return f"{name}-{now - now % length}"
 
-    def _keep(self, key: bytes, port: int) -> None:
+    def _store(self, key: bytes, port: int) -> None:
         peer = (self._config.announced_host or "127.0.0.1", port)
         self._peers.announce(key, peer, self._clock.seconds())
         self._observer.peer_stored(key, peer)
@@ -233,6 +252,6 @@ def _sum(first: Peers, second: Peers) -> Peers:
 
 
 def _first_error(failure: Failure) -> Failure:
-    """The failure inside the one that gatherResults gives."""
+    """Returns the failure inside the FirstError of gatherResults."""
     error = failure.value
     return error.subFailure if isinstance(error, FirstError) else failure

@@ -8,10 +8,13 @@ import attrs
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
 
-from grape import Grape, GrapeError
-from grape.node.items import Got
+from grape import Config, Grape, GrapeError
+from grape.node.items import Got, Items
+from grape.node.republish import OwnItems
+from grape.state.journal import NullJournal
+from grape.store import MemoryItems
 from grape.testing import MemoryNetwork, make_grapes
-from tests.simulation import Key, Remote, Traffic, friendly, lone_grape, outcome
+from tests.simulation import Bare, Key, Remote, Traffic, friendly, lone_grape, outcome
 
 FIRST = "10.0.0.1:20001"
 HELLO = "6d33adc2b6b2c14c3036feefb7fedbca1a880527"
@@ -26,7 +29,7 @@ def failure(network: MemoryNetwork, deferred: Deferred[Any]) -> tuple[str, int]:
 
 
 def got(network: MemoryNetwork, grape: Grape, hash: str, salt: bytes = b"", *, cache: bool | None = None) -> Got:
-    """What a get finds."""
+    """The result of a get that finds an item."""
     found = network.result(grape.get(hash, salt, cache=cache))
     assert found is not None
     return found
@@ -37,7 +40,7 @@ def test_get_finds_an_immutable_item_from_every_grape(network: MemoryNetwork) ->
     assert network.result(grapes[0].put("hello world")) == HELLO
     for grape in grapes:
         for hash in (HELLO, HELLO.upper()):
-            assert got(network, grape, hash).item.value == b"hello world"
+            assert got(network, grape, hash).value == b"hello world"
     assert network.result(grapes[1].get("0" * 40)) is None
 
 
@@ -55,7 +58,7 @@ def test_get_finds_an_immutable_item_from_every_grape(network: MemoryNetwork) ->
 )
 def test_put_stores_values_of_all_kinds(network: MemoryNetwork, value: Any, stored: Any) -> None:
     grapes = make_grapes(network, 2)
-    assert got(network, grapes[1], network.result(grapes[0].put(value))).item.value == stored
+    assert got(network, grapes[1], network.result(grapes[0].put(value))).value == stored
 
 
 @pytest.mark.parametrize(
@@ -128,8 +131,8 @@ def test_item_put_while_alone_is_put_on_the_first_contact(network: MemoryNetwork
     second = lone_grape(network, "10.0.0.2", dht_bootstrap=[FIRST])
     network.clock.advance(1)
     network.result(alone.stopService())
-    assert got(network, second, hashes[0]).item.value == b"hello world"
-    assert got(network, second, hashes[1], b"s").item.value == b"mine"
+    assert got(network, second, hashes[0]).value == b"hello world"
+    assert got(network, second, hashes[1], b"s").value == b"mine"
 
 
 def test_item_that_the_first_contact_did_not_take_is_put_on_the_next(network: MemoryNetwork) -> None:
@@ -142,7 +145,7 @@ def test_item_that_the_first_contact_did_not_take_is_put_on_the_next(network: Me
     second = lone_grape(network, "10.0.0.2", dht_bootstrap=[FIRST])
     network.clock.advance(1)
     network.result(alone.stopService())
-    assert got(network, second, HELLO).item.value == b"hello world"
+    assert got(network, second, HELLO).value == b"hello world"
 
 
 def test_put_with_unreachable_bootstrap_nodes_fails_but_is_kept(network: MemoryNetwork) -> None:
@@ -178,7 +181,7 @@ def test_salts_separate_the_items_of_a_key(network: MemoryNetwork) -> None:
     assert len(set(hashes)) == 3
     reader = lone_grape(network, "10.0.0.3", dht_bootstrap=[FIRST])
     network.result(reader.when_ready())
-    assert got(network, reader, hashes[1], b"a").item.value == b"for b'a'"
+    assert got(network, reader, hashes[1], b"a").value == b"for b'a'"
     assert network.result(reader.get(hashes[1], b"b")) is None
     assert network.result(reader.get(hashes[1])) is None
 
@@ -192,7 +195,7 @@ def test_put_refuses_an_older_or_equal_seq(network: MemoryNetwork, number: int) 
     assert failure(network, key.put(grapes[0], "old", 4)) == too_low
     assert failure(network, key.put(grapes[0], "other", 5)) == too_low
     assert network.result(key.put(grapes[0], "new", 5)) == hash
-    assert got(network, grapes[-1], hash).item.value == b"new"
+    assert got(network, grapes[-1], hash).value == b"new"
 
 
 @pytest.mark.parametrize("number", [1, 3])
@@ -210,10 +213,13 @@ def test_cas_names_the_version_that_may_be_replaced(network: MemoryNetwork, numb
 def test_put_that_one_node_accepts_succeeds_though_others_refuse(network: MemoryNetwork) -> None:
     grapes = make_grapes(network, 2)
     key = Key()
-    network.result(key.put(grapes[0], "new", 5))
-    Remote(network, "10.0.0.3", friendly).ask(("10.0.0.1", 20_001), b"ping")
+    hash = network.result(key.put(grapes[0], "new", 5))
+    permissive = Remote(network, "10.0.0.3", friendly)
+    permissive.ask(("10.0.0.1", 20_001), b"ping")
     network.clock.advance(1)
-    network.result(key.put(grapes[0], "old", 4))
+    assert network.result(key.put(grapes[0], "old", 4)) == hash
+    assert permissive.methods()[-1] == b"put"
+    assert got(network, grapes[1], hash, cache=True).value == b"new"
 
 
 @pytest.mark.parametrize("cache", [None, False])
@@ -221,14 +227,14 @@ def test_get_prefers_a_newer_version_in_the_network(network: MemoryNetwork, cach
     grapes = make_grapes(network, 3)
     key = Key()
     hash = network.result(key.put(grapes[0], "old", 1))
-    # The third grape cannot hear, so it keeps its old copy.
+    # The third grape receives nothing, so its copy stays the old one.
     deaf = network.ports.pop(("10.0.0.3", 20_001))
     network.result(key.put(grapes[0], "new", 2))
     network.ports[deaf.address] = deaf
-    assert got(network, grapes[2], hash, cache=True).item.value == b"old"
-    assert got(network, grapes[2], hash, cache=cache).item.value == b"new"
-    # It took the newer one over.
-    assert got(network, grapes[2], hash, cache=True).item.value == b"new"
+    assert got(network, grapes[2], hash, cache=True).value == b"old"
+    assert got(network, grapes[2], hash, cache=cache).value == b"new"
+    # The newer version has replaced the stored one.
+    assert got(network, grapes[2], hash, cache=True).value == b"new"
 
 
 def test_get_prefers_the_own_copy_if_it_is_newer(network: MemoryNetwork) -> None:
@@ -239,7 +245,7 @@ def test_get_prefers_the_own_copy_if_it_is_newer(network: MemoryNetwork) -> None
     network.result(key.put(grapes[0], "new", 2))
     network.ports[deaf.address] = deaf
     found = got(network, grapes[2], hash)
-    assert (found.item.value, found.local) == (b"new", True)
+    assert (found.value, found.local) == (b"new", True)
 
 
 def test_put_of_a_wrong_mutable_item_fails_with_the_references_texts_in_its_order(network: MemoryNetwork) -> None:
@@ -290,19 +296,26 @@ def test_item_store_holds_at_most_max_values(network: MemoryNetwork) -> None:
     got(network, grape, hashes[0])
     network.result(grape.put("c"))
     assert network.result(grape.get(hashes[1])) is None
-    assert got(network, grape, hashes[0]).item.value == b"a"
+    assert got(network, grape, hashes[0]).value == b"a"
 
 
 def test_put_that_will_be_refused_replaces_nothing_meanwhile(network: MemoryNetwork) -> None:
-    grape = lone_grape(network)
+    bare, changed = Bare(network), list[bytes]()
+    own = OwnItems(network.reactor("10.9.9.9"), lambda: bare.protocol, lambda: 0.5, changed.append)
+    items: Any = Items(
+        Config(), lambda: bare.table.own_id, lambda: bare.protocol, MemoryItems(), own, NullJournal()
+    )  # fmt: skip
     key = Key()
-    hash = network.result(key.put(grape, "new", 5))
-    own = grape.node._own_items
-    changed: list[bytes] = []
-    own._changed = changed.append
-    put = key.put(grape, "old", 4)
-    assert failure(network, put) == ("302 sequence number less than current", 302)
+    hash = network.result(key.put(items, "new", 5))
+    changed.clear()
+    assert failure(network, key.put(items, "old", 4)) == ("302 sequence number less than current", 302)
     assert changed == []
-    there = own.get(bytes.fromhex(hash))
-    assert there is not None
-    assert there.item.seq == 5
+    kept = own.get(bytes.fromhex(hash))
+    assert kept is not None
+    assert kept.item.seq == 5
+
+
+def test_got_value_is_the_python_value_that_was_put(network: MemoryNetwork) -> None:
+    grape = lone_grape(network)
+    hash = network.result(grape.put({"name": "worker", "ports": [7_001, None], "up": True}))
+    assert got(network, grape, hash).value == {b"name": b"worker", b"ports": [7_001], b"up": 1}

@@ -59,7 +59,7 @@ def test_bootstrap_name_that_cannot_be_resolved_is_logged_once_and_retried(netwo
         network.result(grape.when_ready())
         network.clock.advance(100)
     assert [formatEvent(event) for event in logs if "first.example" in formatEvent(event)] == [
-        "bootstrap node first.example cannot be resolved; trying again for ever"
+        "bootstrap node first.example cannot be resolved; retrying"
     ]
     network.names["first.example"] = "10.0.0.1"
     network.clock.advance(10)
@@ -153,7 +153,7 @@ def test_own_address_among_the_bootstrap_nodes_does_no_harm(network: MemoryNetwo
     grape = lone_grape(network, dht_bootstrap=[FIRST, "10.0.0.2:20001"])
     network.result(grape.when_ready())
     network.clock.advance(600)
-    # Once a minute, for the address may be somebody else's one day.
+    # Once a minute, as the address may become another node's.
     assert len(traffic.queries(to=("10.0.0.1", 20_001), source=("10.0.0.1", 20_001))) <= 11
     assert grape.stats().contacts == others
 
@@ -174,7 +174,7 @@ def test_silent_contacts_are_pinged(network: MemoryNetwork) -> None:
     network.clock.advance(15)
     assert b"ping" not in node.methods()
     network.clock.advance(600)
-    # In between the grape looks for more contacts, once a minute at last, which is a sign of life as well.
+    # In between the grape looks for more contacts, once a minute in the end; answers to that are signs of life, too.
     assert 15 <= node.methods().count(b"ping") <= 32
     assert grape.stats().contacts == 1
 
@@ -231,7 +231,7 @@ def test_own_id_is_looked_up_every_quarter_of_an_hour(network: MemoryNetwork) ->
     before = grapes[7].stats().counters["lookups"]
     network.clock.advance(900)
     stats = grapes[7].stats()
-    # Every bucket had a sign of life in that time: pings keep them fresh.
+    # Answers to pings came from every bucket in that time: none of them is refreshed.
     assert stats.counters["lookups"] - before == 1
 
 
@@ -252,5 +252,5 @@ def test_bootstrap_node_with_this_grapes_own_id_is_logged_once(network: MemoryNe
         grape = lone_grape(network, "10.0.0.2", dht_bootstrap=[entry])
         double.id = bytes.fromhex(grape.stats().node_id)
         network.clock.advance(300)
-    # A grape that names itself among the others, as it is told to, is no news.
+    # A ring's bootstrap list may name the grape itself: that is not logged.
     assert sum("own node id" in formatEvent(event) for event in logs) == times

@@ -1,4 +1,4 @@
-"""grape.node and grape.service: starting, stopping, events and figures, over a network in memory."""
+"""grape.node.node and grape.service: start, stop, events and stats, over a network in memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FIRST = "10.0.0.1:20001"
 
 
 class Heard:
-    """The arguments of each event."""
+    """Records the events of a grape with their arguments."""
 
     def __init__(self, grape: Grape, *events: str) -> None:
         self.events: list[tuple[object, ...]] = []
@@ -128,6 +128,18 @@ def test_stats_tell_what_a_grape_holds(network: MemoryNetwork) -> None:
     assert stats.counters["queries_in"] > 0
     before = Grape(reactor=network.reactor("10.0.0.9")).stats()
     assert (before.ready, before.contacts, set(before.counters.values())) == (False, 0, {0})
+
+
+def test_counters_go_on_after_a_restart(network: MemoryNetwork) -> None:
+    grapes = make_grapes(network, 2)
+    network.result(grapes[1].lookup("a"))
+    before = grapes[1].stats().counters
+    assert before["lookups"] > 0
+    network.result(grapes[1].stopService())
+    assert grapes[1].stats().counters == before
+    grapes[1].startService()
+    network.result(grapes[1].lookup("a"))
+    assert grapes[1].stats().counters["lookups"] == before["lookups"] + 1
 
 
 CALLS: list[Callable[[Grape], Any]] = [

@@ -1,4 +1,4 @@
-"""Own announces follow the nodes closest to their name; stale holders of an item are given the newer one."""
+"""grape.node.reannounce: own announces follow the nodes closest to their keys; gets update stale holders of an item."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from typing import cast
 
 import pytest
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.logger import LogEvent
 
 from grape.dht.errors import Overloaded
 from grape.dht.routing import RoutingTable
 from grape.krpc.traversal import WriteOutcome
-from grape.node.reannounce import Reannouncer
+from grape.node.reannounce import PAUSE_SECONDS, RETRY_SECONDS, Reannouncer
 from grape.protocol import DHTProtocol
 from grape.testing import MemoryNetwork, host_name, make_grape, make_grapes
 from grape.testing.clock import HeapClock
@@ -19,25 +20,29 @@ from tests.simulation import Key
 MAX_AGE = 240.0
 
 
-class BusySocket:
-    """A protocol that begins no announce while it is busy."""
+class FailingSocket:
+    """A protocol with one contact whose announces fail with ``error``; without one the contact accepts them."""
 
-    def __init__(self, table: RoutingTable) -> None:
-        self.table = table
-        self.is_busy = True
-        self.refused = 0
+    def __init__(self, clock: HeapClock, error: Exception | None) -> None:
+        self.table = RoutingTable(bytes(20))
+        self.table.heard(b"n" * 20, ("10.0.0.2", 20_001), 0.0)
+        self.error = error
+        self.attempts: list[float] = []
         self.taken: list[bytes] = []
+        self._clock = clock
 
     def announce_peer(self, key: bytes, port: int, age: int = 0) -> Deferred[WriteOutcome]:
-        if self.is_busy:
-            self.refused += 1
-            return fail(Overloaded())
+        self.attempts.append(self._clock.seconds())
+        if self.error is not None:
+            return fail(self.error)
         self.taken.append(key)
         return succeed(WriteOutcome(1, 1, 0, (), frozenset([b"n" * 20])))
 
+    def protocol(self) -> DHTProtocol:
+        return cast(DHTProtocol, self)
 
-def test_node_that_comes_closer_is_given_the_announce_with_its_age() -> None:
-    network = MemoryNetwork(seed=1)
+
+def test_node_that_comes_closer_is_given_the_announce_with_its_age(network: MemoryNetwork) -> None:
     grapes = make_grapes(network, 3)
     assert network.result(grapes[1].announce("rest:util:net", 1337)) == 2
     network.clock.advance(100)
@@ -58,7 +63,7 @@ def test_holders_that_died_are_replaced() -> None:
     dead = holders[:15]
     for index in dead:
         network.kill(host_name(index + 1))
-    # Lookups are what shows, soon, that nodes are dead.
+    # Lookups soon show that nodes are dead.
     for n in range(40):
         network.result(grapes[0].lookup(f"other:{n}"))
     network.clock.advance(35)
@@ -87,7 +92,8 @@ def test_checks_of_many_announces_come_to_an_end() -> None:
     make_grape(network, 4)
     network.clock.advance(120)
     assert grapes[0].stats().counters["renewed"] == 1_100
-    assert grapes[0].node._services.reannouncer._timer is None
+    network.clock.advance(60)
+    assert grapes[0].stats().counters["renewed"] == 1_100
 
 
 def test_announce_that_is_too_old_is_not_repeated() -> None:
@@ -105,7 +111,7 @@ def test_get_updates_stale_holders() -> None:
     grapes = make_grapes(network, 4)
     key = Key(1)
     network.result(key.put(grapes[0], "one", 1))
-    # Host 4 misses the second put.
+    # Host 4 does not receive the second put.
     network.partition(["10.0.0.4"])
     hash = network.result(key.put(grapes[0], "two", 2))
     network.clock.advance(5)
@@ -132,7 +138,7 @@ def test_get_updates_stale_holders_from_the_own_copy(salt: bytes) -> None:
     network.clock.advance(5)
     network.heal()
     network.clock.advance(60)
-    # The third holds the newer one, and no other that it asks does.
+    # The third grape holds the newer version itself.
     got = network.result(grapes[2].get(hash, salt))
     assert got is not None
     assert (got.local, got.item.seq) == (True, 2)
@@ -147,18 +153,72 @@ def test_get_updates_stale_holders_from_the_own_copy(salt: bytes) -> None:
 
 def test_renewals_refused_for_too_many_queries_are_retried() -> None:
     clock = HeapClock()
-    table = RoutingTable(bytes(20))
-    table.heard(b"n" * 20, ("10.0.0.2", 20_001), 0.0)
-    socket = BusySocket(table)
-    replicas = Reannouncer(clock, MAX_AGE, lambda: cast(DHTProtocol, socket))
+    socket = FailingSocket(clock, Overloaded())
+    reannouncer = Reannouncer(clock, MAX_AGE, socket.protocol)
     for n in range(600):
-        replicas.announced(b"%d" % n, 1)
-    replicas.contacts_changed()
+        reannouncer.announced(b"%d" % n, 1)
+    reannouncer.contacts_changed()
     clock.advance(10)
     assert not socket.taken
-    assert socket.refused > 16
-    socket.is_busy = False
+    assert len(socket.attempts) > 16
+    socket.error = None
     clock.advance(60)
     assert sorted(socket.taken) == sorted(b"%d" % n for n in range(600))
-    # Each once, and then there is peace.
+    # Each once, and then no timer is left.
     assert not clock.getDelayedCalls()
+
+
+def test_renewal_that_failed_is_logged_and_retried_after_retry_seconds(logged_failures: list[LogEvent]) -> None:
+    clock = HeapClock()
+    socket = FailingSocket(clock, OSError("network is down"))
+    reannouncer = Reannouncer(clock, MAX_AGE, socket.protocol)
+    # Held by a node that is no contact: without the failure it would be left alone for PAUSE_SECONDS.
+    reannouncer.announced(b"key", 1, frozenset([b"x" * 20]))
+    clock.advance(PAUSE_SECONDS)
+    reannouncer.contacts_changed()
+    clock.advance(1)
+    assert len(socket.attempts) == len(logged_failures) == 1
+    socket.error = None
+    clock.advance(2 * RETRY_SECONDS)
+    first, second = socket.attempts
+    assert RETRY_SECONDS <= second - first < RETRY_SECONDS + 1
+    assert socket.taken == [b"key"]
+    assert not clock.getDelayedCalls()
+    logged_failures.clear()
+
+
+def test_announces_beyond_max_announces_evict_the_oldest() -> None:
+    clock, changed = HeapClock(), list[tuple[bytes, int]]()
+    socket = FailingSocket(clock, None)
+    reannouncer = Reannouncer(clock, MAX_AGE, socket.protocol, 2, lambda *announce: changed.append(announce))
+    for key in (b"a", b"b", b"a", b"c"):
+        reannouncer.announced(key, 1)
+    assert reannouncer.announces() == [(b"a", 1), (b"c", 1)]
+    assert changed[-2:] == [(b"c", 1), (b"b", 1)]
+    assert reannouncer.made_at(b"b", 1) is None
+    reannouncer.restore(b"d", 1, 0.0)
+    assert reannouncer.announces() == [(b"c", 1), (b"d", 1)]
+
+
+def test_max_announces_bounds_what_a_grape_repeats(network: MemoryNetwork) -> None:
+    grapes = make_grapes(network, 2, max_announces=1)
+    for name in ("a", "b"):
+        network.result(grapes[0].announce(name, 1337))
+    newcomer = make_grape(network, 3)
+    network.clock.advance(60)
+    assert newcomer.stats().services == 1
+    assert grapes[0].stats().counters["renewed"] == 1
+
+
+def test_stopped_reannouncer_repeats_nothing_until_it_is_started() -> None:
+    clock = HeapClock()
+    socket = FailingSocket(clock, None)
+    reannouncer = Reannouncer(clock, MAX_AGE, socket.protocol)
+    reannouncer.announced(b"key", 1)
+    reannouncer.stop()
+    reannouncer.contacts_changed()
+    clock.advance(10)
+    assert not socket.attempts
+    reannouncer.start()
+    clock.advance(10)
+    assert socket.taken == [b"key"]

@@ -1,7 +1,8 @@
-"""Own items are put again each hour, each at its own time and never many at once."""
+"""grape.node.republish: own items are put again about every hour, each at its own time and few at once."""
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from itertools import pairwise
 from typing import Any
@@ -9,25 +10,34 @@ from typing import Any
 import attrs
 import pytest
 
-from grape import Grape
 from grape.dht.items import Item, immutable
 from grape.dht.messages import Error, Query
 from grape.node.republish import AGAIN_PER_SECOND, JITTER, MAX_OWN_ITEMS, REPUBLISH_SECONDS, OwnItems
 from grape.testing import MemoryNetwork, make_grape, make_grapes
-from tests.simulation import Key, Remote, Traffic, friendly
+from tests.simulation import Bare, Key, Remote, Traffic, friendly
 
 HOUR = 3_600.0
+FIRST = "10.0.0.1"
+SECOND = "10.0.0.2"
 
 
-def own_items(grape: Grape) -> OwnItems:
-    return grape.node._own_items
+class Putter:
+    """Own items over a bare protocol. ``changed`` records the targets that were reported as changed."""
+
+    def __init__(self, network: MemoryNetwork, *contacts: Remote, max_items: int = MAX_OWN_ITEMS) -> None:
+        self.bare = Bare(network, FIRST)
+        self.bare.knows(*contacts)
+        self.changed: list[bytes] = []
+        reactor, jitter = network.reactor(FIRST), random.Random(1).random
+        self.own = OwnItems(reactor, lambda: self.bare.protocol, jitter, self.changed.append, max_items=max_items)
+        self.own.start()
 
 
-def put_times(traffic: Traffic, grape: str = "10.0.0.1") -> list[float]:
-    """When each item was begun to be put, to the second, by the first of its writes."""
+def put_times(traffic: Traffic, host: str = FIRST) -> list[float]:
+    """When each item was put by a host, by the first of its writes."""
     first: dict[bytes, float] = {}
     for at, source, _, message in traffic.sent:
-        if source[0] == grape and isinstance(message, Query) and message.method == b"put":
+        if source[0] == host and isinstance(message, Query) and message.method == b"put":
             value = message.arguments[b"v"]
             assert isinstance(value, bytes)
             first.setdefault(value, at)
@@ -46,6 +56,7 @@ def test_own_item_is_put_again_about_every_hour(network: MemoryNetwork) -> None:
     pauses = [later - sooner for sooner, later in pairwise(times)]
     assert all(HOUR * (1 - JITTER / 2) - 1 < pause < HOUR * (1 + JITTER / 2) + 1 for pause in pauses)
     assert len({round(pause) for pause in pauses}) == 4
+    assert grapes[0].stats().counters["republished"] == 4
 
 
 def test_new_node_has_the_item_within_the_hour(network: MemoryNetwork) -> None:
@@ -55,6 +66,7 @@ def test_new_node_has_the_item_within_the_hour(network: MemoryNetwork) -> None:
     network.clock.advance(HOUR * (1 + JITTER))
     got = network.result(newcomer.get(hash, cache=True))
     assert got is not None
+    assert got.value == b"mine"
 
 
 def test_item_that_is_put_again_by_its_owner_starts_a_new_hour(network: MemoryNetwork) -> None:
@@ -75,39 +87,36 @@ def test_item_with_a_newer_version_is_put_no_more(network: MemoryNetwork) -> Non
     network.result(key.put(grapes[0], "old", 1))
     network.result(key.put(grapes[1], "new", 2))
     network.clock.advance(HOUR * (1 + JITTER))
-    assert len(own_items(grapes[0])) == 0
-    assert len(own_items(grapes[1])) == 1
     traffic = Traffic(network)
     network.clock.advance(HOUR * (1 + JITTER))
     assert put_times(traffic) == []
+    assert len(put_times(traffic, SECOND)) == 1
 
 
 def test_put_that_fails_does_not_end_the_republishing_of_the_item_before(network: MemoryNetwork) -> None:
-    grapes = make_grapes(network, 2)
-    key = Key()
-    network.result(key.put(grapes[0], "old", 1))
-    own = own_items(grapes[0])
-    newer = attrs.evolve(next(there.item for there in map(own.get, own.targets()) if there is not None), seq=2)
-    before = own.add(newer)
-    own.stop()
+    putter = Putter(network, Remote(network, SECOND))
+    old, newer = immutable(b"mine"), attrs.evolve(immutable(b"mine"))
+    putter.own.add(old)
+    putter.own.taken(old)
+    before = putter.own.add(newer)
+    putter.own.stop()
     network.clock.advance(2 * HOUR)
-    own.take_back(newer, before)
-    own.start()
+    putter.own.take_back(newer, before)
+    putter.own.start()
     traffic = Traffic(network)
     network.clock.advance(5)
     assert len(put_times(traffic)) == 1
 
 
 def test_ten_thousand_own_items_are_spread_after_a_restart(network: MemoryNetwork) -> None:
-    grapes = make_grapes(network, 2)
-    own = own_items(grapes[0])
+    putter = Putter(network, Remote(network, SECOND))
+    putter.own.stop()
     now = network.clock.seconds()
     for n in range(MAX_OWN_ITEMS):
         # Put evenly over the hour before, and then the grape was down for another: all are due.
         at = now - HOUR - n * HOUR / MAX_OWN_ITEMS
-        own.restore(immutable(b"%d" % n), at, at)
-    own.stop()
-    own.start()
+        putter.own.restore(immutable(b"%d" % n), at, at)
+    putter.own.start()
     traffic = Traffic(network)
     network.clock.advance(120)
     seconds = Counter(int(at) for at in put_times(traffic))
@@ -121,30 +130,30 @@ def test_item_that_no_node_takes_is_retried(network: MemoryNetwork) -> None:
     def reply(query: Any) -> Any:
         return friendly(query) if query.method != b"put" or takes[0] else None
 
-    grape = make_grape(network, 1)
-    own, item = own_items(grape), immutable(b"mine")
-    own.restore(item, 0.0, None)
-    Remote(network, "10.0.0.9", reply).ask(("10.0.0.1", 20_001), b"ping")
+    item = immutable(b"mine")
+    putter = Putter(network, Remote(network, SECOND, reply))
+    putter.own.restore(item, 0.0, None)
+    putter.own.contact_listed()
     network.clock.advance(30)
-    there = own.get(item.target)
-    assert there is not None
-    assert there.published is None
+    own = putter.own.get(item.target)
+    assert own is not None
+    assert own.published is None
     takes[0] = True
     network.clock.advance(120)
-    assert there.published is not None
+    assert own.published is not None
 
 
 def test_own_items_are_bounded_by_max_items(network: MemoryNetwork) -> None:
-    grape = make_grape(network, 1)
-    own = own_items(grape)
-    gone: list[bytes] = []
-    own._changed = gone.append
-    items = [Item(b"2:%02d" % (n % 100), b"%032d" % n, b"s" * 64, n) for n in range(MAX_OWN_ITEMS + 1)]
+    putter = Putter(network, max_items=100)
+    items = [Item(b"2:%02d" % (n % 100), b"%032d" % n, b"s" * 64, n) for n in range(101)]
     for item in items:
-        own.add(item)
-    assert len(own) == MAX_OWN_ITEMS
-    assert own.get(items[0].target) is None
-    assert gone[-1] == items[0].target
+        putter.own.add(item)
+    assert len(putter.own) == 100
+    assert putter.own.get(items[0].target) is None
+    assert putter.changed[-1] == items[0].target
+
+
+def test_as_many_items_as_are_kept_can_be_put_in_an_hour() -> None:
     assert REPUBLISH_SECONDS / MAX_OWN_ITEMS * AGAIN_PER_SECOND > 1
 
 
@@ -165,26 +174,24 @@ def test_node_that_only_claims_a_newer_version_is_not_believed(network: MemoryNe
         return friendly(query)
 
     alone = make_grape(network, 1)
-    hash = network.result(Key().put(alone, "mine", 1) if is_mutable else alone.put("mine"))
+    network.result(Key().put(alone, "mine", 1) if is_mutable else alone.put("mine"))
     liar = Remote(network, "10.0.0.9", reply)
-    liar.ask(("10.0.0.1", 20_001), b"ping")
+    liar.ask((FIRST, 20_001), b"ping")
     network.clock.advance(10)
-    assert b"put" in liar.methods()
-    assert own_items(alone).get(bytes.fromhex(hash)) is not None
     before = liar.methods().count(b"put")
+    assert before > 0
     network.clock.advance(200)
     assert liar.methods().count(b"put") > before
 
 
-def test_item_that_is_put_very_often_takes_no_more_memory(network: MemoryNetwork, monkeypatch: Any) -> None:
-    monkeypatch.setattr("grape.node.republish.MAX_OWN_ITEMS", 10)
-    own = own_items(make_grape(network, 1))
-    network.clock.advance(1)
+def test_item_that_is_put_very_often_takes_no_more_memory(network: MemoryNetwork) -> None:
+    putter = Putter(network, Remote(network, SECOND), max_items=10)
+    item = immutable(b"mine")
     for _ in range(100):
-        item = immutable(b"mine")
-        own.add(item)
-        own.taken(item)
-        assert len(own._later) <= 20
-    there = own.get(item.target)
-    assert there is not None
-    assert (there.due, item.target) in own._later
+        putter.own.add(item)
+        putter.own.taken(item)
+        # How long the queue is shows nowhere else.
+        assert len(putter.own._later) <= 20
+    traffic = Traffic(network)
+    network.clock.advance(HOUR * (1 + JITTER))
+    assert len(put_times(traffic)) == 1

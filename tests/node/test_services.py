@@ -256,6 +256,17 @@ def test_earlier_result_is_used_only_while_no_node_can_be_reached(
     assert network.result(grapes[1].lookup("a")) == []
 
 
+def test_earlier_results_are_kept_for_at_most_max_tables_names(network: MemoryNetwork) -> None:
+    grapes = make_grapes(network, 2, dht_maxTables=2)
+    for name in ("a", "b", "c"):
+        network.result(grapes[1].announce(name, 1))
+    for name in ("a", "b", "a", "c"):
+        assert network.result(grapes[1].lookup(name)) == ["10.0.0.2:1"]
+    network.loss = 1.0
+    found = {name: network.result(grapes[1].lookup(name)) for name in ("a", "b", "c")}
+    assert found == {"a": ["10.0.0.2:1"], "b": [], "c": ["10.0.0.2:1"]}
+
+
 def test_answers_count_more_than_an_earlier_result(network: MemoryNetwork) -> None:
     grapes = make_grapes(network, 2, dht_peer_maxAge=60_000)
     network.result(grapes[1].announce("a", 1))
@@ -267,7 +278,7 @@ def test_answers_count_more_than_an_earlier_result(network: MemoryNetwork) -> No
 
 
 class Wall(datetime):
-    """A wall clock that stands where a test put it."""
+    """A wall clock that shows the time which the test sets."""
 
     seconds = 1_700_000_012.345
 
@@ -324,7 +335,7 @@ def test_cancelled_lookup_in_time_slots_calls_nobody(network: MemoryNetwork) -> 
 
 
 def test_lookup_in_time_slots_that_cannot_begin_the_second_cancels_the_first(network: MemoryNetwork) -> None:
-    # The first one asks thirteen nodes: the second would be too much.
+    # The first lookup queries thirteen nodes: the second would exceed ``max_pending``.
     grape = make_grapes(network, 14, timeslot=10_000, max_pending=16)[0]
     assert failure(network, grape.lookup("a")) == ("ERR_GRAPE_OVERLOADED", 503)
     asked = grape.stats().counters["queries_out"]

@@ -226,7 +226,7 @@ def test_mutable_item_put_while_alone_is_served_after_others_took_it(stores: Sto
     item = mutable(5)
     stores.own_items.add(item)
     stores.items.put(item)
-    stores.own_items.alone(item)
+    stores.own_items.not_taken(item)
     stores.keep()
     stores.own_items.taken(item)
     stores.keep()
