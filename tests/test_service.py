@@ -1,13 +1,20 @@
-"""grape.Grape: what an embedder sees of node and HTTP API together."""
+"""grape.service: an embedder's view of node and HTTP API together."""
 
 from __future__ import annotations
 
-from grape import Grape
-from grape.testing import MemoryNetwork
+import json
+from typing import Any
+
+from treq.testing import StubTreq
+
+from grape.testing import MemoryNetwork, make_grapes
 
 
-def test_stats_tell_how_often_there_was_no_room_for_http() -> None:
-    grape = Grape(reactor=MemoryNetwork(seed=1).reactor("10.0.0.1"))
-    grape.http._door.evicted, grape.http._door.refused, grape.http._api.overloads = 1, 2, 3
-    counters = grape.stats().counters
-    assert (counters["evicted_connections"], counters["refused_connections"], counters["overloads"]) == (1, 2, 3)
+def test_stats_count_what_happens_in_the_http_api(network: MemoryNetwork) -> None:
+    grape = make_grapes(network, 2, max_calls=1)[1]
+    client: Any = StubTreq(grape.resource())
+    for name in ("a", "b"):
+        client.post("http://grape/lookup", json.dumps({"data": name}).encode())
+    network.clock.advance(3)
+    client.flush()
+    assert grape.stats().counters["overloads"] == 1

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from grape.dht.compact import Address
 from grape.dht.items import Item, immutable
-from grape.store import Evictions, MemoryItems, MemoryPeers
+from grape.metrics import Counters
+from grape.store import MemoryItems, MemoryPeers
 
 MAX_AGE = 240.0
 KEY = b"rest:util:net"
@@ -66,7 +67,7 @@ def test_expire_drops_keys_without_live_peers(peers: MemoryPeers) -> None:
     assert list(peers) == [b"key %d" % n for n in range(5, 10)]
     peers.expire(MAX_AGE + 9)
     assert len(peers) == 0
-    assert peers.evictions == Evictions()
+    assert peers.counters == Counters()
 
 
 def test_unknown_key_has_no_peers(peers: MemoryPeers, dice: random.Random) -> None:
@@ -93,7 +94,7 @@ def test_full_store_evicts_the_key_announced_longest_ago() -> None:
     for name in (b"a", b"b", b"c", b"a", b"d"):
         peers.announce(name, peer(1), 0.0)
     assert set(peers) == {b"c", b"a", b"d"}
-    assert peers.evictions == Evictions(keys=1)
+    assert peers.counters == Counters(evicted_keys=1)
 
 
 def test_full_key_evicts_the_oldest_peer_of_its_only_announcer() -> None:
@@ -101,7 +102,7 @@ def test_full_key_evicts_the_oldest_peer_of_its_only_announcer() -> None:
     for n in (1, 2, 3, 1, 4):
         peers.announce(KEY, peer(n), 0.0, peer(99))
     assert peers.peers(KEY, 0.0) == [peer(3), peer(1), peer(4)]
-    assert peers.evictions == Evictions(peers=1)
+    assert peers.counters == Counters(evicted_peers=1)
 
 
 def test_sample_is_random_and_without_repetition(peers: MemoryPeers, dice: random.Random) -> None:
@@ -202,7 +203,7 @@ def test_full_store_evicts_the_least_recently_used_item() -> None:
     items.put(item(2))
     items.put(item(4))
     assert [n for n in (1, 2, 3, 4) if items.get(item(n).target) is not None] == [1, 2, 4]
-    assert items.evictions == Evictions(items=1)
+    assert items.counters == Counters(evicted_items=1)
 
 
 def test_item_replaces_what_its_target_held() -> None:
@@ -212,4 +213,4 @@ def test_item_replaces_what_its_target_held() -> None:
     items.put(old)
     items.put(new)
     assert items.get(old.target) == new
-    assert items.evictions.items == 0
+    assert items.counters.evicted_items == 0

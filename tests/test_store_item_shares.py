@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from grape.dht.items import Item, immutable
 from grape.dht.messages import Response
-from grape.store import ITEM_OVERHEAD_BYTES, OWN, Evictions, MemoryItems
+from grape.metrics import Counters
+from grape.store import ITEM_OVERHEAD_BYTES, OWN, MemoryItems
 from grape.testing import MemoryNetwork
 from tests.simulation import Remote, lone_grape
 
@@ -37,7 +38,7 @@ def test_flood_from_one_host_evicts_its_own_items() -> None:
     put(store, range(1_000, 2_000), INTRUDER)
     assert kept(store, range(15)) == list(range(15))
     assert kept(store, range(1_000, 2_000)) == list(range(1_915, 2_000))
-    assert store.evictions == Evictions(items=915)
+    assert store.counters == Counters(evicted_items=915)
 
 
 def test_equal_hosts_give_the_least_recently_used_item() -> None:

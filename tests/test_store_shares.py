@@ -36,7 +36,7 @@ def test_sample_shows_an_honest_peer_after_nine_thousand_announces_from_one_addr
     assert len(store.peers(KEY, 1.0)) == 129
     for _ in range(100):
         assert HONEST in store.sample(KEY, 100, 1.0, dice.sample)
-    assert store.evictions.peers == 9_000 - 128
+    assert store.counters.evicted_peers == 9_000 - 128
 
 
 def test_sample_shows_an_honest_peer_of_the_flooding_host(dice: random.Random) -> None:
@@ -63,7 +63,7 @@ def test_keys_are_bounded_by_their_bytes() -> None:
     for n in range(1_000):
         store.announce(b"%d" % n + b"x" * 8_000, HONEST, 0.0)
     assert 90 < len(store) < 125
-    assert store.evictions.keys == 1_000 - len(store)
+    assert store.counters.evicted_keys == 1_000 - len(store)
     store.expire(1_000)
     store.announce(KEY, HONEST, 1_000)
     assert len(store) == 1
@@ -108,7 +108,7 @@ def test_full_store_keeps_an_honest_key_under_ten_thousand_names_from_one_host(d
         store.announce(b"made up %d" % n, INTRUDER, 1.0, INTRUDER)
     assert len(store) == 1_000
     assert store.sample(KEY, 100, 1.0, dice.sample) == [HONEST]
-    assert store.evictions.keys == 9_001
+    assert store.counters.evicted_keys == 9_001
     store.expire(1_000)
     assert len(store) == 0
 

@@ -7,7 +7,6 @@ import random
 from collections.abc import Callable, Sequence
 from functools import partial
 
-import attrs
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IListeningPort
@@ -77,7 +76,7 @@ class Node(Service):
         self._events = Events()
         self._reporter = Reporter(self._events, trace, lambda: self.dht_port)
         self._table = RoutingTable(self.node_id, rules=PublicRules() if config.profile == "public" else PrivateRules())
-        self._recorder = recorder_of(config.state_file, config.durability, reactor)
+        self._recorder = recorder_of(config.state_file, config.durability, reactor, self.counters)
         self._journal: Journal = self._recorder if self._recorder is not None else NullJournal()
         self._peer_store = MemoryPeers(
             config.dht_peer_max_age,
@@ -86,8 +85,11 @@ class Node(Service):
             config.max_peers_per_announcer,
             config.max_store_bytes,
             self._journal.peer_changed,
+            self.counters,
         )
-        self._item_store = MemoryItems(config.dht_max_values, config.max_item_bytes, self._journal.item_changed)
+        self._item_store = MemoryItems(
+            config.dht_max_values, config.max_item_bytes, self._journal.item_changed, self.counters
+        )
         tokens = Tokens(random_bytes, reactor.seconds())
         self._own_items = OwnItems(
             reactor, self._socket, self._dice.random, self._journal.own_item_changed, self.counters
@@ -127,11 +129,6 @@ class Node(Service):
     def dht_port(self) -> int:
         """The UDP port: the real one while the node runs, else the configured one."""
         return self._protocol.port if self._protocol is not None else self.config.dht_port
-
-    @property
-    def is_listening(self) -> bool:
-        """True while the UDP socket is open."""
-        return self._protocol is not None
 
     def privilegedStartService(self) -> None:
         """Opens the UDP socket. Raises Twisted's CannotListenError."""
@@ -197,12 +194,8 @@ class Node(Service):
 
     def stats(self) -> Stats:
         """Returns a snapshot of the node's figures, in some microseconds."""
-        counters = self.counters
-        # Not yet counted where they happen
-        counters.unverified_puts = self._responder.signature_budget.refused
-        counters.evicted_keys = self._peer_store.evictions.keys
-        counters.evicted_peers = self._peer_store.evictions.peers
-        counters.evicted_items = self._item_store.evictions.items
+        # Counted in grape.dht, which imports nothing of ours.
+        self.counters.unverified_puts = self._responder.signature_budget.refused
         return Stats(
             node_id=self.node_id.hex(),
             dht_port=self.dht_port,
@@ -212,10 +205,7 @@ class Node(Service):
             services=len(self._peer_store),
             items=len(self._item_store),
             queries_in_flight=self._protocol.pending if self._protocol is not None else 0,
-            counters={
-                **counters.as_dict(),
-                **(attrs.asdict(self._recorder.counters) if self._recorder is not None else {}),
-            },
+            counters=self.counters.as_dict(),
             degraded=self._recorder.problem if self._recorder is not None else None,
         )
 

@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from grape.dht.compact import Address
+from grape.metrics import Counters
 from grape.reactor import Clock, Timer
 from grape.state import records
 from grape.state.changes import ChangeCollector, ChangedKeys
@@ -48,15 +49,6 @@ class Restored:
     contacts: list[Address]
 
 
-@attrs.define(slots=True)
-class StateCounters:
-    """Counts what happened to the state file since the start."""
-
-    state_commits: int = 0
-    state_failures: int = 0
-    state_moved_aside: int = 0
-
-
 class StateRecorder:
     """Writes a node's state to the file that ``open_file()`` opens; implements ``grape.state.journal.Journal``.
 
@@ -64,8 +56,14 @@ class StateRecorder:
     process, also between ``close()`` and the next ``open()``.
     """
 
-    def __init__(self, clock: Clock, open_file: OpenFile, now: Callable[[], Moment] | None = None) -> None:
-        self.counters = StateCounters()
+    def __init__(
+        self,
+        clock: Clock,
+        open_file: OpenFile,
+        now: Callable[[], Moment] | None = None,
+        counters: Counters | None = None,
+    ) -> None:
+        self.counters = counters if counters is not None else Counters()
         #: Why the file cannot be written at this time; None while it can.
         self.problem: str | None = None
         self._clock = clock
@@ -237,6 +235,8 @@ class StateRecorder:
                      path=file.path, to=file.leftovers)  # fmt: skip
 
 
-def recorder_of(path: str | None, durability: str, clock: Clock) -> StateRecorder | None:
+def recorder_of(path: str | None, durability: str, clock: Clock, counters: Counters) -> StateRecorder | None:
     """Returns a recorder for the state file at ``path``; None without a path."""
-    return None if path is None else StateRecorder(clock, lambda: StateFile(path, durability=durability))
+    if path is None:
+        return None
+    return StateRecorder(clock, lambda: StateFile(path, durability=durability), counters=counters)

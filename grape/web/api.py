@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from grape.coalesce import Cancellable, deferred
 from grape.encoding import Value, text_to_bytes, to_json
 from grape.errors import GrapeError
+from grape.metrics import Counters
 from grape.node.items import Got
 
 T = TypeVar("T")
@@ -133,11 +134,11 @@ class _Call:
 class Api:
     """The four calls of a node."""
 
-    def __init__(self, calls: Calls, max_calls: int = MAX_CALLS) -> None:
+    def __init__(self, calls: Calls, max_calls: int = MAX_CALLS, counters: Counters | None = None) -> None:
         self._calls = calls
         self._max_calls = max_calls
         self.under_way = 0
-        self.overloads = 0
+        self.counters = counters if counters is not None else Counters()
         self._routes: dict[bytes, Callable[[Json | Missing, _Call], Cancellable]] = {
             b"/lookup": self._lookup,
             b"/announce": self._announce,
@@ -173,7 +174,7 @@ class Api:
         if route is None:
             return NOT_FOUND
         if self.under_way > self._max_calls:
-            self.overloads += 1
+            self.counters.overloads += 1
             return OVERLOADED
         work = route(envelope.get("data", MISSING) if isinstance(envelope, dict) else MISSING, call)
         if call.is_open:
@@ -302,7 +303,7 @@ def _item(got: Got | None, salt: bytes) -> Answer:
         return NOTHING
     item = got.item
     try:
-        value = to_json(item.value)
+        value = to_json(got.value)
     except ValueError as error:
         raise GrapeError("ERR_GRAPE_GENERIC") from error
     answer: dict[str, object] = {"id": got.node_id.hex()}

@@ -14,6 +14,7 @@ from http import HTTPStatus
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.protocol import ServerFactory
 
+from grape.metrics import Counters
 from grape.reactor import Clock, Timer
 from grape.web.access import Access, is_loopback
 from grape.web.api import JSON_TYPE, Answer
@@ -44,6 +45,7 @@ class HTTPServerFactory(ServerFactory):
         max_payload_size: int,
         max_connections: int,
         max_per_host: int,
+        counters: Counters | None = None,
     ) -> None:
         self.calls = calls
         self.site = site
@@ -54,8 +56,7 @@ class HTTPServerFactory(ServerFactory):
         self.access = access
         self.heads = HeadCache()
         self.is_closing = False
-        self.evicted = 0
-        self.refused = 0
+        self.counters = counters if counters is not None else Counters()
         # The connections, the one that asked nothing for longest first; and those that brought no whole request yet.
         self._connections: OrderedDict[Connection, None] = OrderedDict()
         self._new: OrderedDict[Connection, None] = OrderedDict()
@@ -158,9 +159,9 @@ class HTTPServerFactory(ServerFactory):
             last = new[0] if new else newcomer
             gone = max(idle, key=lambda c: self._per_host[c.peer_host], default=last)
         if gone is newcomer:
-            self.refused += 1
+            self.counters.refused_connections += 1
         else:
-            self.evicted += 1
+            self.counters.evicted_connections += 1
         # Gone from here at once: the transport says so only at its next turn.
         self.closed(gone)
         gone.transport.abortConnection()

@@ -75,7 +75,7 @@ class HTTPService(Service):
         self._config = node.config
         self._reactor = reactor
         self._make_resource = make_resource
-        self._api = Api(node, self._config.max_calls)
+        self._api = Api(node, self._config.max_calls, node.counters)
         max_payload_size = self._config.check_max_payload_size
         access = Access(self._config.allow_origin, self._config.allow_host, gethostname())
         self._site = LazySite(partial(make_resource, self._api, max_payload_size, access), max_payload_size, reactor)
@@ -87,17 +87,9 @@ class HTTPService(Service):
             max_payload_size,
             self._config.max_connections,
             self._config.max_connections_per_host,
+            node.counters,
         )
         self._port: IListeningPort | None = None
-
-    @property
-    def counters(self) -> dict[str, int]:
-        """How often there was no room: for a connection, for a call."""
-        return {
-            "evicted_connections": self._door.evicted,
-            "refused_connections": self._door.refused,
-            "overloads": self._api.overloads,
-        }
 
     def resource(self) -> IResource:
         """The API as a resource, for a site of one's own, which says itself whose requests it serves."""

@@ -85,6 +85,7 @@ class Doorway:
         self.clock = HeapClock()
         site = GrapeSite(Page(), LIMIT, self.clock)
         self.factory = HTTPServerFactory(self.calls, site, self.clock, Access(), LIMIT, MAX_CONNECTIONS, PER_HOST)
+        self.counters = self.factory.counters
         self.transports: list[Transport] = []
 
     def connect(self, host: str = "127.0.0.1") -> Transport:
@@ -274,7 +275,11 @@ def test_over_the_limit_those_that_brought_no_request_go_first_the_oldest_of_the
     assert left(honest) == list(range(MAX_CONNECTIONS - 5))
     assert left(silent) == []
     assert left(newcomers) == [3, 4, 5, 6, 7]
-    assert (crowd.factory.evicted, crowd.factory.refused, len(crowd.factory)) == (8, 0, MAX_CONNECTIONS)
+    assert (crowd.counters.evicted_connections, crowd.counters.refused_connections, len(crowd.factory)) == (
+        8,
+        0,
+        MAX_CONNECTIONS,
+    )
 
 
 def test_clients_that_come_together_do_not_push_each_other_out(crowd: Doorway) -> None:
@@ -298,7 +303,7 @@ def test_if_all_wait_for_answers_the_newcomer_goes(crowd: Doorway) -> None:
     newcomer = crowd.connect()
     assert newcomer.ended == "aborted"
     assert len(left(waiting)) == len(crowd.factory) == MAX_CONNECTIONS
-    assert (crowd.factory.evicted, crowd.factory.refused) == (0, 1)
+    assert (crowd.counters.evicted_connections, crowd.counters.refused_connections) == (0, 1)
 
 
 def test_one_host_has_its_own_limit_and_makes_room_itself(crowd: Doorway) -> None:
@@ -311,7 +316,7 @@ def test_one_host_has_its_own_limit_and_makes_room_itself(crowd: Doorway) -> Non
     assert second.ended == "aborted"
     assert len(left(busy)) == PER_HOST - 1
     assert other.ended == ""
-    assert (crowd.factory.evicted, crowd.factory.refused) == (1, 1)
+    assert (crowd.counters.evicted_connections, crowd.counters.refused_connections) == (1, 1)
 
 
 def test_other_requests_go_on_to_the_site_in_order(doorway: Doorway) -> None:
