@@ -1,4 +1,7 @@
-"""Grape: a Grenache discovery node for Twisted. ``Grape`` is the service, ``Config`` its settings."""
+"""Offers a Grenache discovery node for Twisted: ``Grape`` is the service, ``Config`` its settings.
+
+Short on purpose: importing it loads no Twisted.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> object:
-        """``Grape``, at its first use: the command decides how Twisted is loaded, before it is (see grape.cli.run)."""
+        """Imports ``Grape`` at its first use: the command decides first how Twisted is loaded (grape.cli.run)."""
         if name == "Grape":
             from grape.service import Grape
 

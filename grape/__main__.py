@@ -1,4 +1,4 @@
-"""``python -m grape`` is the command ``grape``."""
+"""Runs the command ``grape`` for ``python -m grape``; short, as Python looks for nothing but this file."""
 
 from grape.cli import main
 

@@ -1,4 +1,4 @@
-"""What the rooms need of a reactor, and a clock for it that nobody can step."""
+"""Types the parts of a reactor that a grape uses; resolves names, and sets a clock that never steps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from twisted.internet.protocol import DatagramProtocol
 
 
 class Timer(Protocol):
-    """A call that is due later: IDelayedCall's better part."""
+    """A call that is due later; part of Twisted's IDelayedCall."""
 
     def active(self) -> bool: ...
 
@@ -22,7 +22,7 @@ class Timer(Protocol):
 
 
 class Clock(Protocol):
-    """Time in seconds, and calls later in it: IReactorTime."""
+    """Tells the time in seconds and makes calls later; part of Twisted's IReactorTime."""
 
     def seconds(self) -> float: ...
 
@@ -30,7 +30,7 @@ class Clock(Protocol):
 
 
 class Reactor(Clock, Protocol):
-    """What a node needs: time, UDP and names."""
+    """Offers what a node needs: time, UDP sockets and name resolution."""
 
     def listenUDP(
         self, port: int, protocol: DatagramProtocol, interface: str = "", maxPacketSize: int = 8192
@@ -48,10 +48,10 @@ class Steppable(Protocol):
 
 
 def resolver(reactor: Reactor) -> Callable[[str], Deferred[str]]:
-    """What resolves a host name to its IPv4 address for a reactor.
+    """Returns a function that resolves a host name to its IPv4 address; fails with OSError or UnicodeError.
 
-    A real reactor's own way uses its pool of threads, and a shutdown waits for all of them, however long a name server
-    is silent. A thread of our own is left behind.
+    A real reactor resolves in its pool of threads, and a shutdown waits for all of them, however long a name server is
+    silent. This uses a daemon thread for each name, which a shutdown leaves behind.
     """
     if not hasattr(reactor, "callFromThread"):
         return reactor.resolve
@@ -79,9 +79,9 @@ def resolver(reactor: Reactor) -> Callable[[str], Deferred[str]]:
 
 
 def use_monotonic_clock(reactor: Steppable) -> bool:
-    """Have a reactor's timers follow the monotonic clock, so that a step of the wall clock moves none of them.
+    """Sets a reactor's timers to the monotonic clock, so that a step of the wall clock moves none of them.
 
-    Twisted's ``reactor.seconds`` is ``time.time``. Only for a reactor of our own process, before anything is timed:
+    Twisted's ``reactor.seconds`` is ``time.time``. Only for a reactor of our own process, before the first timer:
     returns False and changes nothing once calls are pending.
     """
     if reactor.getDelayedCalls():

@@ -9,7 +9,7 @@ from grape.events import EVENTS, Events
 
 
 @pytest.mark.parametrize("event", EVENTS)
-def test_a_callback_hears_its_event_with_the_arguments(event: str) -> None:
+def test_callback_gets_the_arguments_of_its_event(event: str) -> None:
     events = Events()
     heard: list[tuple[object, ...]] = []
     events.on(event, lambda *arguments: heard.append(arguments))
@@ -20,7 +20,7 @@ def test_a_callback_hears_its_event_with_the_arguments(event: str) -> None:
     assert heard == [(1, "two")]
 
 
-def test_callbacks_hear_in_the_order_of_their_coming() -> None:
+def test_callbacks_are_called_in_the_order_in_which_they_came() -> None:
     events = Events()
     heard: list[int] = []
     for number in range(5):
@@ -29,7 +29,7 @@ def test_callbacks_hear_in_the_order_of_their_coming() -> None:
     assert heard == [0, 1, 2, 3, 4]
 
 
-def test_an_unknown_event_is_refused_and_taking_back_what_is_not_there_is_not() -> None:
+def test_unknown_event_is_refused_by_on_and_ignored_by_off() -> None:
     events = Events()
     with pytest.raises(ValueError, match="no event 'nodes'"):
         events.on("nodes", print)
@@ -37,7 +37,7 @@ def test_an_unknown_event_is_refused_and_taking_back_what_is_not_there_is_not() 
     events.off("node", print)
 
 
-def test_whether_anybody_listens_is_known() -> None:
+def test_wanted_is_true_while_an_event_has_a_callback() -> None:
     events = Events()
     assert not events.wanted("peer")
     events.on("peer", print)
@@ -46,7 +46,7 @@ def test_whether_anybody_listens_is_known() -> None:
     assert not events.wanted("peer")
 
 
-def test_a_callback_may_take_itself_back_while_it_hears() -> None:
+def test_callback_may_remove_itself_while_it_is_called() -> None:
     events = Events()
     heard: list[str] = []
 
@@ -61,7 +61,7 @@ def test_a_callback_may_take_itself_back_while_it_hears() -> None:
     assert heard == ["once", "always", "always"]
 
 
-def test_callbacks_that_raise_are_logged_each(logged_failures: list[LogEvent]) -> None:
+def test_callback_that_raises_is_logged_and_the_others_are_called(logged_failures: list[LogEvent]) -> None:
     events = Events()
     heard: list[str] = []
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""The console command ``grape``; ``main`` is its entry point."""
+"""Offers the console command ``grape``; ``main`` is its entry point."""
 
 from grape.cli.run import main
 
