@@ -1,4 +1,7 @@
-"""The Node grape's debug lines: on stderr, when the environment's DEBUG asks for ``grenache:grape``."""
+"""Sets up the log on stderr, and writes the Node grape's debug lines where the environment asks for them.
+
+Debug lines appear when DEBUG names ``grenache:grape``, as for programs that use Node's ``debug`` package.
+"""
 
 from __future__ import annotations
 
@@ -8,23 +11,46 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 
+from twisted.logger import (
+    FileLogObserver,
+    FilteringLogObserver,
+    LogLevel,
+    LogLevelFilterPredicate,
+    eventAsText,
+    globalLogBeginner,
+)
+
 NAMESPACE = "grenache:grape"
 
 
+def log_to_stderr() -> None:
+    """Begins logging to stderr: a line with its time for every event of level info and above."""
+    levels = LogLevelFilterPredicate(defaultLogLevel=LogLevel.info)
+    # twisted.web logs every idle connection that it closes, Twisted's old log the opening and closing of every port.
+    for namespace in ("twisted.web", "log_legacy"):
+        levels.setLogLevelForNamespace(namespace, LogLevel.warn)
+    observer = FileLogObserver(sys.stderr, lambda event: eventAsText(event, includeSystem=False) + "\n")
+    globalLogBeginner.beginLoggingTo([FilteringLogObserver(observer, [levels])], redirectStandardIO=False)
+
+
 def is_wanted(setting: str) -> bool:
-    """Whether a DEBUG setting (names with ``*``, separated by commas or spaces, ``-`` to except) asks for us."""
+    """Returns True if a DEBUG setting asks for debug lines.
+
+    ``setting`` has names, in which ``*`` stands for any text, with commas or spaces between them; ``-`` before a name
+    takes it out again.
+    """
     names = [name for name in re.split(r"[\s,]+", setting) if name]
     excepted = any(fnmatchcase(NAMESPACE, name[1:]) for name in names if name.startswith("-"))
     return not excepted and any(fnmatchcase(NAMESPACE, name) for name in names)
 
 
 def tracer(environment: Mapping[str, str]) -> Callable[[str], object] | None:
-    """What prints debug lines, or None if they are not wanted."""
+    """Returns the function that writes debug lines, None if the environment does not ask for them."""
     return write_line if is_wanted(environment.get("DEBUG", "")) else None
 
 
 def write_line(text: str) -> None:
-    """One line as the ``debug`` package of Node writes it when stderr is not a terminal."""
+    """Writes a line to stderr as Node's ``debug`` package does when stderr is not a terminal."""
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     sys.stderr.write(f"{now} {NAMESPACE} {text}\n")
     sys.stderr.flush()

@@ -4,33 +4,22 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Unpack, cast
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, maybeDeferred
 
-from grape import logs as debug
-from grape.config import (
-    DHT_PORT,
-    MAX_PAYLOAD_BYTES,
-    MAX_TABLES,
-    MAX_VALUES,
-    NODE_LIVENESS_SECONDS,
-    PEER_MAX_AGE_SECONDS,
-    Config,
-    ConfigError,
-    Limits,
-)
+from grape.config import DHT_PORT, Config, Keywords
 from grape.dht.compact import Address
-from grape.dht.lookup import ALPHA
 from grape.encoding import Value
 from grape.events import Callback
+from grape.logs import tracer
 from grape.metrics import Stats
 from grape.node.items import Got
 from grape.node.node import Node
 from grape.reactor import Reactor
+from grape.settings.declaration import from_keywords
 from grape.web.access import Access
 from grape.web.api import Api
 from grape.web.service import HTTPService
@@ -38,25 +27,26 @@ from grape.web.service import HTTPService
 if TYPE_CHECKING:
     from twisted.web.resource import IResource
 
-# Config's names for what Grenache calls otherwise.
-_KEYWORDS = {
-    "dht_max_tables": "dht_maxTables",
-    "dht_max_values": "dht_maxValues",
-    "dht_peer_max_age": "dht_peer_maxAge",
-    "cache_max_age": "cache_maxAge",
-    "dht_node_liveness": "dht_nodeLiveness",
-    "check_max_payload_size": "check_maxPayloadSize",
-}
-
 
 class Grape(MultiService):
-    """A grape, by Grenache's own keywords; times are in milliseconds as there.
+    """A node of a Grenache network as a Twisted service: announces and finds services, stores values.
 
-    A Twisted service: ``startService()`` opens the sockets (CannotListenError if one is taken) and joins the network,
-    ``stopService()`` gives a Deferred; it can be started again. ``state`` names a file to go on from; without one
-    nothing outlives the service. Calls and events are those of ``grape.node.Node``.
-    Without ``api_port`` there is no HTTP; port 0 lets the system choose. The limits of ``grape.config.Config`` are
-    keywords, too (``max_keys``, ``max_calls``...). Wrong values raise ConfigError, which names the keyword.
+    The keywords are Grenache's own, with times in milliseconds, and one for each further setting; README.md lists
+    them. ``dht_bootstrap`` names the nodes to join through, as "host:port", (host, port) or one text with commas;
+    without it the grape is the first of its network. Without ``api_port`` there is no HTTP API. Port 0 lets the system
+    choose. ``state`` names a file from which the grape continues; without one nothing survives the service::
+
+        grape = Grape(dht_bootstrap=["127.0.0.1:20002"], api_port=30001, host="127.0.0.1")
+        grape.startService()
+        await grape.when_ready()
+        await grape.announce("rest:util:net", 1337)
+        assert "127.0.0.1:1337" in await grape.lookup("rest:util:net")
+        await grape.stopService()
+
+    ``reactor`` is Twisted's global one by default. ``dice`` is for tests: everything random is drawn from it.
+
+    Raises ConfigError for a wrong value, which names the keyword, and TypeError for an unknown keyword. Calls return
+    Deferreds, which can be cancelled; one that fails has a GrapeError, whose ``code`` the methods name.
     """
 
     def __init__(
@@ -65,58 +55,19 @@ class Grape(MultiService):
         dht_bootstrap: Iterable[str | Address] | bool | None = None,
         api_port: int | None = None,
         *,
-        api_port_http: int | None = None,
-        host: str | None = None,
-        dht_bind: str | None = None,
-        api_bind: str | None = None,
-        dht_concurrency: int = ALPHA,
-        dht_maxTables: int = MAX_TABLES,
-        dht_maxValues: int = MAX_VALUES,
-        dht_peer_maxAge: float | None = None,
-        cache_maxAge: float | None = None,
-        dht_nodeLiveness: float | None = None,
-        check_maxPayloadSize: int = MAX_PAYLOAD_BYTES,
-        timeslot: float | None = None,
-        allow_origin: str | Iterable[str] = (),
-        allow_host: str | Iterable[str] = (),
-        profile: str = "private",
-        read_only: bool = False,
-        state: str | None = None,
-        durability: str = "full",
         reactor: Reactor | None = None,
         dice: random.Random | None = None,
-        **limits: Unpack[Limits],
+        **settings: Unpack[Keywords],
     ) -> None:
-        port_name = "api_port" if api_port is not None else "api_port_http"
-        with _naming({**_KEYWORDS, "api_port": port_name}):
-            config = Config(
-                dht_port=dht_port,
-                dht_bootstrap=dht_bootstrap,
-                api_port=api_port if api_port is not None else api_port_http,
-                host=host,
-                dht_bind=dht_bind,
-                api_bind=api_bind,
-                dht_concurrency=dht_concurrency,
-                dht_max_tables=dht_maxTables,
-                dht_max_values=dht_maxValues,
-                dht_peer_max_age=_seconds("dht_peer_maxAge", dht_peer_maxAge, PEER_MAX_AGE_SECONDS),
-                cache_max_age=None if cache_maxAge is None else _seconds("cache_maxAge", cache_maxAge),
-                dht_node_liveness=_seconds("dht_nodeLiveness", dht_nodeLiveness, NODE_LIVENESS_SECONDS),
-                check_max_payload_size=check_maxPayloadSize,
-                timeslot=None if timeslot is None else _seconds("timeslot", timeslot),
-                allow_origin=allow_origin,
-                allow_host=allow_host,
-                profile=profile,
-                read_only=read_only,
-                state=state,
-                durability=durability,
-                **limits,
-            )
-        self._compose(config, reactor, dice)
+        given: dict[str, object] = {"dht_port": dht_port, "dht_bootstrap": dht_bootstrap, **settings}
+        # Grenache has two names for the port. This one counts if both are given; without either there is no HTTP.
+        if api_port is not None or "api_port_http" not in settings:
+            given["api_port"] = api_port
+        self._compose(from_keywords(Config, given), reactor, dice)
 
     @classmethod
     def from_config(cls, config: Config, reactor: Reactor | None = None) -> Grape:
-        """A grape that runs as ``config`` says."""
+        """Makes a grape of a ``Config``, whose times are in seconds."""
         grape = cls.__new__(cls)
         grape._compose(config, reactor)
         return grape
@@ -128,7 +79,7 @@ class Grape(MultiService):
 
             reactor = cast("Reactor", installed)
         self.config = config
-        self.node = Node(config, reactor, trace=debug.tracer(os.environ), dice=dice)
+        self.node = Node(config, reactor, trace=tracer(os.environ), dice=dice)
         self.node.setServiceParent(self)
         self.http = HTTPService(self.node, reactor, _make_resource)
         if config.api_port is not None:
@@ -138,18 +89,30 @@ class Grape(MultiService):
 
     @property
     def dht_port(self) -> int:
-        """The UDP port: the real one while running."""
+        """The UDP port: the real one while running, the configured one otherwise."""
         return self.node.dht_port
 
     @property
     def api_port(self) -> int | None:
-        """The TCP port of the HTTP API, the real one while running; None without HTTP."""
+        """The TCP port of the HTTP API: the real one while running; None without HTTP."""
         return self.http.port
 
-    def startService(self) -> None:
-        """Open the sockets and the state file, and join the network.
+    @property
+    def dht_address(self) -> tuple[str, int] | None:
+        """The (host, port) that the UDP socket is bound to; "0.0.0.0" is all addresses. None while it is closed."""
+        return self.node.dht_address
 
-        Raises CannotListenError and StateError, with nothing left open.
+    @property
+    def api_address(self) -> tuple[str, int] | None:
+        """The (host, port) that the HTTP API listens on; "::" is all addresses of both families. None while closed."""
+        return self.http.address
+
+    def startService(self) -> None:
+        """Opens the sockets and the state file, and joins the network; ``when_ready`` says when that was tried.
+
+        Raises twisted.internet.error.CannotListenError for a port that is taken or a host that is not this machine's,
+        and grape.state.lock.StateError for a state file that cannot be used; nothing is left open then. A grape that
+        is running goes on. A stopped one can be started again.
         """
         try:
             for service in self:
@@ -161,8 +124,19 @@ class Grape(MultiService):
                 maybeDeferred(service.stopService).addErrback(lambda _: None)
             raise
 
+    def stopService(self) -> Deferred[None]:
+        """Closes the sockets, ends the calls in progress with what they have, and writes the state file.
+
+        Returns a Deferred that fires when all is closed, within 2 s. A grape that is not running is left as it is.
+        """
+        return maybeDeferred(super().stopService).addCallback(lambda _: None)
+
     def when_ready(self) -> Deferred[None]:
-        """See Node.when_ready."""
+        """Returns a Deferred that fires once joining the network was tried, at most 2.5 s after the start.
+
+        It fires also when no bootstrap node answered: they are tried again indefinitely. Fails with GrapeError
+        ERR_GRAPE_NOT_RUNNING if the grape is stopped before.
+        """
         return self.node.when_ready()
 
     def resource(self) -> IResource:
@@ -170,25 +144,46 @@ class Grape(MultiService):
         return self.http.resource()
 
     def stats(self) -> Stats:
-        """Returns a snapshot of the grape's figures, in some microseconds; of HTTP the counters are among them."""
+        """Returns figures of this moment: contacts, services and items stored, queries in flight, counters by name."""
         return self.node.stats()
 
     def on(self, event: str, callback: Callback) -> None:
-        """See Node for the events. Raises ValueError for one that does not exist."""
+        """Has ``callback`` called at each ``event``, with its arguments; addresses are "ip:port".
+
+        - ``listening()``: the UDP socket is open;
+        - ``ready()``: joining the network was tried; once for each start;
+        - ``node(address)``: a node was added to the routing table;
+        - ``peer(peer, name, through)``: a lookup of ``name`` was given a peer by the node ``through``, or by this
+          grape's own store (None);
+        - ``announce(name)``: a peer was stored here, each time;
+        - ``warning(reason, address)``: a datagram from ``address`` was malformed.
+
+        A callback that raises is logged. Raises ValueError for an event that does not exist.
+        """
         self.node.on(event, callback)
 
     def off(self, event: str, callback: Callback) -> None:
-        """Take back ``on``."""
+        """Has ``callback`` no longer called at ``event``; one that is not registered is ignored."""
         self.node.off(event, callback)
 
     # Grenache's calls
 
     def lookup(self, name: str) -> Deferred[list[str]]:
-        """See Node.lookup."""
+        """Finds the peers of a service by its name.
+
+        Returns at most 100 of them as "ip:port", in random order, within 2.5 s; an empty list if there are none. Fails
+        with GrapeError ERR_GRAPE_LOOKUP for an empty name.
+        """
         return self.node.lookup(name)
 
     def announce(self, name: str | bytes, port: int) -> Deferred[int]:
-        """See Node.announce."""
+        """Announces that a service runs at ``port`` of this machine; port 0 stands for the grape's own UDP port.
+
+        The other nodes list it under the address that they see, for 240 s (``dht_peer_maxAge``): announce again before
+        that. Returns the number of other nodes that stored it; 1 if the grape is the first of its network. Fails with
+        GrapeError: ERR_GRAPE_SERVICE_PORT (not a whole number from 0 to 65535), ERR_GRAPE_ANNOUNCE (an empty name), "No
+        nodes to query" (bootstrap nodes are given, and no node answered), "All queries failed" (no node stored it).
+        """
         return self.node.announce(name, port)
 
     def put(
@@ -201,11 +196,26 @@ class Grape(MultiService):
         salt: bytes = b"",
         cas: int | None = None,
     ) -> Deferred[str]:
-        """See Node.put."""
+        """Stores a value at other nodes and here: an immutable item, or with ``key`` a mutable one (BEP 44).
+
+        A text may have 999 bytes; other values (bytes, int, list, dict) may take 1,000 bytes as bencode. A mutable
+        item needs ``key`` (ed25519, 32 bytes), ``signature`` (64 bytes) and ``seq``; ``salt`` has at most 64 bytes;
+        with ``cas`` the item is stored only in the place of one with that seq.
+
+        Returns its hash, 40 hex digits, once it is durable where a state file is configured. Fails with GrapeError: the
+        Node grape's text for what is missing or too big, status 301 (``cas`` does not match) or 302 (``seq`` is not
+        newer), "No nodes to query", "All queries failed" (or the signature is wrong), ERR_GRAPE_STATE (the state file
+        cannot be written).
+        """
         return self.node.put(value, key=key, signature=signature, seq=seq, salt=salt, cas=cas)
 
     def get(self, hash: str, salt: bytes = b"", *, cache: bool | None = None) -> Deferred[Got | None]:
-        """See Node.get."""
+        """Fetches the item with a hash of 40 hex digits; a mutable item that was put with a salt needs the salt.
+
+        An immutable item that this grape holds comes at once; for a mutable one the other nodes are asked for a newer
+        one. ``cache=True`` asks nobody if this grape holds the item, ``cache=False`` always asks. Returns None if no
+        node has it. Fails with GrapeError ERR_GRAPE_HASH_FORMAT.
+        """
         return self.node.get(hash, salt, cache=cache)
 
 
@@ -214,20 +224,3 @@ def _make_resource(api: Api, max_payload_size: int, access: Access | None) -> IR
     from grape.resource import GrapeResource
 
     return GrapeResource(api, max_payload_size, access).resource()
-
-
-@contextmanager
-def _naming(keywords: Mapping[str, str]) -> Iterator[None]:
-    """Name the caller's keyword in a ConfigError, not the field of Config."""
-    try:
-        yield
-    except ConfigError as error:
-        raise ConfigError(keywords.get(error.name, error.name), error.problem) from error
-
-
-def _seconds(name: str, milliseconds: float | None, default: float = 0.0) -> float:
-    if milliseconds is None:
-        return default
-    if isinstance(milliseconds, bool) or not isinstance(milliseconds, (int, float)):
-        raise ConfigError(name, f"takes milliseconds, not {milliseconds!r}")
-    return milliseconds / 1000

@@ -1,103 +1,165 @@
-"""grape.config: every knob, its range and its error."""
+"""grape.config: the declaration of every setting, and what is made of it."""
 
 from __future__ import annotations
 
 import math
 from inspect import signature
-from typing import Any
+from pathlib import Path
+from typing import Any, Unpack, get_type_hints
 
 import attrs
 import pytest
 
 from grape import Config, ConfigError, Grape
-from grape.config import Limits, parse_bootstrap
-from grape.service import _KEYWORDS
+from grape.config import Keywords, parse_bootstrap
+from grape.settings.declaration import Setting, from_keywords, settings_of
+from grape.settings.flags import help_entries, read_flags, table
+from grape.settings.kinds import Milliseconds, Whole
 from grape.testing import MemoryNetwork
 
-# For each number: values that run, and values that do not.
-RANGES: dict[str, tuple[list[Any], list[Any]]] = {
-    "dht_port": ([0, 1, 65_535], [-1, 65_536, 1.5, "1", None, True, math.nan]),
-    "api_port": ([0, 65_535, None], [-1, 65_536, 30_001.5, "x", False]),
-    "dht_concurrency": ([1, 160], [0, 161, 1.5, None]),
-    "dht_max_tables": ([1, 10**7], [0, 10**7 + 1, None, 1.5]),
-    "dht_max_values": ([1, 10**7], [0, 10**7 + 1, None, "1"]),
-    "dht_peer_max_age": ([0, 0.5, 240, 10**9], [-1, -0.001, math.nan, None, "240"]),
-    "cache_max_age": ([None, 0, 0.5, 10**9], [-1, math.nan, "1"]),
-    "dht_node_liveness": ([0.1, 300, 10**9], [0, 0.09, -1, math.nan, None]),
-    "check_max_payload_size": ([1, 2**31], [0, -1, 2**31 + 1, 1.5, None]),
-    "max_keys": ([1, 10**7], [0, 10**7 + 1, None, 1.5]),
-    "max_peers_per_key": ([1, 10**6], [0, None]),
-    "max_peers_per_announcer": ([1, 10**6], [0, None]),
-    "max_store_bytes": ([1_000_000, 2**40], [999_999, None]),
-    "max_item_bytes": ([1_000_000, 2**40], [999_999, None]),
-    "max_pending": ([16, 10**6], [15, 10**6 + 1, None]),
-    "max_queries_per_lookup": ([20, 256], [19, 257, None]),
-    "max_verifying": ([16, 10**5], [15, None]),
-    "max_strangers": ([16, 10**6], [15, None]),
-    "max_announces": ([1, 10**6], [0, None]),
-    "max_calls": ([1, 10**6], [0, None]),
-    "max_connections": ([1, 10**6], [0, None]),
-    "max_connections_per_host": ([1, 10**6], [0, None]),
-    "timeslot": ([None, 0.001, 30, 10**9], [0, 0.0009, -1, math.nan, math.inf, "30"]),
-}
+README = Path(__file__).parents[1] / "README.md"
+SETTINGS = settings_of(Config)
+NUMBERS = [setting for setting in SETTINGS if isinstance(setting.kind, (Whole, Milliseconds))]
+MAX_HELP_CHARACTERS = 90
 
-
-def cases(good: bool) -> list[Any]:
-    """(name, value) of all good or all bad values."""
-    return [
-        pytest.param(name, value, id=f"{name}={value!r}")
-        for name, values in RANGES.items()
-        for value in values[0 if good else 1]
-    ]
+every_setting = pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
+every_number = pytest.mark.parametrize("setting", NUMBERS, ids=lambda setting: setting.name)
 
 
 def make(**settings: Any) -> Config:
-    """A Config of values of any type."""
+    """Makes a Config of values of any type."""
     return Config(**settings)
 
 
-def test_every_number_has_a_range() -> None:
-    fields = {field.name: str(field.type).split(" | ") for field in attrs.fields(Config)}
-    assert {name for name, types in fields.items() if {"int", "float"} & set(types)} == set(RANGES)
+def grape(**keywords: Any) -> Grape:
+    """Makes a grape of keywords of any type, which is not started."""
+    return Grape(**{"reactor": MemoryNetwork(seed=1).reactor("10.0.0.1"), **keywords})
 
 
-@pytest.mark.parametrize(("name", "value"), cases(good=True))
-def test_what_is_in_range_is_taken(name: str, value: Any) -> None:
-    assert getattr(make(**{name: value}), name) == value
+# The declaration
 
 
-@pytest.mark.parametrize(("name", "value"), cases(good=False))
-def test_what_is_out_of_range_is_refused_by_the_options_name(name: str, value: Any) -> None:
-    with pytest.raises(ConfigError, match=f"^{name} takes ") as raised:
-        make(**{name: value})
-    assert raised.value.name == name
-    assert isinstance(raised.value, ValueError)
+def test_every_field_is_a_setting() -> None:
+    assert [setting.name for setting in SETTINGS] == [field.name for field in attrs.fields(Config)]
+
+
+@every_setting
+def test_every_setting_has_a_help_text_of_one_line(setting: Setting) -> None:
+    assert setting.help == setting.help.strip()
+    assert 0 < len(setting.help) <= MAX_HELP_CHARACTERS
+    assert "\n" not in setting.help
+    assert not setting.help.endswith(".")
+    assert setting.default_text not in ("", "None", "()")
+
+
+@every_setting
+def test_every_default_is_a_value_that_its_setting_takes(setting: Setting) -> None:
+    assert setting.checked(setting.default) == setting.default
+
+
+def test_every_flag_and_keyword_belongs_to_one_setting() -> None:
+    flags = [flag for setting in SETTINGS for flag in (*setting.spellings, f"--{setting.off}")]
+    keywords = [keyword for setting in SETTINGS for keyword in setting.keywords]
+    assert len({*flags, "--help", "-h", "--version"}) == len([flag for flag in flags if flag != "--"]) + 4
+    assert len(set(keywords)) == len(keywords)
+
+
+@every_setting
+def test_every_setting_is_in_the_help(setting: Setting) -> None:
+    headings = [heading for heading, _ in help_entries(Config)]
+    assert any(f"{heading},".startswith(", ".join(setting.spellings)) for heading in headings)
+
+
+def test_readme_has_the_table_of_the_declaration() -> None:
+    expected = table(Config)
+    assert expected in README.read_text(), f"the table under Flags in README.md is to be:\n{expected}"
+
+
+def test_keywords_for_mypy_are_those_of_the_declaration() -> None:
+    parameters = signature(Grape.__init__).parameters
+    positional = [name for name in parameters if name not in ("self", "reactor", "dice", "settings")]
+    assert positional == ["dht_port", "dht_bootstrap", "api_port"]
+    assert get_type_hints(Grape.__init__)["settings"] == Unpack[Keywords]
+    types, fields = get_type_hints(Keywords), get_type_hints(Config)
+    expected = {keyword: setting for setting in SETTINGS for keyword in setting.keywords if keyword not in positional}
+    assert set(types) == set(expected)
+    for keyword, setting in expected.items():
+        of_field = fields[setting.name]
+        if isinstance(setting.kind, Milliseconds):
+            # None stands for the default.
+            of_field |= None
+        assert types[keyword] == of_field or (setting.kind.is_list and types[keyword] is not of_field)
+
+
+# Values
+
+
+@every_number
+def test_numbers_are_taken_up_to_both_ends_of_their_range(setting: Setting) -> None:
+    kind: Any = setting.kind
+    scale = 1000 if isinstance(kind, Milliseconds) else 1
+    for value in (kind.low, kind.high):
+        assert getattr(make(**{setting.name: value / scale if scale > 1 else value}), setting.name) == value / scale
+        assert getattr(from_keywords(Config, {setting.keywords[0]: value}), setting.name) == value / scale
+        for flag in setting.spellings:
+            assert read_flags(Config, [f"{flag}={value}"]).values == {setting.name: value / scale}
+
+
+@every_number
+def test_other_numbers_are_refused_by_all_names(setting: Setting) -> None:
+    kind: Any = setting.kind
+    scale = 1000 if isinstance(kind, Milliseconds) else 1
+    below, above = kind.low - 1, kind.high + 1
+    others = [-1, True, math.nan, math.inf, -math.inf, "1", [1], 10**400, b"1", 1j]
+    for value in (below, above, *others):
+        for keyword in setting.keywords:
+            with pytest.raises(ConfigError, match=f"^{keyword} takes a ") as raised:
+                from_keywords(Config, {keyword: value})
+            assert raised.value.name == keyword
+    for value in (below / scale, above / scale, *others):
+        with pytest.raises(ConfigError, match=f"^{setting.name} takes a ") as raised:
+            make(**{setting.name: value})
+        assert isinstance(raised.value, ValueError)
+    for flag in setting.spellings:
+        for text in (str(kind.low - 1), str(kind.high + 1), "", "abc", "nan", "inf", "1,2"):
+            with pytest.raises(ConfigError, match=f"^{flag} takes a "):
+                read_flags(Config, [f"{flag}={text}"])
 
 
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
-        ({"dht_port": 70_000}, "dht_port takes 0 to 65535"),
-        ({"dht_port": 1.5}, "dht_port takes a whole number, not 1.5"),
-        ({"dht_peer_max_age": -1}, "dht_peer_max_age takes 0 s or more"),
-        ({"dht_node_liveness": 0}, "dht_node_liveness takes 0.1 s or more"),
-        ({"dht_peer_max_age": "x"}, "dht_peer_max_age takes a number, not 'x'"),
-        ({"dht_max_values": 0}, "dht_max_values takes 1 to 10000000"),
-        ({"host": "a b"}, "host takes an address or a host name, not 'a b'"),
+        ({"dht_port": 70_000}, "dht_port takes a whole number from 0 to 65535, not 70000"),
+        ({"dht_port": 1.5}, "dht_port takes a whole number from 0 to 65535, not 1.5"),
+        ({"dht_port": None}, "dht_port takes a whole number from 0 to 65535, not None"),
+        ({"dht_peer_max_age": -1}, "dht_peer_max_age takes a number of seconds from 0 to 1000000000, not -1"),
+        ({"dht_node_liveness": 0}, "dht_node_liveness takes a number of seconds from 0.1 to 1000000000, not 0"),
+        ({"max_item_bytes": 1}, "max_item_bytes takes a whole number of bytes from 1000000 to 1099511627776, not 1"),
+        ({"host": "a b"}, "host takes an IPv4 or IPv6 address or a host name, not 'a b'"),
+        ({"dht_bind": "::1"}, "dht_bind takes an IPv4 address or a host name, not '::1'"),
         ({"dht_bootstrap": "a"}, "dht_bootstrap takes HOST:PORT entries, not 'a'"),
         ({"dht_bootstrap": "::1:20002"}, "dht_bootstrap takes IPv4 addresses and host names, not '::1'"),
+        ({"profile": "open"}, "profile takes private or public, not 'open'"),
+        ({"durability": None}, "durability takes full or normal, not None"),
+        ({"read_only": 1}, "read_only takes True or False, not 1"),
+        ({"state": ""}, "state takes a file, not ''"),
+        ({"state": ["x"]}, "state takes a file, not ['x']"),
+        ({"allow_host": ["ok", "*"]}, "allow_host takes host names and addresses without a port, not '*'"),
+        ({"allow_host": 5}, "allow_host takes host names and addresses without a port, not 5"),
     ],
 )
-def test_an_error_says_what_the_option_takes(settings: dict[str, Any], text: str) -> None:
+def test_an_error_names_the_setting_and_says_what_it_takes(settings: dict[str, Any], text: str) -> None:
     with pytest.raises(ConfigError) as raised:
         make(**settings)
     assert str(raised.value) == text
 
 
 @pytest.mark.parametrize("name", ["host", "dht_bind", "api_bind"])
-@pytest.mark.parametrize("value", ["a b", "a/b", "a,b", " ", 5, b"127.0.0.1"])
-def test_what_is_no_host_is_refused(name: str, value: Any) -> None:
-    with pytest.raises(ConfigError, match=f"^{name} takes an address"):
+@pytest.mark.parametrize(
+    "value", ["a b", "a/b", "a,b", " ", "", "a:1", "127.0.0.1:1", "[::1]", "*", 5, b"127.0.0.1", ["a"]]
+)
+def test_hosts_refuse_what_no_socket_can_be_bound_to(name: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=f"^{name} takes an IPv4 "):
         make(**{name: value})
 
 
@@ -109,35 +171,30 @@ def test_what_is_no_host_is_refused(name: str, value: Any) -> None:
         (True, ()),
         ("", ()),
         ([], ()),
-        (" , ,", ()),
-        ("a:1,,", (("a", 1),)),
-        ("a:1, b:2", (("a", 1), ("b", 2))),
-        ("127.0.0.1:20002,127.0.0.1:20002", (("127.0.0.1", 20_002),)),
-        (["a:1", "", None, "b:0x4e21"], (("a", 1), ("b", 20_001))),
-        ([("a", 1), ("b", "2")], (("a", 1), ("b", 2))),
-        ("localhost:65535", (("localhost", 65_535),)),
+        ("a:1, b:2,,", (("a", 1), ("b", 2))),
+        ("127.0.0.1:20002,127.0.0.1:020002", (("127.0.0.1", 20_002),)),
+        (["a:1", "", None, "b:0x4e21", ("c", 3)], (("a", 1), ("b", 20_001), ("c", 3))),
     ],
 )
 def test_bootstrap_nodes_come_in_many_forms(given: Any, addresses: tuple[tuple[str, int], ...]) -> None:
     assert make(dht_bootstrap=given).dht_bootstrap == addresses
+    assert grape(dht_bootstrap=given).config.dht_bootstrap == addresses
 
 
-BAD_ENTRIES = ["127.0.0.1", "h:abc", "h:0", "h:70000", "h:-1", "h:", ":20002", "::1:20002", "[::1]:20002", "a b:1"]
-BAD_ENTRIES += ["http://a:1", "h:1.5", ":", "h:1:2"]
+def test_parse_bootstrap_returns_one_address() -> None:
+    assert parse_bootstrap("127.0.0.1:020001") == ("127.0.0.1", 20_001)
+    with pytest.raises(ConfigError, match=r"^dht_bootstrap takes HOST:PORT entries, not 'h:0'$"):
+        parse_bootstrap("h:0")
 
 
-@pytest.mark.parametrize("entry", BAD_ENTRIES)
-def test_a_bootstrap_entry_that_names_no_node_is_refused(entry: str) -> None:
-    with pytest.raises(ConfigError, match=r"^dht_bootstrap takes "):
-        parse_bootstrap(entry)
-    with pytest.raises(ConfigError, match=r"^dht_bootstrap takes "):
-        make(dht_bootstrap=["a:1", entry])
+def test_lists_may_be_one_text_with_commas() -> None:
+    config = make(allow_host="a, B.example,", allow_origin="HTTPS://a.example/,http://b:80")
+    assert config.allow_host == ("a", "B.example")
+    assert config.allow_origin == ("https://a.example", "http://b")
+    assert attrs.evolve(config, dht_port=1).allow_origin == config.allow_origin
 
 
-@pytest.mark.parametrize("given", [5, [5], [("h",)], [("h", None)], [("h", 70_000)], [["h", 1, 2], 5]])
-def test_bootstrap_nodes_of_a_wrong_type_are_refused(given: Any) -> None:
-    with pytest.raises(ConfigError, match=r"^dht_bootstrap takes "):
-        make(dht_bootstrap=given)
+# What follows from settings
 
 
 @pytest.mark.parametrize(
@@ -161,15 +218,24 @@ def test_hosts_say_where_to_bind_and_what_to_announce(
     assert (config.dht_host, config.api_host, config.announced_host) == (dht_host, api_host, announced)
 
 
-def test_the_lookup_cache_is_half_as_old_as_a_peer_unless_told_otherwise() -> None:
+def test_cache_age_is_half_of_a_peers_unless_told_otherwise() -> None:
     assert make().cache_age == 120
     assert make(dht_peer_max_age=10).cache_age == 5
     assert make(cache_max_age=7).cache_age == 7
     assert make(cache_max_age=0).cache_age == 0
 
 
-def test_a_grape_takes_grenaches_keywords_with_times_in_milliseconds() -> None:
-    grape = Grape(
+def test_state_file_is_none_for_memory() -> None:
+    assert make().state_file is None
+    assert make(state=":memory:").state_file is None
+    assert make(state="a.sqlite").state_file == "a.sqlite"
+
+
+# The keywords of Grape
+
+
+def test_grape_takes_grenaches_keywords_with_times_in_milliseconds() -> None:
+    made = Grape(
         21_001,
         "a:1",
         31_001,
@@ -182,9 +248,11 @@ def test_a_grape_takes_grenaches_keywords_with_times_in_milliseconds() -> None:
         dht_nodeLiveness=60_000,
         check_maxPayloadSize=100,
         timeslot=30_000,
-        reactor=object.__new__(type("Still", (), {"seconds": lambda self: 0.0, "resolve": None})),
+        max_announces=7,
+        allow_host="a.example",
+        reactor=MemoryNetwork(seed=1).reactor("10.0.0.1"),
     )
-    assert grape.config == Config(
+    assert made.config == Config(
         host="10.0.0.1",
         dht_port=21_001,
         api_port=31_001,
@@ -197,52 +265,60 @@ def test_a_grape_takes_grenaches_keywords_with_times_in_milliseconds() -> None:
         dht_node_liveness=60.0,
         check_max_payload_size=100,
         timeslot=30.0,
+        max_announces=7,
+        allow_host=("a.example",),
     )
 
 
-@pytest.mark.parametrize("name", ["dht_peer_maxAge", "cache_maxAge", "dht_nodeLiveness", "timeslot"])
-@pytest.mark.parametrize("value", ["5", True, [1]])
-def test_a_grape_refuses_what_is_no_time(name: str, value: Any) -> None:
-    keywords: dict[str, Any] = {name: value}
-    with pytest.raises(ConfigError, match=f"^{name} takes milliseconds"):
-        Grape(**keywords)
+def test_grape_takes_none_for_the_default() -> None:
+    assert grape(dht_peer_maxAge=None, cache_maxAge=None, timeslot=None, host=None, state=None).config == grape().config
+    assert grape().config == Config(api_port=None)
 
 
-def test_every_setting_is_a_keyword_of_grape_too() -> None:
-    fields = {field.name for field in attrs.fields(Config)}
-    keywords = set(signature(Grape.__init__).parameters) | set(Limits.__annotations__)
-    assert {_KEYWORDS.get(name, name) for name in fields} <= keywords
-
-
-def test_a_grape_takes_limits() -> None:
-    grape = Grape(max_keys=5, max_calls=6, max_announces=7, reactor=MemoryNetwork(seed=1).reactor("10.0.0.1"))
-    assert grape.config == Config(api_port=None, max_keys=5, max_calls=6, max_announces=7)
+@pytest.mark.parametrize(
+    ("ports", "port"),
+    [
+        ({}, None),
+        ({"api_port": 5}, 5),
+        ({"api_port_http": 6}, 6),
+        ({"api_port": None, "api_port_http": 6}, 6),
+        ({"api_port": 5, "api_port_http": 6}, 5),
+        ({"api_port_http": None}, None),
+    ],
+)
+def test_grape_knows_both_names_of_the_http_port(ports: dict[str, int | None], port: int | None) -> None:
+    assert grape(**ports).config.api_port == port
 
 
 @pytest.mark.parametrize(
     ("keyword", "value", "problem"),
     [
-        ("dht_maxTables", 0, "takes 1 to 10000000"),
-        ("dht_maxValues", 0, "takes 1 to 10000000"),
-        ("dht_peer_maxAge", -1, "takes 0 s or more"),
-        ("cache_maxAge", -1, "takes 0 s or more"),
-        ("dht_nodeLiveness", 0, "takes 0.1 s or more"),
-        ("check_maxPayloadSize", 0, "takes 1 to 2147483648"),
-        ("api_port", -1, "takes 0 to 65535"),
-        ("api_port_http", -1, "takes 0 to 65535"),
-        ("max_keys", 0, "takes 1 to 10000000"),
+        ("dht_maxTables", 0, "takes a whole number from 1 to 10000000, not 0"),
+        ("dht_peer_maxAge", -1, "takes a number of milliseconds from 0 to 1000000000000, not -1"),
+        ("dht_peer_maxAge", True, "takes a number of milliseconds from 0 to 1000000000000, not True"),
+        ("dht_nodeLiveness", 99, "takes a number of milliseconds from 100 to 1000000000000, not 99"),
+        ("check_maxPayloadSize", 0, "takes a whole number of bytes from 1 to 2147483648, not 0"),
+        ("api_port", -1, "takes a whole number from 0 to 65535, not -1"),
+        ("api_port_http", -1, "takes a whole number from 0 to 65535, not -1"),
+        ("dht_port", None, "takes a whole number from 0 to 65535, not None"),
         ("dht_bootstrap", "a", "takes HOST:PORT entries, not 'a'"),
     ],
 )
-def test_a_grape_names_the_keyword_that_is_wrong(keyword: str, value: Any, problem: str) -> None:
-    keywords: dict[str, Any] = {keyword: value}
+def test_grape_names_the_keyword_that_is_wrong(keyword: str, value: Any, problem: str) -> None:
     with pytest.raises(ConfigError) as raised:
-        Grape(**keywords)
+        grape(**{keyword: value})
     assert (raised.value.name, raised.value.problem) == (keyword, problem)
 
 
-@pytest.mark.parametrize("keyword", ["max_everything", "dht_max_tables"])
-def test_a_grape_refuses_what_is_no_keyword(keyword: str) -> None:
-    keywords: dict[str, Any] = {keyword: 1}
-    with pytest.raises(TypeError, match=keyword):
-        Grape(**keywords)
+@pytest.mark.parametrize(
+    ("keyword", "text"),
+    [
+        ("max_call", "no setting 'max_call'; did you mean 'max_calls'?"),
+        ("dht_max_tables", "no setting 'dht_max_tables'; did you mean 'dht_maxTables'?"),
+        ("bogus", "no setting 'bogus'"),
+    ],
+)
+def test_grape_refuses_an_unknown_keyword_with_the_nearest_one(keyword: str, text: str) -> None:
+    with pytest.raises(TypeError) as raised:
+        grape(**{keyword: 1})
+    assert str(raised.value) == text

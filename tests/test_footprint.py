@@ -30,7 +30,7 @@ class Loading:
             [*command, "--state", str(state)], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         )
         self.loaded: set[str] = set()
-        said = next(filter(None, (re.search(r"API http://[^:]+:(\d+)", line) for line in self._lines())))
+        said = next(filter(None, (re.search(r"HTTP API listening on [^:]+:(\d+)", line) for line in self._lines())))
         self.port = int(said[1])
 
     def call(self, path: str, data: object) -> object:

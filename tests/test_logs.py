@@ -1,12 +1,14 @@
-"""grape.logs: the Node grape's debug lines."""
+"""grape.logs: the log on stderr, and the Node grape's debug lines."""
 
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 import pytest
 
-from grape import logs as debug
+from grape import logs
 from grape.config import Config
 from grape.node.node import Node
 from grape.testing import MemoryNetwork
@@ -32,23 +34,23 @@ from grape.testing import MemoryNetwork
         ("-express", False),
     ],
 )
-def test_the_setting_is_read_as_nodes_debug_package_does(setting: str, wanted: bool) -> None:
-    assert debug.is_wanted(setting) is wanted
-    assert (debug.tracer({"DEBUG": setting}) is not None) is wanted
+def test_debug_setting_is_read_as_nodes_debug_package_does(setting: str, wanted: bool) -> None:
+    assert logs.is_wanted(setting) is wanted
+    assert (logs.tracer({"DEBUG": setting}) is not None) is wanted
 
 
-def test_without_a_setting_there_is_no_tracer() -> None:
-    assert debug.tracer({}) is None
+def test_tracer_is_none_without_a_setting() -> None:
+    assert logs.tracer({}) is None
 
 
-def test_a_line_has_its_time_and_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    debug.write_line("starting")
+def test_debug_line_has_its_time_and_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.write_line("starting")
     out, err = capsys.readouterr()
     assert out == ""
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z grenache:grape starting\n", err)
 
 
-def test_a_node_says_what_the_node_grape_says() -> None:
+def test_node_writes_the_debug_lines_of_the_node_grape() -> None:
     network = MemoryNetwork()
     said: list[list[str]] = [[], []]
     bootstrap = [(), (("10.0.0.1", 20_001),)]
@@ -78,3 +80,25 @@ def test_a_node_says_what_the_node_grape_says() -> None:
         "20002 found potential peer 10.0.0.2:1 through 10.0.0.1:20001 for hash: a",
         "lookup a found 1 nodes",
     ]
+
+
+LOGGING = """
+from grape.logs import log_to_stderr
+from twisted.logger import Logger
+
+log_to_stderr()
+Logger(namespace="grape").debug("one")
+Logger(namespace="grape").info("two {number}", number=2)
+Logger(namespace="twisted.web.http").info("three")
+Logger(namespace="log_legacy").info("four")
+Logger(namespace="twisted.web.http").warn("five")
+print("six")
+"""
+
+
+def test_log_has_a_line_with_its_time_for_what_an_operator_needs() -> None:
+    ran = subprocess.run([sys.executable, "-c", LOGGING], capture_output=True, text=True, timeout=30, check=True)
+    assert ran.stdout == "six\n"
+    lines = ran.stderr.splitlines()
+    assert [line.partition(" ")[2] for line in lines] == ["two 2", "five"]
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} .*", line) for line in lines)

@@ -1,40 +1,52 @@
-"""The console command ``grape``: the plugin's service without twistd's pid file, plugin scan and tracebacks."""
+"""Runs the console command ``grape``: the plugin's service without twistd's pid file and plugin scan.
+
+``COMMANDS`` is the table of the further commands, ``grape WORD ...``; each is a module with ``main(words) -> status``.
+"""
 
 from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Any, NamedTuple
 
-from twisted.logger import (
-    FileLogObserver,
-    FilteringLogObserver,
-    LogLevel,
-    LogLevelFilterPredicate,
-    eventAsText,
-    globalLogBeginner,
-)
+
+class Command(NamedTuple):
+    """A command: the module that has its ``main``, how it is called and what it does, for the help."""
+
+    module: str
+    synopsis: str
+    help: str
+
+
+COMMANDS: Mapping[str, Command] = {
+    "state": Command(
+        "grape.cli.state", "grape state check|dump|import FILE", "check, print or repair a state file, and exit"
+    ),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a grape until a signal ends it, or do what ``state`` asks (see grape.cli.state).
+    """Runs a grape until a signal ends it, or the command that the first word names.
 
-    ``arguments`` are those of the command line, without its name.
+    ``arguments`` are those of the command line without the program's name, by default the process's own. Ends with
+    SystemExit, unless a signal stops the grape.
     """
     words = sys.argv[1:] if arguments is None else arguments
-    if words[:1] == ["state"]:
-        # Only then: the grape itself has no use for it, nor it for the reactor.
-        from grape.cli import state as state_cli
-
-        raise SystemExit(state_cli.main(words[1:]))
-    # First, as what follows loads Twisted's TCP.
+    command = COMMANDS.get(words[0]) if words else None
+    if command is not None:
+        # Imported here: a grape does not need the commands, nor they the reactor.
+        raise SystemExit(import_module(command.module).main(words[1:]))
+    # First, because the imports below load Twisted's TCP.
     _without_tls()
+    from grape.logs import log_to_stderr
     from grape.tap import Options, makeService
 
     options = Options()
+    options.commands = [(command.synopsis, command.help) for command in COMMANDS.values()]
     options.parseOptions(words)
-    _log_to_stderr()
+    log_to_stderr()
     service = makeService(options)
     from twisted.internet import reactor as global_reactor
 
@@ -47,16 +59,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _without_tls() -> None:
-    """Have Twisted take it that pyOpenSSL is not installed, as it may be: a grape speaks no TLS.
+    """Has Twisted find no pyOpenSSL, since a grape speaks no TLS; without effect once pyOpenSSL is loaded.
 
-    Twisted's TCP loads it where it is, a fifth of the process: 12 MB and 40 ms. Without effect once it is loaded.
+    Twisted's TCP loads it where it is installed, a fifth of the process: 12 MB and 40 ms.
     """
-    # None is how Python marks a module that is not to be had.
+    # None is how Python marks a module that cannot be imported.
     sys.modules.setdefault("OpenSSL", None)  # type: ignore[arg-type]
 
 
 def _stop_on_signals(reactor: Any) -> None:
-    """Stop cleanly, with status 0, at the first signal; Twisted's own handlers fail at a second one."""
+    """Stops the reactor at the first signal, with status 0; Twisted's own handlers fail at a second one."""
     stopping: list[int] = []
 
     def stop(number: int, _: object) -> None:
@@ -66,12 +78,3 @@ def _stop_on_signals(reactor: Any) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-
-
-def _log_to_stderr() -> None:
-    levels = LogLevelFilterPredicate(defaultLogLevel=LogLevel.info)
-    # twisted.web tells of every idle connection that it closes, Twisted's old log of every port.
-    for namespace in ("twisted.web", "log_legacy"):
-        levels.setLogLevelForNamespace(namespace, LogLevel.warn)
-    observer = FileLogObserver(sys.stderr, lambda event: eventAsText(event, includeSystem=False) + "\n")
-    globalLogBeginner.beginLoggingTo([FilteringLogObserver(observer, [levels])], redirectStandardIO=False)

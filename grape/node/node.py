@@ -6,8 +6,10 @@ import os
 import random
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import cast
 
 from twisted.application.service import Service
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
@@ -129,6 +131,14 @@ class Node(Service):
     def dht_port(self) -> int:
         """The UDP port: the real one while the node runs, else the configured one."""
         return self._protocol.port if self._protocol is not None else self.config.dht_port
+
+    @property
+    def dht_address(self) -> Address | None:
+        """The (host, port) that the UDP socket is bound to; None while it is closed."""
+        if self._port is None:
+            return None
+        bound = cast("IPv4Address", self._port.getHost())
+        return bound.host, bound.port
 
     def privilegedStartService(self) -> None:
         """Opens the UDP socket. Raises Twisted's CannotListenError."""

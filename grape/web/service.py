@@ -102,6 +102,14 @@ class HTTPService(Service):
             return self._config.api_port
         return cast("IPv4Address", self._port.getHost()).port
 
+    @property
+    def address(self) -> tuple[str, int] | None:
+        """The (host, port) that the TCP socket is bound to; None while it is closed."""
+        if self._port is None:
+            return None
+        bound = cast("IPv4Address", self._port.getHost())
+        return bound.host, bound.port
+
     def privilegedStartService(self) -> None:
         """Open the TCP socket. Raises twisted's CannotListenError."""
         super().privilegedStartService()

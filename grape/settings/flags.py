@@ -1,0 +1,152 @@
+"""Makes flags of a declaration: reads them from a command line, renders their help and the table of README.md."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple
+
+from grape.settings.declaration import Declaration, Setting, nearest, settings_of
+from grape.settings.kinds import Switch
+
+#: Where the help texts of flags begin, if the terminal has at least ``WIDE`` columns; else they have their own lines.
+HELP_COLUMN = 30
+WIDE = 60
+NARROWEST = 20
+
+
+class FlagError(ValueError):
+    """A command line with an unknown flag, or a flag without the value that it needs."""
+
+
+class Given(NamedTuple):
+    """What a command line says: ``values`` for the declaration's constructor, and the ``words`` that are no flags."""
+
+    values: dict[str, object]
+    words: list[str]
+
+
+def read_flags(declaration: Declaration, words: Iterable[str], others: Collection[str] = ()) -> Given:
+    """Reads the flags of a declaration; ``others`` are known flags too, for the hint at an unknown one.
+
+    A flag's value follows it after "=" or as the next word. Of a flag that is given twice the last value counts; lists
+    are joined. Raises FlagError, and ConfigError for a wrong value, which says the flag as it was typed.
+    """
+    settings = settings_of(declaration)
+    flags = {spelling: setting for setting in settings for spelling in setting.spellings}
+    off = {f"--{setting.off}": setting for setting in settings if setting.off}
+    texts: dict[str, tuple[Setting, str, str]] = {}
+    without: set[str] = set()
+    stray: list[str] = []
+    left = list(words)
+    while left:
+        word = left.pop(0)
+        if not word.startswith("-"):
+            stray.append(word)
+            continue
+        flag, equals, text = word.partition("=")
+        if word in off:
+            without.add(off[word].name)
+            continue
+        setting = flags.get(flag)
+        if setting is None:
+            near = nearest(flag, [*flags, *off, *others])
+            raise FlagError(
+                f"unknown flag {flag}" + (f"; did you mean {near}?" if near is not None else " (try --help)")
+            )
+        if not equals:
+            text = _next(setting, flag, left)
+        if setting.kind.is_list and setting.name in texts:
+            text = f"{texts[setting.name][1]},{text}"
+        texts[setting.name] = setting, text, flag
+    values = {
+        name: setting.from_text(text, flag)
+        for name, (setting, text, flag) in texts.items()
+        if name not in without and not (setting.may_be_bare and not text)
+    }
+    return Given(values, stray)
+
+
+def _next(setting: Setting, flag: str, left: list[str]) -> str:
+    """Returns the value of a flag without "=": the next word, unless that is a flag itself."""
+    if isinstance(setting.kind, Switch):
+        return "true"
+    # A number may be negative: it is refused as such.
+    if left and not left[0].startswith("-" if setting.may_be_bare else "--"):
+        return left.pop(0)
+    if setting.may_be_bare:
+        return ""
+    raise FlagError(f"{flag} needs a value: {flag} {setting.kind.placeholder}")
+
+
+def help_entries(declaration: Declaration) -> list[tuple[str, str]]:
+    """Returns for each setting its flags and its help text, which ends with the default in brackets."""
+    entries = []
+    for setting in settings_of(declaration):
+        heading = _with_value(", ".join(setting.spellings), setting)
+        entries.append((heading, f"{setting.help} [{setting.default_text}]"))
+        if setting.off:
+            entries.append((f"--{setting.off}", f"ignores {setting.spellings[0]}"))
+    return entries
+
+
+def render(entries: Iterable[tuple[str, str]], width: int) -> str:
+    """Renders entries of a help, each a heading and its text, in lines of ``width`` characters where words allow it."""
+    column = HELP_COLUMN if width >= WIDE else 6
+    lines: list[str] = []
+    for heading, text in entries:
+        head = wrap(heading, width, "  ", "      ").split("\n")
+        body = wrap(text, max(width, column + 10), " " * column).split("\n")
+        if len(head) == 1 and len(head[0]) + 2 <= column:
+            body[0] = head.pop().ljust(column) + body[0].lstrip()
+        lines += head + body
+    return "".join(f"{line}\n" for line in lines)
+
+
+def wrap(text: str, width: int, indent: str = "", further: str | None = None) -> str:
+    """Breaks a text into lines of ``width`` characters; ``further`` indents all but the first.
+
+    Words and short phrases in brackets stay whole; a line may be longer for it.
+    """
+    subsequent = indent if further is None else further
+    filled = textwrap.fill(
+        re.sub(r"\[[^]]{,24}\]", lambda phrase: phrase[0].replace(" ", "\xa0"), text),
+        width,
+        initial_indent=indent,
+        subsequent_indent=subsequent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return filled.replace("\xa0", " ")
+
+
+def columns(setting: str | None) -> int:
+    """Returns the width that COLUMNS asks for, at least 20; 80 if it is not set, 0 or no number."""
+    try:
+        width = int(setting or 0)
+    except ValueError:
+        width = 0
+    return max(width, NARROWEST) if width > 0 else 80
+
+
+def table(declaration: Declaration) -> str:
+    """Renders the settings as the Markdown table of README.md: flags, keyword, default and help text."""
+    rows: list[Sequence[str]] = [("flag", "also", "keyword", "default", ""), ("---",) * 5]
+    for setting in settings_of(declaration):
+        first, *also = setting.spellings
+        off = [f"--{setting.off}"] if setting.off else []
+        rows.append(
+            (
+                f"`{_with_value(first, setting)}`",
+                ", ".join(f"`{flag}`" for flag in (*also, *off)),
+                ", ".join(f"`{keyword}`" for keyword in setting.keywords),
+                setting.default_text,
+                setting.help,
+            )
+        )
+    return "".join("|".join(f" {cell.replace('|', chr(92) + '|')} " for cell in row).join("||") + "\n" for row in rows)
+
+
+def _with_value(flags: str, setting: Setting) -> str:
+    return f"{flags} {setting.kind.placeholder}".rstrip()

@@ -1,0 +1,113 @@
+"""Reads the texts of settings: whole numbers, host names, addresses, origins; says how an error shows a value."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import IPv6Address
+
+from grape.dht.compact import Address, is_ipv4
+
+MAX_PORT = 65_535
+MAX_SHOWN_CHARACTERS = 60
+MAX_NAME_CHARACTERS = 253
+HTTP_PORTS = {"http": 80, "https": 443}
+
+_LABEL = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+# Compiled at their first use: a start seldom needs them.
+_NAME = rf"{_LABEL}(?:\.{_LABEL})*\.?"
+_ORIGIN = r"([a-z][a-z0-9+.-]*)://(\[[0-9a-f:.]+\]|[^\s/?#@:\[\]]+)(?::(\d{1,5}))?/?"
+
+
+class Unfit(ValueError):
+    """A value that a setting does not take; the text says what it takes."""
+
+
+def shown(value: object) -> str:
+    """Returns a value as an error shows it, in one line and not too long."""
+    try:
+        text = repr(value)
+    except Exception:
+        # Python refuses to write whole numbers of more than 4,300 digits.
+        text = f"this {type(value).__name__}"
+    return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[:MAX_SHOWN_CHARACTERS]}..."
+
+
+def whole(text: str) -> int:
+    """Reads a whole number as the Node grape does: "0x52d1" is hexadecimal, "020001" is not octal.
+
+    Raises ValueError.
+    """
+    return int(text, 16) if text[:2].lower() == "0x" else int(text)
+
+
+def ascii_name(host: str) -> str | None:
+    """Returns a host name in ASCII (RFC 3490), or an IPv4 address; None for what is neither."""
+    if not host.isascii():
+        try:
+            host = host.encode("idna").decode("ascii")
+        except UnicodeError:
+            return None
+    if host.replace(".", "").isdigit():
+        return host if is_ipv4(host) else None
+    return host if len(host) <= MAX_NAME_CHARACTERS and re.fullmatch(_NAME, host, re.IGNORECASE) else None
+
+
+def bind_host(host: str) -> str | None:
+    """Returns a host that a TCP socket can be bound to, None for what is neither an address nor a host name."""
+    return host if _is_ipv6(host) or ascii_name(host) is not None else None
+
+
+def bind_host_ipv4(host: str) -> str | None:
+    """Returns a host that an IPv4 socket can be bound to, None for what is no host name and no IPv4 address."""
+    return host if ascii_name(host) is not None else None
+
+
+def header_host(host: str) -> str | None:
+    """Returns a host as a Host header has it, without a port; None for what is neither an address nor a host name."""
+    return host if _is_ipv6(host) else ascii_name(host)
+
+
+def origin(text: str) -> str | None:
+    """Returns the origin of a web page as browsers send it (RFC 6454), None for what is no scheme://host[:port]."""
+    match = re.fullmatch(_ORIGIN, text.lower())
+    if match is None:
+        return None
+    scheme, host, port = match.groups()
+    name = host if host.startswith("[") and _is_ipv6(host[1:-1]) else ascii_name(host)
+    if name is None or (port is not None and not 0 < int(port) <= MAX_PORT):
+        return None
+    # Browsers leave out the scheme's own port.
+    return f"{scheme}://{name}" + (f":{int(port)}" if port is not None and int(port) != HTTP_PORTS.get(scheme) else "")
+
+
+def file_name(path: str) -> str | None:
+    """Returns a file's path, None for what cannot be one."""
+    return path if path and "\0" not in path else None
+
+
+def node_address(entry: object) -> Address:
+    """Returns the (host, port) of a node, given likewise or as "host:port". Raises Unfit."""
+    match entry:
+        case str():
+            host, _, port_text = entry.strip().rpartition(":")
+        case (str(host), int(port) | str(port)):
+            port_text = str(port)
+        case _:
+            raise Unfit(f"takes HOST:PORT entries, not {shown(entry)}")
+    try:
+        number = whole(port_text)
+    except ValueError:
+        number = 0
+    if not host or not 0 < number <= MAX_PORT:
+        raise Unfit(f"takes HOST:PORT entries, not {shown(entry.strip() if isinstance(entry, str) else entry)}")
+    if ascii_name(host) is None:
+        raise Unfit(f"takes IPv4 addresses and host names, not {shown(host)}")
+    return host, number
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        IPv6Address(host)
+    except ValueError:
+        return False
+    return True
