@@ -116,6 +116,10 @@ class DHTProtocol(KRPCProtocol):
         self._max_queries = max_queries
         self._closest: BoundedDict[bytes, _ClosestSet] = BoundedDict(max_tables)
 
+    def logPrefix(self) -> str:
+        """Returns the name that Twisted's own log lines give the port."""
+        return "DHT"
+
     def find_node(self, target: bytes) -> Deferred[Found]:
         """Finds the nodes closest to a 20-byte ``target`` (BEP 5)."""
         return deferred(lambda done: self._traverse(target, b"find_node", b"target", _continue, done))

@@ -69,6 +69,10 @@ class HTTPServerFactory(ServerFactory):
         # What the answer to a plain call begins with, this second.
         self._plain_head = b""
 
+    def logPrefix(self) -> str:
+        """Returns the name that Twisted's own log lines give the port."""
+        return "HTTP API"
+
     def __len__(self) -> int:
         """How many connections are open."""
         return len(self._connections)

@@ -44,7 +44,7 @@ def is_free(kind: socket.SocketKind, port: int) -> bool:
 
 
 @over_the_reactor
-async def test_it_starts_and_stops_and_starts_again(embed: Embed) -> None:
+async def test_grape_starts_and_stops_and_starts_again(embed: Embed) -> None:
     other = await embed()
     grape = await embed(dht_bootstrap=[(HOST, other.dht_port)], api_port=0)
     for _ in range(3):
@@ -62,17 +62,19 @@ async def test_it_starts_and_stops_and_starts_again(embed: Embed) -> None:
 
 
 @over_the_reactor
-async def test_stopping_twice_and_starting_twice_is_well(embed: Embed) -> None:
+async def test_grape_may_be_started_twice_and_stopped_twice(embed: Embed) -> None:
     grape = await embed(api_port=0)
     ports = grape.dht_port, grape.api_port
     grape.startService()
     assert (grape.dht_port, grape.api_port) == ports
+    assert (grape.dht_address, grape.api_address) == ((HOST, ports[0]), (HOST, ports[1]))
     await grape.stopService()
     await grape.stopService()
+    assert (grape.dht_address, grape.api_address) == (None, None)
 
 
 @over_the_reactor
-async def test_stopping_answers_what_is_under_way(embed: Embed) -> None:
+async def test_stop_answers_calls_in_progress(embed: Embed) -> None:
     with Peer() as peer:
         grape = Grape(dht_port=0, host=HOST, dht_bootstrap=[peer.node])
         grape.startService()
@@ -85,7 +87,7 @@ async def test_stopping_answers_what_is_under_way(embed: Embed) -> None:
 
 
 @over_the_reactor
-async def test_several_in_one_process_serve_http_each(embed: Embed) -> None:
+async def test_several_grapes_in_one_process_serve_http_each(embed: Embed) -> None:
     first = await embed(api_port=0)
     grapes = [first, *[await embed(dht_bootstrap=[(HOST, first.dht_port)], api_port=0) for _ in range(3)]]
     urls = [f"http://{HOST}:{grape.api_port}" for grape in grapes]
@@ -97,7 +99,7 @@ async def test_several_in_one_process_serve_http_each(embed: Embed) -> None:
 
 
 @over_the_reactor
-async def test_a_taken_udp_port_raises_and_leaves_nothing_open(embed: Embed) -> None:
+async def test_taken_udp_port_raises_and_leaves_nothing_open(embed: Embed) -> None:
     other = await embed()
     api_port = free_port()
     grape = Grape(dht_port=other.dht_port, api_port=api_port, host=HOST)
@@ -108,7 +110,7 @@ async def test_a_taken_udp_port_raises_and_leaves_nothing_open(embed: Embed) -> 
 
 
 @over_the_reactor
-async def test_a_taken_tcp_port_raises_and_leaves_nothing_open(embed: Embed) -> None:
+async def test_taken_tcp_port_raises_and_leaves_nothing_open(embed: Embed) -> None:
     other = await embed(api_port=0)
     dht_port = free_port()
     grape = Grape(dht_port=dht_port, api_port=other.api_port, host=HOST)
@@ -121,7 +123,7 @@ async def test_a_taken_tcp_port_raises_and_leaves_nothing_open(embed: Embed) -> 
 
 
 @over_the_reactor
-async def test_it_starts_once_the_port_that_was_taken_is_free(embed: Embed) -> None:
+async def test_grape_starts_once_the_port_that_was_taken_is_free(embed: Embed) -> None:
     other = await embed(api_port=0)
     grape = Grape(dht_port=0, api_port=other.api_port, host=HOST)
     with pytest.raises(CannotListenError):
@@ -133,7 +135,7 @@ async def test_it_starts_once_the_port_that_was_taken_is_free(embed: Embed) -> N
 
 
 @over_the_reactor
-async def test_its_resource_serves_under_a_path_of_a_foreign_site(embed: Embed) -> None:
+async def test_resource_serves_under_a_path_of_another_site(embed: Embed) -> None:
     grape = await embed()
     root, tools = Resource(), Resource()
     root.putChild(b"tools", tools)

@@ -35,7 +35,7 @@ def taken() -> Iterator[socket.socket]:
 
 
 @every_command
-def test_a_service_that_is_announced_is_found(grape_process: StartGrape, command: str) -> None:
+def test_lookup_finds_a_service_that_was_announced(grape_process: StartGrape, command: str) -> None:
     first = grape_process(command=command)
     second = grape_process("--bn", first.api.node, command=command)
     assert second.call("announce", ["rest:util:net", 1337]) == 1
@@ -43,24 +43,43 @@ def test_a_service_that_is_announced_is_found(grape_process: StartGrape, command
 
 
 @pytest.mark.parametrize("command", ["grape", "python -m grape"])
-def test_the_first_line_shows_a_call_to_try(grape_process: StartGrape, command: str) -> None:
+def test_first_line_says_what_is_bound_and_a_call_to_try(grape_process: StartGrape, command: str) -> None:
     grape = grape_process(command=command)
     first = grape.process.stderr.splitlines()[0]
-    assert f"DHT udp {HOST}:{grape.api.dht_port}" in first
+    assert f"DHT udp {HOST}:{grape.api.dht_port}, HTTP API listening on {HOST}:{grape.api.api_port}, " in first
+    assert "all addresses" not in first
     try_this = shlex.split(first.partition("try: ")[2])
     assert try_this == ["curl", "-d", '{"data":["rest:util:net",1337]}', f"{grape.api.url}/announce"]
     assert post(grape.api.api_port, "/announce", try_this[2].encode()) == (200, b"1")
 
 
 @pytest.mark.parametrize("command", ["twistd -n grape", "twist grape"])
-def test_the_log_shows_a_call_to_try(grape_process: StartGrape, command: str) -> None:
+def test_log_says_what_is_bound_and_a_call_to_try(grape_process: StartGrape, command: str) -> None:
     grape = grape_process(command=command)
     assert f"{grape.api.url}/announce" in grape.process.output
+    assert f"HTTP API listening on {HOST}:{grape.api.api_port}, " in grape.process.output
+    assert f"HTTP API starting on {grape.api.api_port}" in grape.process.output
+    assert "Factory" not in grape.process.output
+    grape.end()
+    closed = f"DHT udp {HOST}:{grape.api.dht_port} and HTTP API {HOST}:{grape.api.api_port} closed"
+    assert closed in grape.process.output
+
+
+def test_first_line_says_real_ports_and_that_all_addresses_are_bound(start: Start) -> None:
+    process = start([*COMMANDS["grape"], "--dp", "0", "--aph", "0", "--state", ":memory:"])
+    first = process.wait_for("the first line", lambda: process.stderr.partition("\n")[0])
+    everywhere = r"(?:\[::\]|0\.0\.0\.0):(\d+) \(all addresses\)"
+    bound = re.search(f"DHT udp {everywhere}, HTTP API listening on {everywhere}, ", first)
+    assert bound is not None, first
+    assert all(int(port) > 0 for port in bound.groups())
+    try_this = shlex.split(first.partition("try: ")[2])
+    assert try_this[-1] == f"http://{HOST}:{bound[2]}/announce"
+    assert post(int(bound[2]), "/announce", try_this[2].encode()) == (200, b"1")
 
 
 @every_command
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_and_answers_what_is_under_way(
+def test_signal_ends_the_process_and_answers_calls_in_progress(
     grape_process: StartGrape, command: str, number: signal.Signals
 ) -> None:
     is_under_way = Event()
@@ -86,7 +105,7 @@ def test_a_signal_ends_it_and_answers_what_is_under_way(
     assert grape.process.status == (-number if command.startswith("twist") else 0)
 
 
-def test_connections_without_a_whole_request_do_not_hold_it_up(grape_process: StartGrape) -> None:
+def test_connections_without_a_whole_request_do_not_delay_the_end(grape_process: StartGrape) -> None:
     grape = grape_process()
     address = HOST, grape.api.api_port
     with socket.create_connection(address), socket.create_connection(address) as half:
@@ -111,7 +130,7 @@ def refused(process: Process) -> str:
 
 
 @every_command
-def test_a_taken_udp_port_is_refused_with_one_line(start: Start, command: str) -> None:
+def test_taken_udp_port_is_refused_with_one_line(start: Start, command: str) -> None:
     with Peer() as peer:
         port = peer.node.rpartition(":")[2]
         process = start([*COMMANDS[command], "-b", HOST, "--dp", port, "--aph", str(new_api().api_port)])
@@ -122,7 +141,7 @@ def test_a_taken_udp_port_is_refused_with_one_line(start: Start, command: str) -
 
 
 @every_command
-def test_a_taken_tcp_port_is_refused_with_one_line(start: Start, command: str, taken: socket.socket) -> None:
+def test_taken_tcp_port_is_refused_with_one_line(start: Start, command: str, taken: socket.socket) -> None:
     port = str(taken.getsockname()[1])
     line = refused(start([*COMMANDS[command], "-b", HOST, "--dp", str(new_api().dht_port), "--aph", port]))
     assert line.startswith("grape: ")
@@ -131,7 +150,7 @@ def test_a_taken_tcp_port_is_refused_with_one_line(start: Start, command: str, t
 
 
 @every_command
-def test_an_address_that_is_not_ours_is_refused_with_one_line(start: Start, command: str) -> None:
+def test_address_of_another_machine_is_refused_with_one_line(start: Start, command: str) -> None:
     line = refused(start([*COMMANDS[command], "-b", ELSEWHERE, "--dp", "0", "--aph", "0"]))
     assert line.startswith("grape: ")
     assert ELSEWHERE in line
@@ -142,17 +161,32 @@ def test_an_address_that_is_not_ours_is_refused_with_one_line(start: Start, comm
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--dpp", "20001"], "--dpp"),
-        (["--dp", "abc"], "--dp takes a whole number, not 'abc'"),
-        (["--dp", "70000"], "--dp takes 0 to 65535"),
+        (["--max-cal", "5"], "unknown flag --max-cal; did you mean --max-calls?"),
+        (["--dp", "abc"], "--dp takes a whole number from 0 to 65535, not 'abc'"),
+        (["--dpa", "-1"], "--dpa takes a number of milliseconds from 0 to 1000000000000, not -1"),
+        (["--allow-host", "*"], "--allow-host takes host names and addresses without a port, not '*'"),
         (["--bn", "127.0.0.1"], "--bn takes HOST:PORT entries, not '127.0.0.1'"),
         (["stray"], "'stray'"),
     ],
 )
-def test_a_wrong_flag_is_refused_with_one_line(start: Start, command: str, flags: list[str], said: str) -> None:
+def test_wrong_flag_is_refused_with_one_line(start: Start, command: str, flags: list[str], said: str) -> None:
     line = refused(start([*COMMANDS[command], *flags]))
     assert line.startswith("grape: ")
     assert said in line
+
+
+@every_command
+@pytest.mark.parametrize("columns", [None, "30", "abc", "0"])
+def test_help_is_printed_whatever_columns_says(start: Start, command: str, columns: str | None) -> None:
+    environment = {"COLUMNS": columns} if columns is not None else {}
+    for word in ("--help", "-h"):
+        process = start([*COMMANDS[command], word], environment)
+        assert process.ended(REFUSED_SECONDS) == 0
+        assert process.stderr == ""
+        text = " ".join(process.stdout.split())
+        assert "has no authentication and no TLS" in text
+        assert "grape state" in text
+        assert "--max-announces N" in text
 
 
 def test_three_grapes_run_from_one_directory(grape_process: StartGrape, directory: Path) -> None:
@@ -184,6 +218,6 @@ def test_debug_lines_are_those_of_the_node_grape(grape_process: StartGrape) -> N
     } <= debug_lines(second)
 
 
-def test_without_debug_there_are_no_debug_lines(grape_process: StartGrape) -> None:
+def test_debug_lines_are_absent_without_debug(grape_process: StartGrape) -> None:
     grape = grape_process(environment={"DEBUG": "*,-grenache:grape"})
     assert "grenache:grape" not in grape.process.output
