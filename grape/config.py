@@ -307,6 +307,10 @@ class Config:
         return self.dht_peer_max_age / 2 if self.cache_max_age is None else self.cache_max_age
 
 
+#: What a grape has that is told nothing; parts of it that are used alone take their limits from here.
+DEFAULTS = Config()
+
+
 class Limits(TypedDict, total=False):
     """Types the limits among the keywords of ``Grape``; Grenache has no names for them."""
 

@@ -15,22 +15,23 @@ from bisect import bisect_left, insort
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 
+from grape.config import DEFAULTS
 from grape.dht.compact import Address
 from grape.dht.items import Item
 from grape.dht.responder import Sample
 from grape.fairshare import EvictionOrder, FairShares
 from grape.metrics import Counters
 
-MAX_KEYS = 10_000
+MAX_KEYS = DEFAULTS.max_keys
 # A service rarely has more than some dozens of peers; 2,000 is enough for a thousand hosts and as many attackers.
-MAX_PEERS_PER_KEY = 2_000
+MAX_PEERS_PER_KEY = DEFAULTS.max_peers_per_key
 # A grape announces for all services of its machine: more of them under one name than a lookup ever lists.
-MAX_PEERS_PER_ANNOUNCER = 128
+MAX_PEERS_PER_ANNOUNCER = DEFAULTS.max_peers_per_announcer
 # With fewer peers a reply holds all of them: a key that shrinks below stops counting shares.
 FEW_PEERS = 50
-MAX_STORE_BYTES = 64 * 1024 * 1024
-MAX_ITEMS = 5_000
-MAX_ITEM_BYTES = 16 * 1024 * 1024
+MAX_STORE_BYTES = DEFAULTS.max_store_bytes
+MAX_ITEMS = DEFAULTS.dht_max_values
+MAX_ITEM_BYTES = DEFAULTS.max_item_bytes
 
 # About the memory that Python takes for a key, a peer and an item beside their own bytes.
 KEY_OVERHEAD_BYTES = 900

@@ -21,9 +21,7 @@ class Command(NamedTuple):
 
 
 COMMANDS: Mapping[str, Command] = {
-    "state": Command(
-        "grape.cli.state", "grape state check|dump|import FILE", "check, print or repair a state file, and exit"
-    ),
+    "state": Command("grape.cli.state", "grape state check|dump|import FILE", "check, print or repair a state file"),
 }
 
 
