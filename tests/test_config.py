@@ -12,8 +12,6 @@ import pytest
 
 from grape import Config, ConfigError, Grape
 from grape.config import DEFAULTS, Keywords, parse_bootstrap
-from grape.krpc.admission import MAX_STRANGERS, MAX_VERIFYING
-from grape.node.reannounce import MAX_ANNOUNCES
 from grape.settings.declaration import Setting, from_keywords, settings_of
 from grape.settings.flags import help_entries, read_flags, table
 from grape.settings.kinds import Milliseconds, Whole
@@ -62,8 +60,7 @@ def test_every_default_is_a_value_that_its_setting_takes(setting: Setting) -> No
 
 def test_parts_that_are_used_alone_have_the_declared_limits() -> None:
     assert Config() == DEFAULTS
-    assert (DEFAULTS.max_verifying, DEFAULTS.max_strangers) == (MAX_VERIFYING, MAX_STRANGERS)
-    assert (DEFAULTS.max_announces, DEFAULTS.max_calls) == (MAX_ANNOUNCES, MAX_CALLS)
+    assert DEFAULTS.max_calls == MAX_CALLS
 
 
 def test_every_flag_and_keyword_belongs_to_one_setting() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from grape.config import DEFAULTS
 from grape.dht import messages
 from grape.dht.addresses import scope
 from grape.dht.bounded import BoundedDict
@@ -22,9 +23,9 @@ from grape.dht.routing import RoutingTable
 from grape.dht.transactions import Outcome, Pending
 from grape.metrics import Counters
 
-MAX_VERIFYING = 512
+MAX_VERIFYING = DEFAULTS.max_verifying
 STRANGER_SECONDS = 60.0
-MAX_STRANGERS = 4_096
+MAX_STRANGERS = DEFAULTS.max_strangers
 UNVERIFIED_BYTES_PER_SECOND = 16_384
 ALL_UNVERIFIED_BYTES_PER_SECOND = 1_000_000
 # For all queriers together: queries from many false addresses must not become pings to as many victims.

@@ -15,6 +15,7 @@ import attrs
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from grape.config import DEFAULTS
 from grape.dht.bounded import BoundedDict
 from grape.dht.errors import Overloaded
 from grape.dht.nodeid import position
@@ -32,7 +33,7 @@ RETRY_SECONDS = 2.0
 MAX_HOLDERS = 100
 CHECKED_AT_ONCE = 512
 RENEWED_AT_ONCE = 16
-MAX_ANNOUNCES = 10_000
+MAX_ANNOUNCES = DEFAULTS.max_announces
 
 # A key and a port.
 AnnounceId = tuple[bytes, int]
