@@ -219,7 +219,7 @@ class Config:
     max_pending: int = declare(
         MAX_PENDING, Setting(Whole(16, 10**6), "queries in flight; above three quarters of it HTTP calls get 503")
     )
-    #: A lookup among honest nodes sends 20 to 60. More finds more among hostile ones, and sends more to whatever they name.
+    #: A lookup among honest nodes sends 20 to 60. More finds more among hostile ones, and sends more to their targets.
     max_queries_per_lookup: int = declare(
         MAX_QUERIES, Setting(Whole(20, MAX_CANDIDATES), "queries that one lookup sends in all")
     )
