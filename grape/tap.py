@@ -173,10 +173,10 @@ class Daemon(MultiService):
         except CannotListenError as error:
             reason = getattr(error.socketError, "strerror", None) or error.socketError
             host = "all addresses" if error.interface in ALL_ADDRESSES else error.interface
-            kind, flags = ("TCP", "--aph") if isinstance(error, CannotListenTCP) else ("UDP", "--dp")
-            if getattr(error.socketError, "errno", None) not in (errno.EADDRINUSE, errno.EACCES):
-                flags = "-b"
-            problem = f"cannot listen on {kind} port {error.port} of {host}: {reason} ({flags} names another)"
+            kind, flag = ("TCP", "--aph") if isinstance(error, CannotListenTCP) else ("UDP", "--dp")
+            is_port = getattr(error.socketError, "errno", None) in (errno.EADDRINUSE, errno.EACCES)
+            hint = f"{flag} chooses another port" if is_port else "-b chooses another address"
+            problem = f"cannot listen on {kind} port {error.port} of {host}: {reason} ({hint})"
             self._exit(error, problem, EXIT_CANNOT_LISTEN)
         except StateError as error:
             self._exit(error, f"--state {error}", EXIT_IN_USE if isinstance(error, StateInUse) else EXIT_STATE)
