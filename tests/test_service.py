@@ -25,7 +25,7 @@ def grape(network: MemoryNetwork) -> Grape:
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_carries_its_own_documentation(name: str) -> None:
     text = inspect.getdoc(getattr(Grape, name)) or ""
-    assert text.partition("\n")[0].endswith((".", ";", "."))
+    assert text.partition("\n")[0].endswith(".")
     assert not text.startswith(("See ", "What ", "Whether ", "Who "))
     assert "Node." not in text
 

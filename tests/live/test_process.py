@@ -6,6 +6,7 @@ import re
 import shlex
 import signal
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -114,6 +115,29 @@ def test_connections_without_a_whole_request_do_not_delay_the_end(grape_process:
         assert grape.end() == 0
         assert time.monotonic() - began < SIGNALLED_SECONDS
     assert "Traceback" not in grape.process.output
+
+
+WITHOUT_IPV6 = """
+import errno, socket
+
+class Socket(socket.socket):
+    def __init__(self, family=-1, *arguments, **keywords):
+        if family == socket.AF_INET6:
+            raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+        super().__init__(family, *arguments, **keywords)
+
+socket.socket = Socket
+from grape.cli import main
+
+main()
+"""
+
+
+def test_first_line_says_ipv4_on_a_machine_without_ipv6(start: Start) -> None:
+    ports = ["--dp", "0", "--aph", str(new_api().api_port), "--state", ":memory:"]
+    process = start([sys.executable, "-c", WITHOUT_IPV6, *ports])
+    first = process.wait_for("the first line", lambda: process.stderr.partition("\n")[0])
+    assert f"HTTP API listening on 0.0.0.0:{ports[3]} (all addresses), " in first
 
 
 def debug_lines(grape: GrapeProcess) -> set[str]:
