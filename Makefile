@@ -1,14 +1,14 @@
-# Two commands for a newcomer: make run, make test. The others are the developers'.
+# Two commands for a newcomer: make run and make test. The others are for developers.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test live lint gauntlet fuzz bench check clean
+.PHONY: help run test live lint gauntlet fuzz bench check clean python
 
 VENV ?= .venv
 IN_VENV := $(VENV)/bin/python
 FLAGS ?=
 
-# A Python of 3.11 or later, with venv, and if there is one built with optimisations, as the system's own is: a grape is a
-# sixth quicker with it than with what pyenv builds by itself. That of an active virtual environment goes before.
+# Python 3.11 or later, with venv. An active virtual environment's goes first, then one that was built with optimisations,
+# as Debian's is: a grape is a sixth quicker with it than with what pyenv builds unless it is told otherwise.
 ACTIVE = sys.prefix != sys.base_prefix
 QUICK = (sys.base_prefix == "/usr" or "--enable-optimizations" in str(sysconfig.get_config_var("CONFIG_ARGS")))
 WITH_VENV = all(map(util.find_spec, ("ensurepip", "venv")))
@@ -19,15 +19,20 @@ PYTHON ?= $(shell \
 	2>/dev/null && { echo $$p; break 2; }; done; done)
 
 help:
-	@echo "make run     run a grape: DHT on UDP 20001, HTTP on 30001 (make run FLAGS='--dp 20002 --aph 30002')"
-	@echo "make test    run the tests"
-	@echo "make live    run the tests with real processes and real peers (some need npm)"
-	@echo "make lint    style, types and import contracts"
-	@echo "make gauntlet  attacks, deaths and simulated networks, with figures; about seven minutes"
-	@echo "make fuzz    throw damaged datagrams at it (make fuzz SECONDS=600)"
-	@echo "make bench   how fast it is beside the Node grape and libtorrent (some need npm and wrk); about thirteen minutes"
-	@echo "make check   all of it, as CI does"
-	@echo "make clean   remove the virtual environment and caches"
+	@echo "make run       run a grape: DHT on UDP port 20001, HTTP API on TCP port 30001"
+	@echo "               (other ports: make run FLAGS='--dp 20002 --aph 30002')"
+	@echo "make test      run the tests, about a minute (one file: make test ARGS=tests/test_store.py)"
+	@echo "make live      run the tests with real processes and real peers (some need node, npm and gcc)"
+	@echo "make lint      check style, types and imports"
+	@echo "make gauntlet  attack, kill and simulate grapes, and print figures; about seven minutes"
+	@echo "make fuzz      send damaged datagrams to a grape for a minute (longer: make fuzz SECONDS=600)"
+	@echo "make bench     measure the speed beside the Node grape and libtorrent; about thirteen minutes"
+	@echo "               (needs node, npm, gcc and wrk)"
+	@echo "make check     run everything that CI runs; under 45 minutes"
+	@echo "make clean     remove what these commands made, but no state files (*.sqlite) and no findings of make fuzz"
+	@echo
+	@echo "Needed: Python 3.11 or later with venv, make, and curl for the README's examples"
+	@echo "(Debian: apt install python3-venv make curl). Packages come from PyPI, into $(VENV)/."
 
 run: $(VENV)/.for-run
 	@exec $(IN_VENV) -m grape $(FLAGS)
@@ -49,7 +54,7 @@ gauntlet: $(VENV)/.for-dev
 
 SECONDS ?= 60
 fuzz: $(VENV)/.for-dev
-	@$(IN_VENV) fuzz/datagrams.py -max_total_time=$(SECONDS) $(ARGS)
+	@$(IN_VENV) fuzz/datagrams.py -artifact_prefix=fuzz/ -max_total_time=$(SECONDS) $(ARGS)
 
 bench: $(VENV)/.for-bench
 	@$(IN_VENV) -m benchmarks $(ARGS)
@@ -57,10 +62,21 @@ bench: $(VENV)/.for-bench
 check:
 	@.ci/run
 
-clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+# State files and what the fuzzer found stay: they cannot be made again.
+MADE = $(VENV) build dist grape_dht.egg-info .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis \
+	twisted/plugins/dropin.cache fuzz/corpus \
+	$(foreach folder,tests/live/node benchmarks/node,$(folder)/node_modules $(folder)/package-lock.json)
+SOURCES = grape twisted tests gauntlet benchmarks fuzz
 
-# A stamp for each set of packages: made again when the packages that are asked for change.
+clean:
+	rm -rf $(MADE)
+	find $(SOURCES) -type d -name __pycache__ -prune -exec rm -rf {} +
+
+# Prints which Python is taken, for .ci/.
+python:
+	@echo '$(PYTHON)'
+
+# One stamp file for each set of packages; pip runs again after setup.cfg or pyproject.toml changed.
 $(VENV)/.for-run: setup.cfg pyproject.toml | $(IN_VENV)
 	$(call install,.)
 $(VENV)/.for-test: setup.cfg pyproject.toml | $(IN_VENV)
@@ -74,14 +90,18 @@ $(VENV)/.for-bench: setup.cfg pyproject.toml | $(IN_VENV)
 define install
 @echo "Installing what is needed into $(VENV) ..."
 @$(IN_VENV) -m pip install --quiet --disable-pip-version-check --editable '$(1)' || { \
-	echo "make: the packages could not be installed; is the package index within reach?" >&2; exit 1; }
+	echo "make: pip could not install the packages; its reason is above (is PyPI within reach?)" >&2; exit 1; }
 @touch $@
 endef
 
 $(IN_VENV):
-	@test -n "$(PYTHON)" || { \
-		echo "make: Python 3.11 or later is needed and was not found (PYTHON=... names one)" >&2; exit 1; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
-		echo "make: $(PYTHON) lacks venv and ensurepip (Debian: apt install python3-venv)" >&2; exit 1; }
-	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
-		echo "make: the virtual environment $(VENV) could not be made" >&2; exit 1; }
+	@python='$(PYTHON)'; \
+	test -n "$$python" || { \
+		echo "make: no Python 3.11 or later was found; install one (Debian 12 or later: apt install python3-venv)" \
+		"or name one: make PYTHON=/path/to/python3" >&2; exit 1; }; \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "make: $$python is not Python 3.11 or later; name another one: make PYTHON=/path/to/python3" >&2; exit 1; }; \
+	"$$python" -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "make: $$python has no venv or no ensurepip; install them (Debian: apt install python3-venv)" >&2; exit 1; }; \
+	"$$python" -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "make: the virtual environment $(VENV) could not be made; the reason is above" >&2; exit 1; }
