@@ -44,6 +44,7 @@ live: $(VENV)/.for-dev
 	@$(IN_VENV) -m pytest -q tests/live $(ARGS)
 
 lint: $(VENV)/.for-dev
+	@$(IN_VENV) .ci/docstrings
 	@$(IN_VENV) -m ruff check .
 	@$(IN_VENV) -m ruff format --check .
 	@$(IN_VENV) -m mypy
