@@ -17,7 +17,8 @@ from typing import Any
 from gauntlet.processes import ROOT
 from gauntlet.row import Figure, Finding, Row, Run, judge, ms, percentile
 from grape.testing import MemoryNetwork, host_name, make_grapes
-from grape.testing.scenarios import SCENARIOS, wide_area
+from grape.testing.scenarios import SCENARIOS
+from grape.testing.simulations import wide_area
 
 ROUND_TRIP_SECONDS = 0.1  # of the scenarios that count steps
 SEEDS, SHORT_SEEDS = 10, 2

@@ -1,4 +1,4 @@
-"""What every test is held to: no timer, no port and no logged failure may be left behind."""
+"""Fails every test that leaves a timer, a port or a logged failure behind, and provides the shared network."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from grape.testing import MemoryNetwork
 
 reactor: Any = global_reactor
 
-# The machine may be busy: what is slow is for the benchmarks to say.
-# CI tries the same examples each time: it judges the change, the search goes on with everybody else.
+# No deadline: the machine may be busy, and speed is what the benchmarks measure.
+# CI tries the same examples each time, so that it judges the change; developers' runs search for new ones.
 settings.register_profile("grape", deadline=None, print_blob=True, derandomize="CI" in os.environ)
 settings.load_profile("grape")
 
 
 @pytest.fixture
 def network() -> MemoryNetwork:
-    """An in-memory network with a virtual clock; the same seed for every test."""
+    """Makes an in-memory network with virtual time, of seed 1."""
     return MemoryNetwork(seed=1)
 
 
 @pytest.fixture(autouse=True)
 def logged_failures(request: pytest.FixtureRequest) -> Iterator[list[LogEvent]]:
-    """The failures and errors logged so far; a test that expects some clears the list."""
+    """Lists the failures and errors logged so far; a test that expects some clears the list."""
     failures: list[LogEvent] = []
 
     @implementer(ILogObserver)
@@ -45,7 +45,7 @@ def logged_failures(request: pytest.FixtureRequest) -> Iterator[list[LogEvent]]:
     try:
         yield failures
         if "live" in request.node.path.parts:
-            # Deferreds that were dropped with a failure log it when they are collected.
+            # A Deferred that was dropped with a failure logs it when it is collected.
             gc.collect()
     finally:
         globalLogPublisher.removeObserver(observe)
@@ -65,5 +65,5 @@ def _collect_garbage() -> Iterator[None]:
 
 
 def _sockets() -> set[Any]:
-    # The reactor's own wakers are readers too.
+    # Readers without getHost are the reactor's own wakers.
     return {reader for reader in reactor.getReaders() if hasattr(reader, "getHost")}

@@ -1,4 +1,4 @@
-"""What tests over a MemoryNetwork share: scripted nodes, a bare protocol, and a record of the datagrams."""
+"""Helps tests over a MemoryNetwork: scripted nodes, a protocol without a node, and records of the datagrams."""
 
 from __future__ import annotations
 
@@ -35,21 +35,24 @@ Reply = Callable[[Query], dict[bytes, BValue] | Error | None]
 
 
 def silent(query: Query) -> None:
-    """The reply of a dead node."""
+    """Sends no reply, as a dead node."""
 
 
 def friendly(query: Query) -> dict[bytes, BValue]:
-    """The reply of a node that knows nobody and takes everything."""
+    """Replies as a node without contacts that accepts every write."""
     return {b"token": b"token"} if query.method in (b"get_peers", b"get") else {}
 
 
 def refusing(query: Query) -> Error:
-    """The reply of a node that answers each query with an error."""
+    """Replies to each query with an error."""
     return Error(202, "out of order", None)
 
 
 class Remote(DatagramProtocol):
-    """A node that answers queries with what ``reply`` says, ``delay`` seconds later, and writes down what it hears."""
+    """Answers queries with what ``reply(query)`` returns, ``delay`` seconds later, and keeps all messages in ``heard``.
+
+    ``reply`` returns the values of a response, an Error, or None for no answer.
+    """
 
     noisy = False
 
@@ -79,17 +82,17 @@ class Remote(DatagramProtocol):
         self._network.clock.callLater(self.delay, self.transport.write, datagram, address)
 
     def ask(self, address: Address, method: bytes, *, read_only: bool = False, **arguments: BValue) -> None:
-        """Send a query."""
+        """Sends a query."""
         named: dict[bytes, BValue] = {name.encode(): value for name, value in arguments.items()}
         self.send(krpc.encode_query(b"aa", method, {b"id": self.id, **named}, read_only=read_only), address)
 
     def methods(self) -> list[bytes]:
-        """The methods of the queries heard so far."""
+        """Returns the methods of the queries received so far."""
         return [message.method for message in self.heard if isinstance(message, Query)]
 
 
-class Ears:
-    """A protocol's listener that writes down what it hears."""
+class RecordingListener:
+    """Keeps all that a protocol tells its listener."""
 
     def __init__(self) -> None:
         self.listed: list[Address] = []
@@ -107,7 +110,7 @@ class Ears:
 
 
 class Bare:
-    """A DHTProtocol with its table and stores, without a node around it."""
+    """Sets up a DHTProtocol with its table and stores, without a node around it."""
 
     def __init__(self, network: MemoryNetwork, host: str = "10.9.9.9", **keywords: Any) -> None:
         self.network = network
@@ -116,7 +119,7 @@ class Bare:
         reactor: Any = network.reactor(host)
         self.table = RoutingTable(dice.randbytes(20))
         self.peers = MemoryPeers(240.0)
-        self.ears = Ears()
+        self.ears = RecordingListener()
         responder = Responder(
             self.table,
             Tokens(dice.randbytes, reactor.seconds()),
@@ -129,13 +132,13 @@ class Bare:
         self.port = reactor.listenUDP(PORT, self.protocol)
 
     def knows(self, *remotes: Remote) -> None:
-        """Have nodes in the table, as if they had answered now."""
+        """Lists nodes in the routing table, as if they had answered now."""
         for remote in remotes:
             self.table.heard(remote.id, remote.address, self.network.clock.seconds())
 
 
 class Traffic:
-    """The messages sent on a network from now on."""
+    """Keeps the messages sent on a network from now on, each with time, source and destination."""
 
     def __init__(self, network: MemoryNetwork) -> None:
         self.sent: list[tuple[float, Address, Address, Message]] = []
@@ -149,7 +152,7 @@ class Traffic:
         self.sent.clear()
 
     def queries(self, *methods: bytes, source: Address | None = None, to: Address | None = None) -> list[float]:
-        """When each query of these methods (none: of any) was sent."""
+        """Returns the times at which queries of these methods (of any, if none is named) were sent."""
         return [
             at
             for at, sender, receiver, message in self.sent
@@ -161,27 +164,27 @@ class Traffic:
 
 
 class Key:
-    """An ed25519 key pair, from one byte repeated, that signs BEP 44 items."""
+    """Signs BEP 44 items with an ed25519 key whose private bytes are one byte repeated."""
 
     def __init__(self, byte: int = 1) -> None:
         self._private = Ed25519PrivateKey.from_private_bytes(bytes([byte]) * 32)
         self.public = self._private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
 
     def put(self, grape: Grape, value: Value, seq: int, *, salt: bytes = b"", cas: int | None = None) -> Deferred[str]:
-        """Put a value, signed."""
+        """Puts a signed value through a grape."""
         signature = self._private.sign(signature_input(bencoding.encode(to_bencode(value)), seq, salt))
         return grape.put(value, key=self.public, signature=signature, seq=seq, salt=salt, cas=cas)
 
 
 def outcome(deferred: Deferred[Any]) -> list[Any]:
-    """A list that will hold what the Deferred fires with; of a failure its exception."""
+    """Returns a list that gets the result of a Deferred once it fires; the exception, if it fails."""
     results: list[Any] = []
     deferred.addBoth(lambda result: results.append(result.value if isinstance(result, Failure) else result))
     return results
 
 
 def lone_grape(network: MemoryNetwork, at: str = "10.0.0.1", **keywords: Any) -> Grape:
-    """A started grape on a host of the network."""
+    """Starts a grape on a host of the network."""
     grape = Grape(reactor=network.reactor(at), dice=random.Random(f"{at} {keywords}"), **keywords)
     grape.startService()
     return grape

@@ -1,13 +1,23 @@
-"""For embedders' tests: grapes on an in-memory datagram network with a virtual clock.
+"""Provides an in-memory network with virtual time, for the tests of programs that embed a grape.
 
-Shipped as ``treq.testing`` is. The same ``Grape`` runs on it unchanged::
+The same ``Grape`` runs on it, without sockets and without waiting::
+
+    from grape.testing import MemoryNetwork, make_grapes
 
     network = MemoryNetwork(seed=1)
     grapes = make_grapes(network, 3)
     assert network.result(grapes[0].announce("rest:util:net", 1337)) == 2
     assert network.result(grapes[1].lookup("rest:util:net")) == ["10.0.0.1:1337"]
 
-The real clock and system randomness are never used: the same seed gives the same run.
+Neither the real clock nor the system's randomness is used: the same seed gives the same run. Conditions change at any
+time::
+
+    network.loss = 0.1                    # a tenth of the datagrams
+    network.partition(["10.0.0.1"])       # until network.heal()
+    network.kill("10.0.0.3")              # as kill -9 does
+    network.clock.advance(60)             # a virtual minute
+
+``python -m grape.testing.scenarios`` runs whole networks under such conditions and prints how many lookups succeed.
 """
 
 from grape.testing.clock import HeapClock

@@ -1,4 +1,4 @@
-"""Nodes that do not play by the rules, for simulated networks: mirrors, liars and Sybils."""
+"""Provides hostile nodes for simulated networks: mirrors, liars and Sybils."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from grape.reactor import Clock
 
 
 class Mirror(DatagramProtocol):
-    """Sends every datagram back to where it came from."""
+    """Sends every datagram back to its sender."""
 
     noisy = False
 
     def datagramReceived(self, datagram: bytes, addr: Address) -> None:
+        """Returns the datagram to ``addr``."""
         if self.transport is not None:
             self.transport.write(datagram, addr)
 
 
 class Liar(DatagramProtocol):
-    """Answers every query: with nodes that do not exist and seem closer every time, and with peers of its own making;
-    as many as a grape reads.
+    """Answers every query with fake nodes close to the target and with fake peers, as many as a grape accepts.
 
-    ``join`` is an address that it asks now and then, so that it becomes known. With ``near`` it takes an id close to
-    that key: a Sybil.
+    ``reactor`` gives it timers and ``dice`` its randomness. It queries the address ``join`` each minute, so that it
+    gets into routing tables. With ``near``, a key, its node id shares 24 bits with that key: a Sybil.
     """
 
     noisy = False
@@ -44,12 +44,13 @@ class Liar(DatagramProtocol):
         self.node_id = close_id(near, dice, 24) if near is not None else dice.randbytes(ID_BYTES)
 
     def startProtocol(self) -> None:
-        """Make itself known."""
+        """Queries ``join``, and does so again each minute."""
         arguments: dict[bytes, BValue] = {b"id": self.node_id, b"target": self.node_id}
         self._write(krpc.encode_query(self._dice.randbytes(2), b"find_node", arguments), self._join)
         self._reactor.callLater(60, self.startProtocol)
 
     def datagramReceived(self, datagram: bytes, addr: Address) -> None:
+        """Answers a query; ignores anything else."""
         try:
             query = krpc.decode(datagram)
         except RemoteProtocolError:
@@ -60,14 +61,14 @@ class Liar(DatagramProtocol):
         key = query.arguments.get(b"target") or query.arguments.get(b"info_hash")
         if query.method != b"ping" and isinstance(key, bytes):
             values[b"nodes"] = encode_nodes(
-                (close_id(key, self._dice, 60), self._invented()) for _ in range(MAX_NODES_PER_RESPONSE)
+                (close_id(key, self._dice, 60), self._fake_address()) for _ in range(MAX_NODES_PER_RESPONSE)
             )
             values[b"token"] = self._dice.randbytes(8)
         if query.method == b"get_peers":
-            values[b"values"] = [encode_peer(self._invented()) for _ in range(MAX_VALUES_PER_RESPONSE)]
+            values[b"values"] = [encode_peer(self._fake_address()) for _ in range(MAX_VALUES_PER_RESPONSE)]
         self._write(krpc.encode_response(query.transaction_id, values, encode_peer(addr)), addr)
 
-    def _invented(self) -> Address:
+    def _fake_address(self) -> Address:
         return f"192.0.2.{self._dice.randrange(1, 255)}", self._dice.randrange(1, 65_536)
 
     def _write(self, datagram: bytes, address: Address) -> None:
@@ -76,6 +77,6 @@ class Liar(DatagramProtocol):
 
 
 def close_id(key: bytes, dice: random.Random, bits: int) -> bytes:
-    """A random id that has at least ``bits`` leading bits in common with a key."""
+    """Returns a random node id (20 bytes) that shares at least the first ``bits`` bits with a key."""
     noise = int.from_bytes(dice.randbytes(ID_BYTES), "big") >> bits
     return (position(key) ^ noise).to_bytes(ID_BYTES, "big")

@@ -1,14 +1,4 @@
-"""Grapes without sockets and without waiting: an in-memory datagram network on a virtual clock.
-
-Shipped for embedders' tests, as ``treq.testing`` is. The same ``Grape`` runs on it unchanged::
-
-    network = MemoryNetwork(seed=1)
-    grapes = make_grapes(network, 3)
-    assert network.result(grapes[0].announce("rest:util:net", 1337)) == 2
-    assert network.result(grapes[1].lookup("rest:util:net")) == ["10.0.0.1:1337"]
-
-Nothing here looks at the real clock or at real dice: the same seed gives the same run.
-"""
+"""Provides an in-memory datagram network with virtual time, and starts grapes on it."""
 
 from __future__ import annotations
 
@@ -16,7 +6,7 @@ import random
 from collections.abc import Callable, Iterable
 from hashlib import sha256
 from struct import Struct
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail, succeed
@@ -35,57 +25,68 @@ __all__ = ["HeapClock", "MemoryNetwork", "MemoryPort", "MemoryReactor", "host_na
 T = TypeVar("T")
 
 FIRST_EPHEMERAL_PORT = 49_152
-# When a datagram arrived, from which port to which.
-_MOMENT = Struct("<dHH")
+# What the trace has of each datagram beside hosts and bytes: time of arrival, source port, destination port.
+_ARRIVAL = Struct("<dHH")
 
 
 @implementer(IUDPTransport, IListeningPort)
 class MemoryPort:
-    """An open UDP port of a MemoryNetwork."""
+    """Represents an open UDP port of a MemoryNetwork; ``MemoryReactor.listenUDP`` returns it.
+
+    ``address`` is its (host, port) and ``bytes_sent`` the payload bytes that it sent so far.
+    """
 
     def __init__(self, network: MemoryNetwork, address: Address, protocol: DatagramProtocol) -> None:
         self._network = network
         self.protocol = protocol
         self.address = address
         self.bytes_sent = 0
-        # Whom it has sent to: a host behind NAT hears from these alone.
+        # The addresses that it has sent to: a host behind NAT receives from these alone.
         self.known: set[Address] = set()
 
     def startListening(self) -> None:
+        """Connects the protocol to this port."""
         self.protocol.makeConnection(self)
 
     def write(self, packet: bytes, addr: Address | None = None) -> None:
-        """Send a datagram."""
+        """Sends a datagram to ``addr``, a (host, port)."""
         assert addr is not None
         self.bytes_sent += len(packet)
         self.known.add(addr)
         self._network.send(self.address, addr, packet)
 
     def connect(self, host: str, port: int) -> None:
-        raise NotImplementedError("grapes send to many addresses")
+        """Raises NotImplementedError: a grape's socket is not connected to one address."""
+        raise NotImplementedError("a MemoryPort sends to many addresses: name one in write()")
 
     def setBroadcastAllowed(self, enabled: bool) -> None:
-        """There is no broadcast here."""
+        """Does nothing: the network has no broadcast."""
 
     def getBroadcastAllowed(self) -> bool:
+        """Returns False: the network has no broadcast."""
         return False
 
     def getHost(self) -> IPv4Address:
+        """Returns the address that it listens on."""
         return IPv4Address("UDP", *self.address)
 
     def stopListening(self) -> Deferred[None]:
-        """Close the port."""
+        """Closes the port. The Deferred has fired already."""
         if self._network.ports.pop(self.address, None) is not None:
             self.protocol.doStop()
         return succeed(None)
 
     def received(self, packet: bytes, source: Address) -> None:
+        """Hands the protocol a datagram from ``source``, whatever the network would do with it."""
         self.protocol.datagramReceived(packet, source)
 
 
 @implementer(IReactorUDP)
 class MemoryReactor:
-    """What a grape on one host of a MemoryNetwork takes for its reactor. Once ``is_dead`` nothing is called."""
+    """Serves as the reactor of all that runs on one host of a MemoryNetwork: time, UDP ports and names.
+
+    ``MemoryNetwork.reactor(host)`` returns it. Once ``MemoryNetwork.kill`` has set ``is_dead``, it makes no call.
+    """
 
     def __init__(self, network: MemoryNetwork, host: str) -> None:
         self.network = network
@@ -94,13 +95,13 @@ class MemoryReactor:
         self.seconds = network.clock.seconds
 
     def callLater(self, delay: float, callable: Callable[..., object], *args: object, **kwargs: object) -> HeapCall:
-        """Call something later, if the host lives then."""
+        """Schedules a call for ``delay`` virtual seconds from now, if the host is alive then."""
         return self.network.clock.callLater(delay, self._call, callable, args, kwargs)
 
     def listenUDP(
         self, port: int, protocol: DatagramProtocol, interface: str = "", maxPacketSize: int = 8192
     ) -> MemoryPort:
-        """Open a port of this host; 0 chooses one."""
+        """Opens a UDP port of this host; 0 takes a free one. Raises CannotListenError if the port is taken."""
         number = port or next(
             n for n in range(FIRST_EPHEMERAL_PORT, 65_536) if (self.host, n) not in self.network.ports
         )
@@ -112,7 +113,7 @@ class MemoryReactor:
         return opened
 
     def resolve(self, name: str) -> Deferred[str]:
-        """The address of a name in ``network.names``."""
+        """Resolves a name by ``network.names``. The Deferred fails with DNSLookupError if the name is not there."""
         host = self.network.names.get(name)
         return succeed(host) if host is not None else fail(DNSLookupError(name))
 
@@ -122,12 +123,18 @@ class MemoryReactor:
 
 
 class MemoryNetwork:
-    """Datagrams between hosts, under conditions that can be changed at any time.
+    """Carries datagrams between hosts in memory, under conditions that may be changed at any time.
 
-    ``latency(dice)`` is the time one datagram takes, in seconds; ``loss``, ``duplication`` and ``reordering`` are the
-    shares (0 to 1) that get lost, arrive twice, or take three times as long. ``sent(source, destination, datagram)``
-    sees every datagram as it is sent. ``trace`` is the SHA-256 of all that arrived so far, and when: the same seed
-    gives the same one.
+    Arguments, which are attributes too:
+
+    - ``seed`` decides all that is random: the same seed gives the same run.
+    - ``latency(dice)`` returns how long one datagram takes, in seconds [1 ms]; ``dice`` is the network's own Random.
+    - ``loss``, ``duplication``, ``reordering``: shares from 0 to 1 of the datagrams that are lost, arrive twice, or
+      take three times as long.
+
+    Further attributes: ``clock``, the virtual time; ``names``, host names and their IPv4 addresses, for ``resolve``;
+    ``ports``, the open ports by (host, port); ``datagrams``, how many were sent; ``sent(source, destination,
+    datagram)``, called for each datagram when it is sent, to be replaced by a test that watches the traffic.
     """
 
     def __init__(
@@ -157,11 +164,11 @@ class MemoryNetwork:
 
     @property
     def trace(self) -> str:
-        """The SHA-256 of what arrived so far: hex digits."""
+        """The SHA-256, in hex digits, of all datagrams that arrived so far, with their times and addresses."""
         return self._trace.hexdigest()
 
     def reactor(self, host: str) -> MemoryReactor:
-        """The reactor of a host, named by its IPv4 address; a new one for a host that was killed."""
+        """Returns the reactor of a host, which is named by its IPv4 address; a new one if the host was killed."""
         reactor = self._reactors.get(host)
         if reactor is None or reactor.is_dead:
             reactor = self._reactors[host] = MemoryReactor(self, host)
@@ -170,7 +177,7 @@ class MemoryNetwork:
     # Faults
 
     def kill(self, host: str) -> None:
-        """End a host at once, as ``kill -9`` does. ``reactor(host)`` makes it anew."""
+        """Ends all that runs on a host at once, as ``kill -9`` does: ports close, timers are never called."""
         reactor = self._reactors.get(host)
         if reactor is not None:
             reactor.is_dead = True
@@ -178,26 +185,26 @@ class MemoryNetwork:
             del self.ports[address]
 
     def partition(self, *sides: Iterable[str]) -> None:
-        """Let hosts hear only from their own side; hosts that are named nowhere form one more."""
+        """Drops datagrams between sides. Each side is some hosts; hosts that are not named form one more."""
         self._sides = {host: number for number, side in enumerate(sides, 1) for host in side}
 
     def heal(self) -> None:
-        """End all partitions and one-way links."""
+        """Ends the partition and all one-way links."""
         self._sides.clear()
         self._blocked.clear()
 
     def block(self, source: str, destination: str) -> None:
-        """Let nothing through from one host to another; the other way stays open."""
+        """Drops datagrams from one host to another; the opposite direction stays open."""
         self._blocked.add((source, destination))
 
     def put_behind_nat(self, host: str) -> None:
-        """Let a host hear only from addresses that it has sent to: it can ask, but not be asked."""
+        """Drops datagrams to a host unless they come from an address that the port had sent to before."""
         self._behind_nat.add(host)
 
     # Datagrams
 
     def send(self, source: Address, destination: Address, datagram: bytes) -> None:
-        """Have a datagram arrive later, if it does."""
+        """Sends a datagram, which arrives after the latency unless it is lost."""
         self.sent(source, destination, datagram)
         self.datagrams += 1
         dice = self.dice
@@ -213,14 +220,17 @@ class MemoryNetwork:
             self.clock.post(seconds, self._arrive, source, destination, datagram)
 
     def result(self, deferred: Deferred[T], seconds: float = 60.0) -> T:
-        """What a Deferred fires with once enough virtual time has passed. Raises its failure, or TimeoutError."""
+        """Lets virtual time pass until a Deferred fires, and returns its result.
+
+        Raises the exception of its failure, or TimeoutError after ``seconds`` virtual seconds without a result.
+        """
         results: list[T | Failure] = []
         deferred.addBoth(results.append)
         end = self.clock.seconds() + seconds
         while not results:
             at = self.clock.next_at()
             if at is None or at > end:
-                raise TimeoutError(f"nothing came of it in {seconds} virtual seconds (seed {self.seed})")
+                raise TimeoutError(f"the Deferred did not fire within {seconds} virtual seconds (seed {self.seed})")
             self.clock.step()
         result = results[0]
         if isinstance(result, Failure):
@@ -236,29 +246,34 @@ class MemoryNetwork:
             or (self._behind_nat and destination[0] in self._behind_nat and source not in port.known)
         ):
             return
-        moment = _MOMENT.pack(self.clock.seconds(), source[1], destination[1])
-        self._trace.update(moment + source[0].encode() + b" " + destination[0].encode() + b" " + datagram)
+        arrival = _ARRIVAL.pack(self.clock.seconds(), source[1], destination[1])
+        self._trace.update(arrival + source[0].encode() + b" " + destination[0].encode() + b" " + datagram)
         port.protocol.datagramReceived(datagram, source)
 
 
 def host_name(index: int) -> str:
-    """The address of the host with this number, from 1."""
+    """Returns the IPv4 address of a host by its number, from 1: ``10.0.0.1``, ``10.0.0.2``, ..."""
     return f"10.{index >> 16}.{index >> 8 & 255}.{index & 255}"
 
 
-def make_grapes(network: MemoryNetwork, number: int, **keywords: Any) -> list[Grape]:
-    """Start ``number`` grapes on hosts 10.0.0.1 and up, each knowing the first, and wait until all are ready."""
+def make_grapes(network: MemoryNetwork, number: int, **keywords: object) -> list[Grape]:
+    """Starts grapes on the hosts 1 to ``number``, as ``make_grape`` does, and waits until all have joined."""
     grapes = [make_grape(network, index, **keywords) for index in range(1, number + 1)]
     for grape in grapes:
         network.result(grape.when_ready())
     return grapes
 
 
-def make_grape(network: MemoryNetwork, index: int, **keywords: Any) -> Grape:
-    """Start a grape on host number ``index``, from 1; unless told otherwise it knows host 1."""
+def make_grape(network: MemoryNetwork, index: int, **keywords: object) -> Grape:
+    """Starts a grape on the host number ``index``, from 1, and returns it without waiting.
+
+    ``keywords`` are those of ``Grape``. Unless they name ``dht_bootstrap``, it joins through port 20001 of the first
+    host. Its reactor is ``network.reactor(host_name(index))``, and its randomness follows from the network's.
+    """
     bootstrap = [f"{host_name(1)}:20001"] if index > 1 else []
     dice = random.Random(network.dice.random())
     keywords = {"dht_bootstrap": bootstrap, "dice": dice, **keywords}
-    grape = Grape(reactor=network.reactor(host_name(index)), **keywords)
+    # Grape itself checks the keywords, their names and their values.
+    grape = Grape(reactor=network.reactor(host_name(index)), **keywords)  # type: ignore[arg-type]
     grape.startService()
     return grape

@@ -1,4 +1,4 @@
-"""A hundred grapes on one network in memory."""
+"""Tests a hundred grapes on one in-memory network."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SEED = 100
 
 @pytest.fixture(scope="module")
 def hundred() -> Iterator[tuple[MemoryNetwork, list[Grape]]]:
-    """Grapes with 1 to 40 ms between them, joined through one."""
+    """Starts grapes with a latency of 1 to 40 ms, which join through the first."""
     network = MemoryNetwork(SEED, latency=lambda dice: dice.uniform(0.001, 0.04))
     grapes = make_grapes(network, 100)
     network.clock.advance(30)
@@ -24,7 +24,7 @@ def hundred() -> Iterator[tuple[MemoryNetwork, list[Grape]]]:
         network.result(grape.stopService())
 
 
-def test_what_any_announces_any_other_finds(hundred: tuple[MemoryNetwork, list[Grape]]) -> None:
+def test_service_announced_by_any_is_found_by_any(hundred: tuple[MemoryNetwork, list[Grape]]) -> None:
     network, grapes = hundred
     dice = random.Random(SEED)
     for number in range(40):
@@ -36,7 +36,7 @@ def test_what_any_announces_any_other_finds(hundred: tuple[MemoryNetwork, list[G
             assert network.result(grape.lookup(f"service:{number}")) == [address], f"seed {SEED}, service {number}"
 
 
-def test_one_service_of_every_grape_is_found_by_all(hundred: tuple[MemoryNetwork, list[Grape]]) -> None:
+def test_service_announced_by_all_is_found_by_all(hundred: tuple[MemoryNetwork, list[Grape]]) -> None:
     network, grapes = hundred
     for grape in grapes:
         network.result(grape.announce("everywhere", 80))
@@ -46,7 +46,7 @@ def test_one_service_of_every_grape_is_found_by_all(hundred: tuple[MemoryNetwork
         assert set(found) == everywhere
 
 
-def test_an_item_is_found_by_all(hundred: tuple[MemoryNetwork, list[Grape]]) -> None:
+def test_item_is_found_by_all(hundred: tuple[MemoryNetwork, list[Grape]]) -> None:
     network, grapes = hundred
     hash = network.result(grapes[17].put("hello world"))
     for grape in grapes:
@@ -55,7 +55,7 @@ def test_an_item_is_found_by_all(hundred: tuple[MemoryNetwork, list[Grape]]) -> 
         assert found.item.value == b"hello world"
 
 
-def test_lookups_take_a_few_round_trips(hundred: tuple[MemoryNetwork, list[Grape]]) -> None:
+def test_lookup_takes_a_few_round_trips(hundred: tuple[MemoryNetwork, list[Grape]]) -> None:
     network, grapes = hundred
     start = network.clock.seconds()
     for number, grape in enumerate(grapes):
@@ -63,7 +63,7 @@ def test_lookups_take_a_few_round_trips(hundred: tuple[MemoryNetwork, list[Grape
     assert (network.clock.seconds() - start) / 100 < 0.25
 
 
-def test_services_outlive_a_third_of_the_grapes(hundred: tuple[MemoryNetwork, list[Grape]]) -> None:
+def test_service_survives_a_third_of_the_grapes(hundred: tuple[MemoryNetwork, list[Grape]]) -> None:
     network, grapes = hundred
     network.result(grapes[0].announce("survivor", 1))
     for grape in grapes[1::3]:
