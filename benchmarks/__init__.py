@@ -1,1 +1,1 @@
-"""How fast this grape is, beside its peers: ``python -m benchmarks``."""
+"""Measures how fast a grape is beside its peers, as one command: ``python -m benchmarks``. Not part of the package."""

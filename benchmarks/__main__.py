@@ -1,4 +1,4 @@
-"""``python -m benchmarks [--quick] [--only NAME ...] [--json FILE] [--chart FILE]``: one table, beside the peers."""
+"""Measures this grape beside grenache-grape and libtorrent, and prints one table: ``python -m benchmarks``."""
 
 from __future__ import annotations
 
@@ -45,24 +45,31 @@ IDLE_SECONDS = 60.0
 MAX_ROUNDS = 100
 MAX_SECONDS = 3_600
 QUICK = (2, 1.0, 10.0)
-STATUS = "status: 0 every goal is reached, 1 one is missed or could not be measured, 3 some are skipped"
+STATUS = "Status: 0 every goal is reached, 1 one is missed or could not be measured, 3 some are skipped"
 
 
 def options_of(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line, checked. Ends the process when it is wrong."""
+    """Parses and checks the command line. Ends the process with status 2 if it is wrong."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="How fast this grape is beside grenache-grape 1.0.0 (npm) and libtorrent (PyPI), measured in turn "
-        "on this machine; about thirteen minutes. Leave the machine alone meanwhile.",
-        epilog=f"NAME: {' '.join(NAMES)}. {STATUS}.",
+        description="Measures how fast this grape is beside grenache-grape 1.0.0 (npm) and libtorrent (PyPI), in turn "
+        "on this machine. Takes about thirteen minutes; leave the machine idle meanwhile.",
+        epilog=f"Figures: {' '.join(NAMES)}. {STATUS}.",
     )
-    parser.add_argument("--rounds", type=int, metavar="N", help=f"how often each figure is measured ({ROUNDS})")
-    parser.add_argument("--seconds", type=float, metavar="S", help=f"length of one measurement ({SECONDS:g})")
-    parser.add_argument("--idle-seconds", type=float, metavar="S", help=f"length of the idle minute ({IDLE_SECONDS:g})")
-    parser.add_argument("--quick", action="store_true", help="two rounds of a second: whether it works, no figures")
-    parser.add_argument("--only", nargs="+", metavar="NAME", choices=NAMES, help="these figures alone")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results as JSON, too")
-    parser.add_argument("--chart", type=Path, metavar="FILE", help="write a chart as PNG (needs matplotlib)")
+    parser.add_argument("--rounds", type=int, metavar="N", help=f"rounds of each measurement [{ROUNDS}]")
+    parser.add_argument("--seconds", type=float, metavar="S", help=f"length of one measurement [{SECONDS:g}]")
+    parser.add_argument(
+        "--idle-seconds",
+        type=float,
+        metavar="S",
+        help=f"how long processor time of idle grapes is measured [{IDLE_SECONDS:g}]",
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="two rounds of a second: tests that it works, the figures mean nothing"
+    )
+    parser.add_argument("--only", nargs="+", metavar="FIGURE", choices=NAMES, help="measure only these figures")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results to FILE as JSON, too")
+    parser.add_argument("--chart", type=Path, metavar="FILE", help="write a chart to FILE as PNG (needs matplotlib)")
     options = parser.parse_args(arguments)
     usual = QUICK if options.quick else (ROUNDS, SECONDS, IDLE_SECONDS)
     for name, value in zip(("rounds", "seconds", "idle_seconds"), usual, strict=True):
@@ -82,19 +89,19 @@ def options_of(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def say(text: str) -> None:
-    """A line of progress."""
+    """Writes a line of progress to stderr."""
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
 
 
 def measured(group: Group, figures: Sequence[Figure], run: Run) -> list[Result]:
-    """The results of some of a group's figures, after all rounds."""
+    """Measures some of a group's figures in all rounds, and returns their results."""
     for tool in group.tools:
         if (missing := reason_missing(tool)) is not None:
             return [skipped(figure, missing) for figure in figures]
     peers = dict.fromkeys(figure.peer for figure in figures)
     reasons = {peer: reason for peer in peers if (reason := reason_missing(peer)) is not None}
-    # What has no goal is shown without its peer; the rest is worth nothing alone.
+    # Without its peer a figure that has no goal is shown; one that has a goal is skipped.
     wanted = [figure for figure in figures if figure.peer not in reasons or figure.at_least is None]
     sides = [OURS, *(peer for peer in peers if peer not in reasons)]
     samples: list[Sample] = []
@@ -127,7 +134,7 @@ def _result(figure: Figure, samples: Sequence[Sample], missing: str | None, prob
 
 
 def about(options: argparse.Namespace, seconds: float) -> dict[str, object]:
-    """How and where it was measured."""
+    """Describes when, where and how it was measured, for the JSON file."""
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
@@ -142,22 +149,22 @@ def about(options: argparse.Namespace, seconds: float) -> dict[str, object]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command."""
+    """Runs the command; returns its exit status."""
     options = options_of(arguments)
     signal.signal(signal.SIGTERM, _ended)
     _allow_open_files()
     if (load := os.getloadavg()[0]) > 0.5:
-        say(f"the machine is busy (load {load:.1f}): read the ratios with care")
+        say(f"the machine is busy (load {load:.1f}): the ratios are less certain")
     began = time.monotonic()
     results: list[Result] = []
-    run = Run(options.rounds, options.seconds, options.idle_seconds, lambda word: say(f"  {word}"))
+    run = Run(options.rounds, options.seconds, options.idle_seconds, lambda text: say(f"  {text}"))
     try:
         for group in GROUPS:
             figures = [figure for figure in group.figures if not options.only or figure.name in options.only]
             if figures:
                 results += measured(group, figures, run)
     except KeyboardInterrupt:
-        say("interrupted; what was complete:")
+        say("interrupted; these figures are complete:")
         sys.stdout.write(table(results) if results else "")
         return 130
     seconds = time.monotonic() - began
@@ -173,12 +180,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _ended(number: int, _: object) -> NoReturn:
-    # Unwinds, so that every process that was started is ended.
+    # An exception, so that every process that was started is ended on the way out.
     sys.exit(128 + number)
 
 
 def _allow_open_files() -> None:
-    """Six nodes with two hundred contacts each are more sockets than a shell allows at first."""
+    """Raises the limit of open files: six nodes with 200 contacts each need more sockets than shells allow."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 

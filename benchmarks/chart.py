@@ -1,4 +1,4 @@
-"""The results as a picture: how many times better than its peer each figure is, beside its goals."""
+"""Draws the results as a chart: how many times better than its peer each figure is, with its goals."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TICKS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
 
 
 def pyplot() -> Any:
-    """matplotlib's plotting, without a display. Raises BenchmarkError, which says how to install it."""
+    """Returns matplotlib's pyplot, set up without a display. Raises BenchmarkError if it is not installed."""
     try:
         importlib.import_module("matplotlib").use("Agg")
         return importlib.import_module("matplotlib.pyplot")
@@ -23,12 +23,12 @@ def pyplot() -> Any:
 
 
 def times_better(result: Result, value: float) -> float:
-    """A ratio, turned round where less is better."""
+    """Converts a ratio so that more is better: 1 / value where less is better."""
     return 1 / value if result.figure.less_is_better else value
 
 
 def draw(results: Sequence[Result], path: Path) -> None:
-    """Write the chart as PNG. Results without a ratio are left out. Raises BenchmarkError."""
+    """Writes the chart of all results with a ratio to a PNG file. Raises BenchmarkError."""
     plot = pyplot()
     shown = [result for result in reversed(results) if result.ratio is not None and result.ratio.low > 0]
     if not shown:

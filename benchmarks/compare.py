@@ -1,4 +1,4 @@
-"""``python -m benchmarks.compare DIRECTORY``: what a request costs in this checkout beside another one's.
+"""Compares what a request costs in this checkout and in another one: ``python -m benchmarks.compare DIRECTORY``.
 
 Both run in turn on this machine. The table has the processor time of the process that is asked, in microseconds of user
 and system time for each request, which holds where rates do not. For the commit before::
@@ -19,7 +19,9 @@ import attrs
 from benchmarks import http, krpc
 from benchmarks.figures import OURS, BenchmarkError, Run
 from benchmarks.processes import Process, ring
-from benchmarks.tools import ROOT, reason_missing
+from benchmarks.tools import reason_missing
+from gauntlet.client import ClientError
+from gauntlet.machine import ROOT
 
 HTTP = ("http-lookup", "http-lookup-one", "http-announce", "http-get")
 NAMES = (*HTTP, *krpc.METHODS)
@@ -33,7 +35,7 @@ MORE_MICROSECONDS = 1.0
 
 @attrs.frozen
 class Cost:
-    """A request's cost: microseconds of user and of system time, and how many were answered in a second."""
+    """Holds the cost of a request, in microseconds of user and of system time, and the requests answered a second."""
 
     user: float
     system: float
@@ -41,11 +43,12 @@ class Cost:
 
     @property
     def total(self) -> float:
+        """Microseconds of user and system time together."""
         return self.user + self.system
 
 
 def cost_of(process: Process, load: Callable[[], float], seconds: float) -> Cost:
-    """The cost of one request of a load. ``load()`` returns requests answered in a second, over ``seconds``."""
+    """Returns the cost of one request. ``load()`` runs for ``seconds`` and returns the requests answered a second."""
     before = process.user_and_system_seconds()
     rate = load()
     after = process.user_and_system_seconds()
@@ -55,7 +58,7 @@ def cost_of(process: Process, load: Callable[[], float], seconds: float) -> Cost
 
 
 def http_costs(checkout: Path, names: Sequence[str], run: Run) -> Iterator[tuple[str, Cost]]:
-    """The costs of HTTP calls at the first of three grapes."""
+    """Measures HTTP calls at the first of three grapes."""
     with ring(OURS, http.GRAPES, checkout) as grapes:
         works = http.works(http.prepare([ports for _, ports in grapes]))
         process, ports = grapes[0]
@@ -71,7 +74,7 @@ def http_costs(checkout: Path, names: Sequence[str], run: Run) -> Iterator[tuple
 
 
 def krpc_costs(checkout: Path, names: Sequence[str], run: Run) -> Iterator[tuple[str, Cost]]:
-    """The costs of queries to a node with 200 contacts."""
+    """Measures queries to a node with 200 contacts."""
     with krpc.target(OURS, run, checkout=checkout) as target:
         for name in names:
 
@@ -79,12 +82,12 @@ def krpc_costs(checkout: Path, names: Sequence[str], run: Run) -> Iterator[tuple
                 result = target.load(name, run)
                 return result["responses"] / result["seconds"]
 
-            # The load warms up by itself, and its own share of the time is the same for both.
+            # krpcload warms up by itself; that time counts, for both checkouts.
             yield name, cost_of(target.process, load, run.warm_seconds + run.seconds)
 
 
 def one_round(checkout: Path, names: Sequence[str], run: Run) -> dict[str, Cost]:
-    """The costs of all that is asked for, in new processes."""
+    """Measures everything named once, in new processes."""
     costs: dict[str, Cost] = {}
     for known, costs_of in ((HTTP, http_costs), (krpc.METHODS, krpc_costs)):
         wanted = [name for name in known if name in names]
@@ -94,7 +97,7 @@ def one_round(checkout: Path, names: Sequence[str], run: Run) -> dict[str, Cost]
 
 
 def judged(name: str, before: Sequence[Cost], after: Sequence[Cost]) -> tuple[str, bool]:
-    """A line of the table, and whether the cost stayed within what it may be more."""
+    """Returns a line of the table, and True if the request does not cost more than it may."""
 
     def middle(costs: Sequence[Cost]) -> tuple[float, float, float]:
         return median(c.user for c in costs), median(c.system for c in costs), median(c.total for c in costs)
@@ -126,15 +129,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for tool in ("wrk", "cc"):
         if (missing := reason_missing(tool)) is not None:
             parser.error(missing)
-    run = Run(options.rounds, options.seconds, 0.0, lambda word: None)
+    run = Run(options.rounds, options.seconds, 0.0, lambda text: None)
     costs: dict[Path, list[dict[str, Cost]]] = {before: [], ROOT: []}
     for number in range(options.rounds):
         sys.stderr.write(f"round {number + 1} of {options.rounds}\n")
-        # Who goes first may find a colder machine: they take turns.
+        # The first of a round may be slower or faster: they take turns.
         for checkout in (before, ROOT) if number % 2 == 0 else (ROOT, before):
             try:
                 costs[checkout].append(one_round(checkout, options.only, run))
-            except BenchmarkError as error:
+            except (BenchmarkError, ClientError, OSError) as error:
                 sys.stderr.write(f"benchmarks: {error}\n")
                 return 2
     sys.stdout.write(

@@ -1,4 +1,4 @@
-"""Contacts for the node that is measured: sockets that ask it once and answer whatever it asks, on loopback."""
+"""Provides contacts for the measured node: sockets on loopback that ping it and answer all its queries."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from hashlib import sha1
 from types import TracebackType
 from typing import Any, Self
 
 from bencode2 import bdecode, bencode
 
 from benchmarks.figures import BenchmarkError
-from gauntlet.processes import HOST
+from gauntlet.machine import HOST
 
 ID_BYTES = 20
 BUCKET = 20
@@ -29,7 +30,7 @@ Message = dict[bytes, Any]
 
 
 def id_sharing(own_id: bytes, bits: int, dice: random.Random) -> bytes:
-    """A random id that has exactly the first ``bits`` bits of ``own_id``."""
+    """Returns a random node id that shares exactly the first ``bits`` bits with ``own_id``."""
     own = int.from_bytes(own_id, "big")
     low = ID_BYTES * 8 - bits
     flipped = (own >> (low - 1)) ^ 1
@@ -37,9 +38,9 @@ def id_sharing(own_id: bytes, bits: int, dice: random.Random) -> bytes:
 
 
 def ids_for(own_id: bytes, first: bytes, count: int, dice: random.Random) -> list[bytes]:
-    """Ids that all find room in a table with buckets of twenty: twenty sharing no bit, twenty sharing one, ...
+    """Returns ``count`` node ids that all fit into a table with buckets of 20: 20 share no bit, 20 share one, ...
 
-    ``first`` is one of them, and stands first.
+    ``first`` is the first of them.
     """
     shared = [n // BUCKET for n in range(count)]
     distance = int.from_bytes(own_id, "big") ^ int.from_bytes(first, "big")
@@ -48,9 +49,10 @@ def ids_for(own_id: bytes, first: bytes, count: int, dice: random.Random) -> lis
 
 
 class Contacts:
-    """``count`` nodes that the node at ``port`` knows, in a thread of their own until the ``with`` block ends.
+    """Runs ``count`` contacts of the node at ``port`` of this machine, in a thread that ends with the block.
 
-    The first has its id, ``first_id``, from the beginning, and asks for all; the others are silent until ``take``.
+    The first contact has its id, ``first_id``, from the beginning, and sends all queries. The others have none, and do
+    not answer, until ``take``.
     """
 
     def __init__(self, port: int, count: int, seed: int = 1) -> None:
@@ -80,16 +82,16 @@ class Contacts:
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
-        """Where they are."""
+        """Returns their (host, port)."""
         return [opened.getsockname() for opened in self._sockets]
 
     def take(self, ids: Sequence[bytes]) -> None:
-        """Give each its id, the first the one that it has."""
+        """Gives each contact its id; ``ids[0]`` must be ``first_id``."""
         assert ids[0] == self.first_id
         self._ids = dict(zip(self._sockets, ids, strict=True))
 
     def ask(self, method: bytes, seconds: float = ANSWER_SECONDS, **arguments: object) -> Message:
-        """What the node answers one of the contacts: its ``r``. Raises BenchmarkError."""
+        """Sends a query, up to three times, and returns the values of the response. Raises BenchmarkError."""
         asker = self._sockets[0]
         for _ in range(3):
             self._transaction = (self._transaction + 1) % 65_536
@@ -109,16 +111,26 @@ class Contacts:
                     return values
         raise BenchmarkError(f"{method.decode()} is not answered")
 
+    def announce(self, key: bytes, port: int = 4_242) -> None:
+        """Announces a port under a key. Raises BenchmarkError."""
+        token = self.ask(b"get_peers", info_hash=key)[b"token"]
+        self.ask(b"announce_peer", info_hash=key, port=port, token=token)
+
+    def put(self, value: bytes) -> None:
+        """Puts an immutable item. Raises BenchmarkError."""
+        token = self.ask(b"get", target=sha1(bencode(value)).digest())[b"token"]
+        self.ask(b"put", v=value, token=token)
+
     def introduce(self) -> None:
-        """Ping the node from each contact."""
+        """Pings the node from each contact."""
         for n, (opened, own_id) in enumerate(self._ids.items()):
             opened.sendto(bencode({b"t": b"i%d" % n, b"y": b"q", b"q": b"ping", b"a": {b"id": own_id}}), self._node)
             if n % 20 == 19:
-                # No burst that a socket could lose.
+                # A longer burst could overflow the socket's buffer.
                 time.sleep(0.005)
 
     def listed(self) -> int:
-        """How many of them the node hands out when it is asked for their own id."""
+        """Counts the contacts that the node returns to a find_node query for their own id."""
         count = 0
         for own_id in self._ids.values():
             nodes = self.ask(b"find_node", target=own_id).get(b"nodes", b"")
@@ -126,7 +138,7 @@ class Contacts:
         return count
 
     def fill(self) -> int:
-        """Wait until the node lists nearly all of them; gives how many. Raises BenchmarkError."""
+        """Waits until the node lists nearly all contacts, and returns how many. Raises BenchmarkError."""
         ends = time.monotonic() + FILL_SECONDS
         while True:
             self.introduce()
@@ -149,7 +161,7 @@ class Contacts:
             for key, _ in self._selector.select(0.5):
                 opened = key.fileobj
                 assert isinstance(opened, socket.socket)
-                # A port that is closed meanwhile is told of at the next call.
+                # OSError: the node has closed its port, which the next call reports.
                 with suppress(OSError, ValueError):
                     datagram, address = opened.recvfrom(65_535)
                     self._received(opened, bdecode(datagram), address)

@@ -1,4 +1,4 @@
-"""What is measured, what came of it, and how it is judged. No I/O."""
+"""Declares figures, measurements and results, and judges them against their goals. Does no I/O."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import attrs
 OURS = "grape"
 REFERENCE = "grenache-grape"
 LIBTORRENT = "libtorrent"
-# Ours, with --state :memory:
+# Our grape with --state :memory:, as a peer.
 IN_MEMORY = "in memory"
 
 
 class BenchmarkError(Exception):
-    """A figure could not be measured."""
+    """Raised when a figure cannot be measured."""
 
 
 @attrs.frozen
 class Figure:
-    """One line of the table: ``measure`` is what both sides are asked for, ``peer`` the other side.
+    """Declares one line of the table: a measure of ours beside the same measure of a peer.
 
-    The ratio is ours / peer; where less is better, ``at_least`` and ``aim`` are what it must not exceed. A figure
-    without ``at_least`` is shown and not judged.
+    The ratio is ours / peer. ``at_least`` is the goal and ``aim`` a better one; where less is better, the ratio must
+    not exceed them. A figure without ``at_least`` is shown and not judged.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Figure:
 
 @attrs.frozen
 class Sample:
-    """One value of one side."""
+    """Holds one value of one side: ours or a peer."""
 
     measure: str
     side: str
@@ -48,7 +48,11 @@ class Sample:
 
 @attrs.frozen
 class Run:
-    """How the benchmarks are run: ``seconds`` is one measurement's, ``say`` takes a word on how far it is."""
+    """Holds how the benchmarks are run.
+
+    ``seconds`` is the length of one measurement, ``idle_seconds`` of the one of idle grapes; ``say(text)`` shows the
+    progress.
+    """
 
     rounds: int
     seconds: float
@@ -57,15 +61,15 @@ class Run:
 
     @property
     def warm_seconds(self) -> float:
-        """How long a load runs before it counts."""
+        """How long a load runs, in seconds, before it is measured."""
         return self.seconds / 3
 
 
 @attrs.frozen
 class Group:
-    """Figures that are measured together. ``tools`` are needed by all of them.
+    """Declares figures that are measured together, and the ``tools`` that all of them need.
 
-    ``measure(run, sides, measures)`` runs one round, the sides in turn, and yields what it finds.
+    ``measure(run, sides, measures)`` runs one round, the sides in turn, and yields a sample for each measure and side.
     """
 
     figures: Sequence[Figure]
@@ -76,7 +80,7 @@ class Group:
 
 @attrs.frozen
 class Spread:
-    """Several values of one thing."""
+    """Summarises several values."""
 
     median: float
     low: float
@@ -85,11 +89,12 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
+        """Summarises these values, of which there must be one at least."""
         return cls(median(values), min(values), max(values), len(values))
 
 
 class Verdict(Enum):
-    """What came of a figure."""
+    """Names the outcomes of a figure, as the table shows them."""
 
     AIM = "aim"
     PASS = "pass"
@@ -101,7 +106,7 @@ class Verdict(Enum):
 
 @attrs.frozen
 class Result:
-    """A figure's outcome. ``ratio`` is over the rounds: ours against the peer's value of the same round."""
+    """Holds the outcome of a figure. ``ratio`` summarises ours / peer of each round."""
 
     figure: Figure
     ours: Spread | None
@@ -112,7 +117,7 @@ class Result:
 
 
 def judge(figure: Figure, ours: Sequence[float], peer: Sequence[float]) -> Result:
-    """The outcome of a figure from both sides' values, in the order of the rounds."""
+    """Judges a figure by both sides' values, in the order of the rounds."""
     own = Spread.of(ours) if ours else None
     other = Spread.of(peer) if peer else None
     if own is None:
@@ -140,17 +145,17 @@ def _verdict(figure: Figure, ratio: float) -> Verdict:
 
 
 def skipped(figure: Figure, reason: str) -> Result:
-    """The outcome of a figure whose peer or tool is missing."""
+    """Returns the outcome of a figure whose peer or tool is missing."""
     return Result(figure, None, None, None, Verdict.SKIPPED, reason)
 
 
 def failed(figure: Figure, reason: str) -> Result:
-    """The outcome of a figure that could not be measured."""
+    """Returns the outcome of a figure that could not be measured."""
     return Result(figure, None, None, None, Verdict.FAILED, reason)
 
 
 def exit_status(results: Iterable[Result]) -> int:
-    """0: all goals reached; 1: one was missed or could not be measured; 3: none missed, but some were skipped."""
+    """Returns 0 if all goals are reached, 1 if one is missed or not measured, 3 if some are skipped and none missed."""
     verdicts = {result.verdict for result in results}
     if verdicts & {Verdict.MISSED, Verdict.FAILED}:
         return 1
@@ -158,12 +163,12 @@ def exit_status(results: Iterable[Result]) -> int:
 
 
 def values_of(samples: Iterable[Sample], measure: str, side: str) -> list[float]:
-    """One side's values of one measure, in order."""
+    """Returns one side's values of one measure, in order."""
     return [sample.value for sample in samples if sample.measure == measure and sample.side == side]
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The value that this share of all stays within. Raises ValueError if there is none."""
+    """Returns the value that a share (0 to 1) of all values does not exceed. Raises ValueError if there are none."""
     if not values:
         raise ValueError("there are no values")
     ordered = sorted(values)

@@ -1,4 +1,4 @@
-"""The HTTP API under wrk: three grapes in three processes on loopback, asked at the first."""
+"""Measures the HTTP API with wrk, which sends requests to the first of three grapes on loopback."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import Any
 import attrs
 
 from benchmarks.figures import REFERENCE, BenchmarkError, Figure, Group, Run, Sample
-from benchmarks.processes import Ports, ring, run_json
+from benchmarks.processes import ring, run_json
 from gauntlet.client import Client
-from gauntlet.processes import HOST
+from gauntlet.machine import HOST, Ports
 
 GRAPES = 3
 CONNECTIONS = 32
@@ -50,7 +50,7 @@ end
 
 @attrs.frozen
 class Work:
-    """What is asked: the call, its data in turn, and over how many connections."""
+    """Describes a load: a call, the data of its requests in turn, and the number of connections."""
 
     call: str
     data: Sequence[Any]
@@ -58,21 +58,22 @@ class Work:
 
     @property
     def bodies(self) -> list[str]:
-        """What the Node link sends."""
+        """The requests' bodies, as the Node link sends them."""
         return [json.dumps({"rid": f"bench-{n}", "data": data}) for n, data in enumerate(self.data)]
 
     @property
     def script(self) -> str:
-        """wrk's program. JSON's strings are Lua's, as far as they occur here."""
+        """The Lua script for wrk. The JSON strings that occur here are valid in Lua."""
         return SCRIPT % (",\n".join(json.dumps(body) for body in self.bodies), f"/{self.call}")
 
 
 def names(number: int) -> list[str]:
+    """Returns the names that are looked up."""
     return [f"bench:http:{n}" for n in range(number)]
 
 
 def works(item: str) -> dict[str, Work]:
-    """All measures' work, by the measure's name. ``item`` is the hash of an item that is held."""
+    """Returns the load of each measure by its name. ``item`` is the hash of an item that the grape stores."""
     lookups = names(LOOKUP_NAMES)
     announces = [[f"bench:announce:{n}", FIRST_PORT + n] for n in range(ANNOUNCE_NAMES)]
     return {
@@ -85,7 +86,7 @@ def works(item: str) -> dict[str, Work]:
 
 
 def prepare(ports: Sequence[Ports]) -> str:
-    """Announce what is looked up, at another grape than the one asked, and put an item. Gives its hash."""
+    """Announces the names through the second grape, puts an item through the first, and returns its hash."""
     with Client(ports[1].api, seconds=10.0) as other:
         for n, name in enumerate(names(LOOKUP_NAMES)):
             if other.call("announce", [name, FIRST_PORT + n]) != GRAPES - 1:
@@ -98,7 +99,7 @@ def prepare(ports: Sequence[Ports]) -> str:
 
 
 def check(port: int, work: Work) -> None:
-    """That the first and the last request get what they ask for: a benchmark of errors is worth nothing."""
+    """Checks the answers to the first and the last request. Raises BenchmarkError if one is wrong."""
     with Client(port, seconds=10.0) as client:
         for index in {0, len(work.data) - 1}:
             answer = client.call(work.call, work.data[index])
@@ -107,7 +108,7 @@ def check(port: int, work: Work) -> None:
 
 
 def is_right(call: str, index: int, answer: Any) -> bool:
-    """Whether a call's answer is what was announced or put."""
+    """Returns True if a call's answer is what was announced or put."""
     if call == "lookup":
         return bool(answer == [f"{HOST}:{FIRST_PORT + index}"])
     if call == "announce":
@@ -116,11 +117,11 @@ def is_right(call: str, index: int, answer: Any) -> bool:
 
 
 def load(port: int, work: Work, seconds: float) -> dict[str, float]:
-    """What wrk says of that many seconds. Raises BenchmarkError if any answer is an error."""
+    """Runs wrk for so many seconds and returns its figures. Raises BenchmarkError if any answer is an error."""
     with tempfile.NamedTemporaryFile("w", suffix=".lua", prefix="grape-bench-") as script:
         script.write(work.script)
         script.flush()
-        # wrk takes whole seconds.
+        # wrk takes only whole seconds.
         time = f"{max(round(seconds), 1)}s"
         url = f"http://{HOST}:{port}"
         command = ["wrk", "-t1", f"-c{work.connections}", f"-d{time}", "-s", str(Path(script.name)), url]
@@ -135,13 +136,13 @@ def load(port: int, work: Work, seconds: float) -> dict[str, float]:
 
 
 def _children_seconds() -> float:
-    """The processor time of the processes that have ended: wrk's, while the grapes run."""
+    """Returns the processor time of child processes that have ended, which is wrk's while the grapes run."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 def measure(run: Run, sides: Sequence[str], measures: frozenset[str]) -> Iterator[Sample]:
-    """One round: both rings run, and are asked in turn."""
+    """Measures one round: all rings run, and are loaded in turn."""
     with ExitStack() as stack:
         rings = {side: stack.enter_context(ring(side, GRAPES)) for side in sides}
         todo = {}

@@ -1,4 +1,4 @@
-"""What an idle grape takes: memory, and processor time with 200 contacts. Several of each side, all at once."""
+"""Measures idle grapes: their memory, and their processor time with 200 contacts. All run at the same time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MINUTE_SECONDS = 60.0
 
 
 def measure(run: Run, sides: Sequence[str], measures: frozenset[str]) -> Iterator[Sample]:
-    """One round: all at once, for it takes a minute. Processor time is given for a minute, whatever was waited."""
+    """Measures one round. Processor time is scaled to one minute, whatever ``run.idle_seconds`` is."""
     with ExitStack() as stack:
         idle = [(side, *stack.enter_context(node(side))) for _ in range(EACH) for side in sides]
         for _, process, ports in idle:

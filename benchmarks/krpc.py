@@ -1,4 +1,4 @@
-"""How many KRPC queries a node answers a second: 32 outstanding, 200 contacts, 1,000 keys and 500 items stored."""
+"""Measures how many KRPC queries a node answers a second, with 200 contacts, 1,000 keys and 500 items stored."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from bencode2 import bencode
 
 from benchmarks.contacts import NODE_BYTES, Contacts, id_sharing, ids_for
 from benchmarks.figures import LIBTORRENT, REFERENCE, BenchmarkError, Figure, Group, Run, Sample
-from benchmarks.processes import START_SECONDS, Ports, Process, command_of, run_json
-from benchmarks.tools import ROOT, krpc_load
-from gauntlet.processes import free_port
+from benchmarks.processes import START_SECONDS, Process, command_of, run_json
+from benchmarks.tools import krpc_load
+from gauntlet.machine import ROOT, Ports, free_port
 
 WINDOW = 32
 CONTACTS = 200
@@ -27,28 +27,28 @@ ITEMS = 500
 TARGETS = 1_000
 LOAD_BITS = 12
 MORE_SECONDS = 10.0
-# The reference gives all that it knows to find_node: in a ring of three it is at its best.
+# The reference answers find_node with all its contacts, so that it is fastest in a ring of three.
 FEW = "find_node-ring"
 FEW_CONTACTS = 2
 METHODS = ("ping", "find_node", "get_peers", "get")
-# The name of what carries the target in each.
+# The argument that carries the target.
 ARGUMENTS = {"ping": "-", "find_node": "target", "get_peers": "info_hash", "get": "target"}
 
 
 def keys() -> list[bytes]:
-    """Keys that every node takes: 20 bytes."""
+    """Returns keys of 20 bytes, which every node accepts."""
     return [sha1(b"key %d" % n).digest() for n in range(KEYS)]
 
 
 def items() -> dict[bytes, bytes]:
-    """Values by their hash."""
+    """Returns values by their hash."""
     values = [b"item %03d " % n + b"." * 90 for n in range(ITEMS)]
     return {sha1(bencode(value)).digest(): value for value in values}
 
 
 @attrs.frozen
 class Target:
-    """A node under load: its process and port, the contacts it has, and the id and port that the load has."""
+    """Describes a node under load: its process and port, its contacts, and the node id and port of the load."""
 
     process: Process
     port: int
@@ -57,16 +57,14 @@ class Target:
     load_port: int
 
     def store(self) -> None:
-        """Announce the keys and put the items. Raises BenchmarkError."""
+        """Announces the keys and puts the items. Raises BenchmarkError."""
         for key in keys():
-            token = self.contacts.ask(b"get_peers", info_hash=key)[b"token"]
-            self.contacts.ask(b"announce_peer", info_hash=key, port=4_242, token=token)
-        for hash, value in items().items():
-            token = self.contacts.ask(b"get", target=hash)[b"token"]
-            self.contacts.ask(b"put", v=value, token=token)
+            self.contacts.announce(key)
+        for value in items().values():
+            self.contacts.put(value)
 
     def check(self) -> None:
-        """That it answers with what is asked for."""
+        """Checks that it returns an announced peer, an item and enough nodes. Raises BenchmarkError."""
         key, hash = keys()[-1], next(reversed(items()))
         if not self.contacts.ask(b"get_peers", info_hash=key).get(b"values"):
             raise BenchmarkError("an announced peer is not found")
@@ -76,10 +74,10 @@ class Target:
             len(self.contacts.ask(b"find_node", target=key)[b"nodes"])
             < min(len(self.contacts.addresses), 8) * NODE_BYTES
         ):
-            raise BenchmarkError("find_node gives few nodes")
+            raise BenchmarkError("find_node returns too few nodes")
 
     def load(self, method: str, run: Run) -> dict[str, float]:
-        """What the load counts. ``share`` is its processor time as a share of the node's."""
+        """Runs krpcload and returns its figures; ``share`` is its processor time / the node's."""
         dice = random.Random(2)
         targets = {
             "ping": [],
@@ -116,12 +114,12 @@ def node(side: str, *flags: str, checkout: Path = ROOT) -> Iterator[tuple[Proces
 
 @contextmanager
 def known(process: Process, side: str, port: int, count: int = CONTACTS) -> Iterator[Contacts]:
-    """Contacts that a node knows, all of them."""
+    """Fills a node's routing table with contacts, which run until the block ends."""
     with Contacts(port, count) as contacts:
         own_id = _id_of(process, contacts)
         dice = random.Random(3)
         if side == LIBTORRENT:
-            # Its far buckets are larger, the near ones smaller: random ids find room.
+            # Its buckets far from its own id are larger: random ids fit in.
             contacts.take([contacts.first_id, *(dice.randbytes(20) for _ in range(count - 1))])
             stdin = process.popen.stdin
             assert stdin is not None
@@ -134,7 +132,7 @@ def known(process: Process, side: str, port: int, count: int = CONTACTS) -> Iter
 
 
 def _id_of(process: Process, contacts: Contacts) -> bytes:
-    """The node's id, once it answers. Raises BenchmarkError."""
+    """Waits until the node answers, and returns its id. Raises BenchmarkError."""
     ends = time.monotonic() + START_SECONDS
     while True:
         process.check()
@@ -150,7 +148,7 @@ def _id_of(process: Process, contacts: Contacts) -> bytes:
 
 @contextmanager
 def target(side: str, run: Run, count: int = CONTACTS, checkout: Path = ROOT) -> Iterator[Target]:
-    """A node of one side with that many contacts, and with the keys and items."""
+    """Starts a node of one side with so many contacts, and with the keys and items."""
     with node(side, checkout=checkout) as (process, ports):
         run.say(f"{side}: fills the table with {count} contacts")
         with known(process, side, ports.dht, count) as contacts:
@@ -162,7 +160,7 @@ def target(side: str, run: Run, count: int = CONTACTS, checkout: Path = ROOT) ->
 
 
 def measure(run: Run, sides: Sequence[str], measures: frozenset[str]) -> Iterator[Sample]:
-    """One round: all nodes run, and are asked in turn; then those with few contacts."""
+    """Measures one round: all nodes run, and are loaded in turn; then those with two contacts."""
     methods = [method for method in METHODS if method in measures]
     if methods:
         with ExitStack() as stack:
@@ -179,7 +177,7 @@ def measure(run: Run, sides: Sequence[str], measures: frozenset[str]) -> Iterato
 
 
 def _rate(side: str, under_load: Target, method: str, run: Run) -> float:
-    """Queries answered a second."""
+    """Measures the queries answered a second."""
     run.say(f"{side}: {method}")
     under_load.check()
     result = under_load.load(method, run)
@@ -191,7 +189,7 @@ def _rate(side: str, under_load: Target, method: str, run: Run) -> float:
 
 def _figures(peer: str, prefix: str, goals: Sequence[tuple[float, float]]) -> list[Figure]:
     what = {
-        "ping": "ping answered, window 32, 200 contacts",
+        "ping": "ping, 32 queries outstanding, 200 contacts",
         "find_node": "find_node, the same",
         "get_peers": "get_peers, 1,000 keys stored",
         "get": "get, 500 items stored",

@@ -1,4 +1,4 @@
-"""Many grapes in one process: how long until all are ready, and what lookups of new names take."""
+"""Measures many grapes in one process: the time until all are ready, and lookups of new names."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from functools import cache
 from typing import Any
 
 from benchmarks.figures import OURS, BenchmarkError, Figure, Group, Run, Sample, percentile
-from benchmarks.processes import Ports, run_json
+from benchmarks.processes import run_json
 from benchmarks.tools import NODE, node_packages
-from gauntlet.processes import HOST
+from gauntlet.machine import HOST, Ports
 
 GRAPES = 100
 GRAPES_OF_LOOKUPS = 96
@@ -22,12 +22,12 @@ MORE_SECONDS = 60.0
 
 @cache
 def _ports(number: int) -> list[list[int]]:
-    """The same for every process: one runs after the other, and free ports are not without number."""
+    """Returns [DHT port, HTTP port] of so many grapes: the same for every process, because they run one by one."""
     return [[each.dht, each.api] for each in (Ports() for _ in range(number))]
 
 
 def process(side: str, grapes: int, seconds: float) -> dict[str, Any]:
-    """What a side's process prints. Raises BenchmarkError."""
+    """Runs a side's process and returns the JSON that it prints. Raises BenchmarkError."""
     settings = json.dumps({"ports": _ports(grapes), "lookups": LOOKUPS, "seconds": seconds, "settle": SETTLE_SECONDS})
     limit = seconds * 2 + MORE_SECONDS
     if side == OURS:
@@ -36,7 +36,7 @@ def process(side: str, grapes: int, seconds: float) -> dict[str, Any]:
 
 
 def measure(run: Run, sides: Sequence[str], measures: frozenset[str]) -> Iterator[Sample]:
-    """One round, one process after the other."""
+    """Measures one round, one process after the other."""
     if "bootstrap" in measures:
         for side in sides:
             run.say(f"{side}: {GRAPES} grapes start")

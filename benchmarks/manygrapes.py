@@ -1,7 +1,9 @@
-"""``python -m benchmarks.manygrapes SETTINGS``: many grapes in one process; ``node/many.js`` is the reference's.
+"""Runs many grapes in one process: ``python -m benchmarks.manygrapes SETTINGS``; ``node/many.js`` is the reference's.
 
-Prints one line of JSON: the seconds from the start to the last ready, and the milliseconds of each lookup and the
-seconds of all, so many at once, of new names.
+SETTINGS is a JSON object: "ports" lists [DHT port, HTTP port] of each grape, "lookups" is how many run at a time,
+"seconds" for how long (0: none), "settle" a pause before them, in seconds. Prints one line of JSON: "ready", the
+seconds from the start to the last ready; "times", the milliseconds of each lookup; "seconds", those of all together;
+"check", what the lookup of an announced name returned.
 """
 
 from __future__ import annotations
@@ -15,14 +17,13 @@ from typing import Any
 from twisted.internet import task
 from twisted.internet.defer import Deferred, gatherResults
 
+from gauntlet.machine import HOST
 from grape import Grape
 from grape.reactor import use_monotonic_clock
 
-HOST = "127.0.0.1"
-
 
 async def run(reactor: Any, settings: dict[str, Any]) -> None:
-    """What many.js does, with the same settings."""
+    """Does what many.js does with the same settings."""
     ports, lookups, seconds = settings["ports"], settings["lookups"], settings["seconds"]
     use_monotonic_clock(reactor)
     began = time.monotonic()
@@ -62,7 +63,7 @@ async def run(reactor: Any, settings: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """The process."""
+    """Runs the grapes."""
     settings = json.loads(sys.argv[1])
     task.react(lambda reactor: Deferred.fromCoroutine(run(reactor, settings)))
 

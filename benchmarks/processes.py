@@ -1,4 +1,4 @@
-"""The processes that are measured: ours and the peers', each in a directory of its own and ended by its own id."""
+"""Runs the processes that are measured, ours and the peers', each in a directory of its own and ended by its own id."""
 
 from __future__ import annotations
 
@@ -8,41 +8,32 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import attrs
-
 from benchmarks.figures import IN_MEMORY, LIBTORRENT, OURS, REFERENCE, BenchmarkError
-from benchmarks.tools import ROOT, node_packages
+from benchmarks.tools import node_packages
 from gauntlet.client import Client, ClientError
-from gauntlet.processes import HOST, free_port
+from gauntlet.machine import HOST, ROOT, Ports, end_process, resident_bytes, until, user_and_system_seconds
 
 START_SECONDS = 20.0
-END_SECONDS = 5.0
-POLL_SECONDS = 0.01
-
-
-def until(what: str, holds: Callable[[], bool], seconds: float = START_SECONDS) -> None:
-    """Wait until something holds. Raises BenchmarkError."""
-    ends = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > ends:
-            raise BenchmarkError(f"not within {seconds:g} s: {what}")
-        time.sleep(POLL_SECONDS)
 
 
 def environment(**more: str) -> dict[str, str]:
-    """What a measured process gets: this checkout first, nothing that makes it talk."""
+    """Returns the environment of a measured process: it imports this checkout, and no variable makes it log."""
     kept = {name: value for name, value in os.environ.items() if name not in ("DEBUG", "NODE_OPTIONS")}
     return kept | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"} | more
 
 
 class Process:
-    """A process that runs until the ``with`` block ends. Its errors go to a file; ``options`` are Popen's."""
+    """Runs a process until the ``with`` block ends; its stderr goes to a file.
+
+    ``more`` are further environment variables, ``options`` those of Popen. Raises BenchmarkError if it cannot start.
+    """
 
     def __init__(self, command: Sequence[str], more: Mapping[str, str] | None = None, **options: Any) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="grape-bench-")
@@ -70,12 +61,7 @@ class Process:
             if stream is not None:
                 with suppress(OSError):
                     stream.close()
-        self.popen.terminate()
-        try:
-            self.popen.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.popen.kill()
-            self.popen.wait()
+        end_process(self.popen)
         self._directory.cleanup()
 
     @property
@@ -84,25 +70,20 @@ class Process:
         return self._errors.read_text(errors="replace")[-800:] if self._errors.exists() else ""
 
     def check(self) -> None:
-        """Raises BenchmarkError if it has ended."""
+        """Raises BenchmarkError if the process has ended."""
         if self.popen.poll() is not None:
             raise BenchmarkError(f"a process ended with {self.popen.returncode}: {self.errors}")
 
     def resident_megabytes(self) -> float:
-        """Its resident memory."""
-        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) / 1024
-        raise BenchmarkError("the process has no memory any more")
+        """Returns its resident memory, in MB of 1,048,576 bytes."""
+        return resident_bytes(self.pid) / 2**20
 
     def user_and_system_seconds(self) -> tuple[float, float]:
-        """The processor time so far, by the kernel's accounting: in the program, and in the system for it."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        ticks = os.sysconf("SC_CLK_TCK")
-        return int(fields[11]) / ticks, int(fields[12]) / ticks
+        """Returns its processor time so far, in the program and in the kernel, in steps of 10 ms."""
+        return user_and_system_seconds(self.pid)
 
     def cpu_seconds(self) -> float:
-        """The processor time of all its threads so far, from the scheduler's nanoseconds."""
+        """Returns the processor time of all its threads so far, from the scheduler's nanoseconds."""
         total = 0
         for task in Path(f"/proc/{self.pid}/task").iterdir():
             with suppress(OSError):
@@ -111,7 +92,10 @@ class Process:
 
 
 def run_json(command: Sequence[str], seconds: float, **options: Any) -> dict[str, Any]:
-    """What a program prints, one line of JSON, when it has ended well. Raises BenchmarkError."""
+    """Runs a program for at most so many seconds, and returns the last line that it prints, from JSON.
+
+    Raises BenchmarkError if it fails or takes longer.
+    """
     with Process(command, stdout=subprocess.PIPE, **options) as process:
         try:
             out, _ = process.popen.communicate(timeout=seconds)
@@ -126,16 +110,8 @@ def run_json(command: Sequence[str], seconds: float, **options: Any) -> dict[str
     return result
 
 
-@attrs.frozen
-class Ports:
-    """Where a grape listens."""
-
-    dht: int = attrs.field(factory=free_port)
-    api: int = attrs.field(factory=free_port)
-
-
 def command_of(side: str, ports: Ports, others: Sequence[Ports] = (), *flags: str) -> list[str]:
-    """How a side's grape is started."""
+    """Returns the command that starts a node of a side, which joins through ``others``."""
     if side == IN_MEMORY:
         return [*command_of(OURS, ports, others, *flags), "--state", ":memory:"]
     if side == OURS:
@@ -145,28 +121,35 @@ def command_of(side: str, ports: Ports, others: Sequence[Ports] = (), *flags: st
     else:
         assert side == LIBTORRENT
         return [sys.executable, "-m", "benchmarks.libtorrentnode", str(ports.dht)]
-    nodes = ",".join(f"{HOST}:{other.dht}" for other in others)
+    nodes = ",".join(other.node for other in others)
     return [*program, "-b", HOST, "--dp", str(ports.dht), "--aph", str(ports.api), "--bn", nodes, *flags]
 
 
 def wait_for_api(process: Process, port: int) -> None:
-    """Until a grape's HTTP API answers. Raises BenchmarkError."""
+    """Waits until a grape's HTTP API answers. Raises BenchmarkError if it ends, TimeoutError if it does not answer."""
 
     def answers() -> bool:
         process.check()
         try:
             with Client(port, seconds=2.0) as client:
-                # One of the four calls, if without its data: anything else would have ours load its twisted.web site.
+                # One of the four calls, without its data: any other path could make ours load its twisted.web site.
                 return client.post("/lookup", b"{}").status == 200
         except (OSError, ClientError):
             return False
 
-    until("a grape serves", answers)
+    until("a grape serves", answers, START_SECONDS)
+
+
+def _reaches(client: Client, index: int, others: int) -> bool:
+    return bool(client.call("announce", [f"bench:ring:{index}", 1]) == others)
 
 
 @contextmanager
 def ring(side: str, number: int, checkout: Path = ROOT) -> Iterator[list[tuple[Process, Ports]]]:
-    """Grapes of one side, each in a process of its own, that know each other; ready. ``checkout``: whose code runs."""
+    """Starts grapes of one side that know each other, waits until they have joined, and ends them with the block.
+
+    ``checkout`` is the directory that ours is imported from.
+    """
     with ExitStack() as stack:
         ports = [Ports() for _ in range(number)]
         code = {"PYTHONPATH": str(checkout)}
@@ -178,10 +161,7 @@ def ring(side: str, number: int, checkout: Path = ROOT) -> Iterator[list[tuple[P
             wait_for_api(process, own.api)
         for index, own in enumerate(ports):
             with Client(own.api) as client:
-                until(
-                    "the ring is whole",
-                    lambda c=client, n=index: c.call("announce", [f"bench:ring:{n}", 1]) == number - 1,  # type: ignore[misc]
-                )
+                until("the ring is whole", partial(_reaches, client, index, number - 1), START_SECONDS)
         yield list(zip(started, ports, strict=True))
         for process in started:
             process.check()

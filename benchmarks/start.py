@@ -1,4 +1,4 @@
-"""How long a grape takes to start, and its memory when it keeps much. Shown beside the reference's, not judged."""
+"""Measures the start of a grape, and its memory when it stores much; shown beside the reference, not judged."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from benchmarks.contacts import Contacts
 from benchmarks.figures import BenchmarkError, Figure, Group, Run, Sample
 from benchmarks.krpc import node
-from benchmarks.processes import START_SECONDS, Ports, Process, command_of, wait_for_api
+from benchmarks.processes import START_SECONDS, Process, command_of, wait_for_api
+from gauntlet.machine import Ports
 
 STARTS = 3
 MANY = 5_000
@@ -18,7 +19,7 @@ SETTLE_SECONDS = 1.0
 
 
 def _start(side: str) -> dict[str, float]:
-    """Milliseconds from the process's start to its debug lines "listening" and "ready", with a new node to join."""
+    """Returns the milliseconds from the start of a process to its debug lines "listening" and "ready"."""
     found: dict[str, float] = {}
     with node(side) as (first, known):
         wait_for_api(first, known.api)
@@ -40,36 +41,32 @@ def _start(side: str) -> dict[str, float]:
     return found
 
 
-def _keep_services(contacts: Contacts) -> None:
+def _store_services(contacts: Contacts) -> None:
     for n in range(MANY):
-        name = b"bench:memory:%d" % n
-        token = contacts.ask(b"get_peers", info_hash=name)[b"token"]
-        contacts.ask(b"announce_peer", info_hash=name, port=4_242, token=token)
+        contacts.announce(b"bench:memory:%d" % n)
 
 
-def _keep_items(contacts: Contacts) -> None:
+def _store_items(contacts: Contacts) -> None:
     for n in range(MANY):
-        value = b"item %d " % n + b"." * 90
-        token = contacts.ask(b"get", target=b"%020d" % n)[b"token"]
-        contacts.ask(b"put", v=value, token=token)
+        contacts.put(b"item %d " % n + b"." * 90)
 
 
 def measure(run: Run, sides: Sequence[str], measures: frozenset[str]) -> Iterator[Sample]:
-    """One round."""
+    """Measures one round."""
     if measures & {"listening", "ready"}:
         for side in sides:
             run.say(f"{side}: starts {STARTS} times")
             for _ in range(STARTS):
                 for word, value in _start(side).items():
                     yield Sample(word, side, value)
-    for measure, keep in (("services-memory", _keep_services), ("items-memory", _keep_items)):
+    for measure, store in (("services-memory", _store_services), ("items-memory", _store_items)):
         if measure not in measures:
             continue
         for side in sides:
             run.say(f"{side}: {measure}")
             with node(side, "--dht_maxValues", str(MANY)) as (process, ports), Contacts(ports.dht, 1) as contacts:
                 wait_for_api(process, ports.api)
-                keep(contacts)
+                store(contacts)
                 time.sleep(SETTLE_SECONDS)
                 yield Sample(measure, side, process.resident_megabytes())
 

@@ -1,23 +1,14 @@
-"""What keeping the state in SQLite costs: a grape of ours beside one that keeps nothing."""
+"""Measures what keeping state in SQLite costs: our grape with a state file beside our grape without one."""
 
 from __future__ import annotations
 
 from benchmarks import http, krpc
 from benchmarks.figures import IN_MEMORY, Figure, Group
 
-LOOKUPS = Group(
-    (
-        Figure("state-lookup", "http-lookup with its state in SQLite", "http-lookup", "requests/s", IN_MEMORY,
-               at_least=0.95),
-    ),
-    http.measure,
-    tools=("wrk",),
-)  # fmt: skip
-QUERIES = Group(
-    (
-        Figure("state-get_peers", "get_peers with its state in SQLite", "get_peers", "queries/s", IN_MEMORY,
-               at_least=0.95),
-    ),
-    krpc.measure,
-    tools=("cc",),
-)  # fmt: skip
+
+def _figure(measure: str, name: str, unit: str) -> Figure:
+    return Figure(name, f"{measure} with its state in SQLite", measure, unit, IN_MEMORY, at_least=0.95)
+
+
+LOOKUPS = Group((_figure("http-lookup", "state-lookup", "requests/s"),), http.measure, tools=("wrk",))
+QUERIES = Group((_figure("get_peers", "state-get_peers", "queries/s"),), krpc.measure, tools=("cc",))

@@ -1,4 +1,4 @@
-"""The results as a table and as JSON."""
+"""Formats the results as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HEAD = ("figure", "", "ours", "peer", "", "ratio", "at least", "aim", "")
 
 
 def table(results: Sequence[Result]) -> str:
-    """All results, one line each, and below them why some have no figure."""
+    """Formats all results, one line each, and below them the reasons why some have no figure."""
     rows = [HEAD, *(_cells(result) for result in results)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
     lines = [_line(row, widths) for row in rows]
@@ -26,13 +26,13 @@ def table(results: Sequence[Result]) -> str:
 
 
 def as_json(results: Sequence[Result], about: Mapping[str, object]) -> str:
-    """The same for programs; ``about`` says how it was measured."""
+    """Formats the same as JSON; ``about`` has more fields for the top level."""
     rows = [{**attrs.asdict(result), "verdict": result.verdict.name.lower()} for result in results]
     return json.dumps({**about, "figures": rows}, indent=1) + "\n"
 
 
 def number(value: float) -> str:
-    """A value with three digits that count."""
+    """Formats a value with three significant digits, without decimals from 100 on."""
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 1 else f"{value:.3g}"

@@ -1,4 +1,4 @@
-"""What the benchmarks need beside this package: which of it is here, where, and how to install what is not."""
+"""Finds the tools and peers that the benchmarks need, and explains how to install those that are missing."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pathlib import Path
 from shutil import which
 
 from benchmarks.figures import IN_MEMORY, LIBTORRENT, REFERENCE, BenchmarkError
+from gauntlet.machine import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 NODE = ROOT / "benchmarks" / "node"
-# The live tests install the same package; whichever is there serves.
+# The live tests install the same package, which is used if it is there.
 PACKAGES = (NODE / "node_modules", ROOT / "tests" / "live" / "node" / "node_modules")
 INSTALL_SECONDS = 300
 COMPILE_SECONDS = 60
@@ -26,7 +26,10 @@ COMPILERS = ("gcc", "cc", "clang")
 
 @cache
 def reason_missing(tool: str) -> str | None:
-    """Why a tool or peer cannot be used and how to install it; None if it can. Installs grenache-grape by npm."""
+    """Returns why a tool or peer cannot be used and how to install it; None if it can.
+
+    Installs grenache-grape by npm if it is missing.
+    """
     match tool:
         case "wrk":
             return None if which("wrk") else "wrk is missing; Debian: apt install wrk"
@@ -43,7 +46,7 @@ def reason_missing(tool: str) -> str | None:
 
 
 def node_packages() -> Path:
-    """The directory that holds grenache-grape. To be asked when it is not missing."""
+    """Returns the node_modules directory that holds grenache-grape. Raises BenchmarkError if there is none."""
     for packages in PACKAGES:
         if (packages / "grenache-grape" / "package.json").is_file():
             return packages
@@ -51,7 +54,7 @@ def node_packages() -> Path:
 
 
 def versions() -> dict[str, str]:
-    """What is compared with what, as far as it is here."""
+    """Returns the versions of what is compared, as far as it is installed."""
     found: dict[str, str] = {}
     for distribution in ("grape-dht", "twisted", "libtorrent"):
         with suppress(metadata.PackageNotFoundError):
@@ -61,7 +64,7 @@ def versions() -> dict[str, str]:
         found["grenache-grape"] = package["version"]
     for command in (("node", "--version"), ("wrk", "--version")):
         with suppress(OSError):
-            # wrk ends with status 1, having said it.
+            # wrk prints its version and ends with status 1.
             said = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
             found[command[0]] = next((word.lstrip("v") for word in said if any(c.isdigit() for c in word)), "")
     return found
@@ -95,13 +98,13 @@ def _compiler() -> str | None:
 
 @cache
 def _build_directory() -> tempfile.TemporaryDirectory[str]:
-    # Kept until the process ends, which removes it.
+    # Cached, so that it is removed when this process ends.
     return tempfile.TemporaryDirectory(prefix="grape-bench-")
 
 
 @cache
 def krpc_load() -> Path:
-    """The program that asks KRPC queries, compiled. Raises BenchmarkError."""
+    """Compiles the program that sends KRPC queries, and returns its path. Raises BenchmarkError."""
     compiler = _compiler()
     if compiler is None:
         raise BenchmarkError("a C compiler is missing")

@@ -1,1 +1,1 @@
-"""The gauntlet: what a grape has to live through, as one command, ``python -m gauntlet``. Not part of the package."""
+"""Tests grapes under failures, load and attacks, as one command: ``python -m gauntlet``. Not part of the package."""

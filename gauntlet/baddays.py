@@ -16,7 +16,8 @@ from pathlib import Path
 import attrs
 
 from gauntlet.client import Client
-from gauntlet.processes import MODULE, START_SECONDS, GrapeProcess, Ports, until
+from gauntlet.machine import Ports, until
+from gauntlet.processes import MODULE, START_SECONDS, GrapeProcess
 from gauntlet.row import Figure, Finding, Row, Run, judge, ms
 from grape.state import records
 from grape.state.examine import examine, schema
@@ -249,7 +250,9 @@ def _full_disk(cases: Cases) -> None:
             put(next(values))
         is_served = _served(grape, said) == (set(said), True)
         resource.prlimit(grape.pid, resource.RLIMIT_FSIZE, (hard, hard))
-        cases.back = until("puts are taken again", lambda: put("back"), BACK_SECONDS)
+        began = time.monotonic()
+        until("puts are taken again", lambda: put("back"), BACK_SECONDS)
+        cases.back = time.monotonic() - began
         cases.refused = sum(refused.values())
         log = grape.log
         grape.kill()

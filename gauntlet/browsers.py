@@ -1,4 +1,4 @@
-"""What a web page can make a browser send, and what the Grenache clients send: which of it a grape serves."""
+"""Tests which requests of web pages a grape refuses, and that it serves those of every Grenache client."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Header = tuple[str, str]
 
 @attrs.frozen
 class Cell:
-    """A request, and whether it is to be served."""
+    """Describes a request; ``served`` is True if a grape must serve it, False if it must refuse it."""
 
     method: str
     headers: tuple[Header, ...]
@@ -32,7 +32,7 @@ class Cell:
     version: str = "1.1"
 
     def octets(self) -> bytes:
-        """As it is sent."""
+        """Returns the request as it is sent."""
         body = BODY if self.method == "POST" else b""
         path = "/lookup" if self.method != "GET" else "/"
         lines = [f"{self.method} {path} HTTP/{self.version}", *(f"{name}: {value}" for name, value in self.headers)]
@@ -42,13 +42,13 @@ class Cell:
 
 
 def own_hosts(port: int) -> list[str]:
-    """Hosts by which this machine is called."""
+    """Lists Host headers that name this machine."""
     names = ("127.0.0.1", "localhost", "[::1]", "127.1.2.3", "LOCALHOST")
     return [*(f"{name}:{port}" for name in names), "127.0.0.1", "localhost"]
 
 
 def foreign_hosts(port: int) -> list[str]:
-    """Hosts of a name that was rebound to this machine, and tricks."""
+    """Lists Host headers of names that were rebound to this machine, and malformed ones."""
     names = (
         "evil.example",
         "127.0.0.1.evil.com",
@@ -62,7 +62,7 @@ def foreign_hosts(port: int) -> list[str]:
 
 
 def foreign_origins(port: int) -> list[str]:
-    """Origins of pages that are not ours."""
+    """Lists Origin headers of other sites' pages."""
     return [
         "null",
         "http://evil.example",
@@ -78,7 +78,7 @@ def foreign_origins(port: int) -> list[str]:
 
 
 def matrix(port: int) -> Iterator[Cell]:
-    """Origin x Host x method, and what is beside the matrix."""
+    """Yields every combination of Origin, Host and method, and further requests."""
     for method in ("POST", "GET"):
         for host in own_hosts(port):
             yield Cell(method, (("Host", host),), served=True)
@@ -107,7 +107,7 @@ def matrix(port: int) -> Iterator[Cell]:
 
 
 def permitted(port: int) -> Iterator[Cell]:
-    """The same where one origin and one host are allowed."""
+    """Yields requests to a grape that allows one origin and one host."""
     own = f"127.0.0.1:{port}"
     asked = ("Access-Control-Request-Method", "POST")
     for method in ("POST", "GET"):
@@ -123,7 +123,7 @@ def permitted(port: int) -> Iterator[Cell]:
 
 
 def wrong(port: int, cell: Cell, allowed: str | None = None) -> str | None:
-    """What is wrong with the answer to a cell, None if nothing is."""
+    """Sends a cell's request; returns what is wrong with the response, None if nothing is."""
     shown = f"{cell.method} {dict(cell.headers)} {cell.version}"
     try:
         with Client(port, seconds=5.0) as client:
@@ -137,7 +137,7 @@ def wrong(port: int, cell: Cell, allowed: str | None = None) -> str | None:
     cors = reply.headers.get("access-control-allow-origin")
     if cors is not None and (cors != allowed or not cell.served):
         return f"{shown}: lets {cors} read"
-    # What is not a call need not be readable.
+    # A GET is no call: the page need not be able to read its answer.
     if (
         allowed is not None
         and cell.served
@@ -152,7 +152,7 @@ def wrong(port: int, cell: Cell, allowed: str | None = None) -> str | None:
 
 
 def browsers(run: Run) -> Finding:
-    """Every cell of the matrix, against a grape as it is and one that allows an origin and a host."""
+    """Sends all requests to a grape with default settings, and to one that allows an origin and a host."""
     with lone_grape() as grape:
         cells = list(matrix(grape.ports.api))
         found = [wrong(grape.ports.api, cell) for cell in cells]
@@ -165,11 +165,11 @@ def browsers(run: Run) -> Finding:
     figures: dict[str, int | str] = {"cells": len(found), "wrong": len(faults), "errors logged": len(bad)}
     if faults:
         figures["such as"] = " | ".join(faults[:6])
-    return judge(figures, {"every cell right": not faults, "no error logged": not bad})
+    return judge(figures, {"every cell as it must be": not faults, "no error logged": not bad})
 
 
 def clients(run: Run) -> Finding:
-    """Every client's requests, piece by piece."""
+    """Sends every client's requests, each in the segments that the client sends."""
     refused, sent = [], 0
     with lone_grape() as grape:
         for name, requests in shapes(grape.ports.api).items():
@@ -203,7 +203,7 @@ def _not_accepted(port: int, pieces: tuple[bytes, ...]) -> str | None:
 
 
 def _mutable_refused() -> str | None:
-    """What is wrong with a mutable item that is put through one grape and read through another; None if nothing."""
+    """Puts a mutable item through one grape and reads it through another; returns what is wrong, None if nothing is."""
     private, value, seq = Ed25519PrivateKey.generate(), "mutable", 1_700_000_000_000_000
     signature = private.sign(f"3:seqi{seq}e1:v{len(value)}:{value}".encode())
     key = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
@@ -219,14 +219,14 @@ def _mutable_refused() -> str | None:
 ROWS = (
     Row(
         "browsers",
-        "web pages: Origin x Host x method, rebound names, tricks",
-        "every cell right: a page that is not allowed gets 403",
+        "requests of web pages: every Origin, Host and method, rebound names, malformed headers",
+        "each served or refused as it must be: a page that is not allowed gets 403",
         browsers,
     ),
     Row(
         "clients",
         "the requests of every Grenache client, byte for byte; a mutable item",
-        "each accepted with 200, the item read back",
+        "each answered with 200, the item read back",
         clients,
     ),
 )

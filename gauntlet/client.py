@@ -1,4 +1,4 @@
-"""An HTTP client that does as little as possible: what it measures is the grape."""
+"""Provides a small blocking HTTP client, cheap enough that measurements show the grape and not the client."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from typing import Any, Self
 
 import attrs
 
-HOST = "127.0.0.1"
+from gauntlet.machine import HOST
+
 CALL_SECONDS = 15.0
 CHUNK_BYTES = 65_536
 
 
 class ClientError(Exception):
-    """The server closed the connection, or said something that is not HTTP."""
+    """Raised when the server closes the connection, sends what is not HTTP, or answers a call with an error."""
 
 
 @attrs.frozen
 class Reply:
-    """An answer. ``headers`` have lower-case names."""
+    """Holds a response. The names of ``headers`` are in lower case."""
 
     status: int
     headers: dict[str, str]
@@ -28,7 +29,10 @@ class Reply:
 
 
 class Client:
-    """One connection, kept alive."""
+    """Sends requests to a grape on this machine over one connection that is kept alive.
+
+    ``seconds`` is how long the connection and each read may take. Raises OSError if it cannot connect.
+    """
 
     def __init__(self, port: int, seconds: float = CALL_SECONDS) -> None:
         self._port = port
@@ -43,13 +47,15 @@ class Client:
         self.close()
 
     def close(self) -> None:
+        """Closes the connection."""
         self._socket.close()
 
     def send(self, octets: bytes) -> None:
+        """Sends octets as they are; ``reply`` reads the response. Raises OSError."""
         self._socket.sendall(octets)
 
     def post(self, path: str, body: bytes) -> Reply:
-        """POST as the Node link does. Raises ClientError, OSError."""
+        """Sends a POST request as the Node link does, and returns the response. Raises ClientError, OSError."""
         head = (
             f"POST {path} HTTP/1.1\r\nhost: {HOST}:{self._port}\r\ncontent-type: application/json\r\ncontent-length: "
         )
@@ -57,20 +63,23 @@ class Client:
         return self.reply()
 
     def call(self, path: str, data: object) -> Any:
-        """What a call answers; None for an empty body. Raises ClientError for any status but 200."""
+        """Makes one of the API's calls, ``path`` without its slash, and returns the answer; None for an empty body.
+
+        Raises ClientError for any status but 200, and OSError.
+        """
         reply = self.post(f"/{path}", json.dumps({"rid": "gauntlet", "data": data}).encode())
         if reply.status != 200:
             raise ClientError(f"{reply.status} {reply.body[:200]!r}")
         return json.loads(reply.body) if reply.body else None
 
     def timed(self, path: str, data: object) -> tuple[float, Any]:
-        """The seconds that a call took, and its answer."""
+        """Makes a call, and returns the seconds that it took and its answer."""
         began = time.perf_counter()
         answer = self.call(path, data)
         return time.perf_counter() - began, answer
 
     def reply(self, *, to_head: bool = False) -> Reply:
-        """The next answer on the connection. Raises ClientError, OSError."""
+        """Reads the next response; with ``to_head`` one without a body. Raises ClientError, OSError."""
         while b"\r\n\r\n" not in self._rest:
             self._read()
         head, _, self._rest = self._rest.partition(b"\r\n\r\n")
@@ -78,7 +87,7 @@ class Client:
         try:
             status = int(lines[0].split(" ")[1])
         except (IndexError, ValueError) as error:
-            raise ClientError(f"not HTTP: {lines[0][:80]!r}") from error
+            raise ClientError(f"the response is not HTTP: {lines[0][:80]!r}") from error
         headers = {
             name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])
         }
@@ -91,12 +100,12 @@ class Client:
     def _read(self) -> None:
         octets = self._socket.recv(CHUNK_BYTES)
         if not octets:
-            raise ClientError("the connection was closed")
+            raise ClientError("the grape closed the connection")
         self._rest += octets
 
 
 def lookup_anew(port: int, name: str) -> tuple[float, Any]:
-    """The seconds that a lookup took on a connection of its own, its opening included, and the answer."""
+    """Looks a name up over a new connection, and returns the seconds that both took and the answer."""
     began = time.perf_counter()
     with Client(port) as client:
         answer = client.call("lookup", name)

@@ -1,4 +1,4 @@
-"""What others can send over UDP that is well-formed: invented ids, floods of announces, queries with big answers."""
+"""Tests grapes against hostile nodes: fake node ids, floods of announces and of garbage, and amplification."""
 
 from __future__ import annotations
 
@@ -14,47 +14,47 @@ from gauntlet.row import Finding, Row, Run, judge, ms, percentile
 from gauntlet.senders import sending
 from gauntlet.wire import Address, Peer, decoded
 
-INVENTED = 5_000
-MADE_UP = 9_000
+FAKE_IDS = 5_000
+FAKE_PEERS = 9_000
 LOOKUPS = 200
 P99_SECONDS = 0.05
 MAX_DATAGRAM_BYTES = 1_400
 MAX_AMPLIFICATION = 15.0
 GARBAGE_A_SECOND = 20_000
-# Ports that fill a name, and how often it is then asked for.
-CROWD = 2_000
-ASKED_A_SECOND = 2_000
+# Ports of one host that announce a name, and the rate of queries for it after that.
+ANNOUNCING_PORTS = 2_000
+QUERIES_A_SECOND = 2_000
 ATTACKER = "127.0.0.2"
-VERIFYING_SECONDS = 2.5
+CHECKING_SECONDS = 2.5
 
 
 def poisoning(run: Run) -> Finding:
-    """One endpoint claims thousands of ids, first without answering pings, then answering each."""
+    """Claims thousands of node ids from one address, first without answering pings, then answering each."""
     with ring(3) as grapes:
         victim = grapes[0]
         honest = {("127.0.0.1", grape.ports.dht) for grape in grapes}
         entries: dict[str, int] = {}
         for kind in ("silent", "answering"):
             with Peer() as attacker, Peer() as asking:
-                ids = [random.randbytes(20) for _ in range(INVENTED)]
+                ids = [random.randbytes(20) for _ in range(FAKE_IDS)]
                 for number, node_id in enumerate(ids):
                     attacker.node_id = node_id
                     attacker.send(victim.ports.dht, attacker.packet(b"ping"))
                     if kind == "answering" or number % 50 == 0:
                         _answer_pings(attacker, answer=kind == "answering")
                 most = len(_strangers(asking, victim, ids, honest))
-                end = time.monotonic() + VERIFYING_SECONDS
+                end = time.monotonic() + CHECKING_SECONDS
                 while time.monotonic() < end:
                     _answer_pings(attacker, answer=kind == "answering", seconds=0.1)
                 entries[kind] = max(most, len(_strangers(asking, victim, ids, honest)))
         bad = complaints(grapes)
-    figures = {"ids": INVENTED, "entries if silent": entries["silent"], "if answering": entries["answering"]}
+    figures = {"ids": FAKE_IDS, "entries if silent": entries["silent"], "if answering": entries["answering"]}
     goals = {"at most one entry": max(entries.values()) <= 1, "no error logged": not bad}
     return judge({**figures, "errors logged": len(bad)}, goals)
 
 
 def _answer_pings(peer: Peer, *, answer: bool, seconds: float = 0.0) -> None:
-    """Take in what came, and answer the queries among it, in the name of the id that was claimed last."""
+    """Receives what has come, and with ``answer`` answers the queries in the name of the id claimed last."""
     while (came := peer.receive(seconds)) is not None:
         message = decoded(came[0])
         if answer and message is not None and message.get(b"y") == b"q":
@@ -65,7 +65,7 @@ def _answer_pings(peer: Peer, *, answer: bool, seconds: float = 0.0) -> None:
 def _strangers(
     peer: Peer, grape: GrapeProcess, ids: Sequence[bytes], honest: set[Address]
 ) -> set[tuple[bytes, Address]]:
-    """The entries of a grape's table that are no grape's, as far as many questions show them."""
+    """Returns the entries of a routing table that are not grapes, as far as many find_node queries show them."""
     targets = [*random.sample(list(ids), 200), *ids[-50:], *(random.randbytes(20) for _ in range(100))]
     found = set()
     for target in targets:
@@ -74,12 +74,12 @@ def _strangers(
 
 
 def drowning(run: Run) -> Finding:
-    """Thousands of made-up peers of one name, from one address, beside an honest one."""
+    """Announces thousands of fake peers of a name from one address, and looks up the one honest peer."""
     name, honest = "rest:drowned", "127.0.0.1:4711"
     with ring(3) as grapes, Peer(ATTACKER) as attacker:
         with Client(grapes[0].ports.api) as client:
             client.call("announce", [name, 4711])
-        accepted = sum(_drown(attacker, grape, name.encode()) for grape in grapes)
+        accepted = sum(_announce_fakes(attacker, grape, name.encode()) for grape in grapes)
         clients = [Client(grape.ports.api) for grape in grapes]
         times, present, most = [], 0, 0
         for number in range(LOOKUPS):
@@ -107,13 +107,13 @@ def drowning(run: Run) -> Finding:
 
 
 def crowded(run: Run) -> Finding:
-    """A name that two thousand ports of one machine have filled, asked for again and again beside lookups."""
+    """Announces a name from two thousand ports of one host, then queries it at a high rate beside lookups."""
     name, honest, seconds = "rest:crowded", "127.0.0.1:4711", run.size(8, 2)
     with ring(3) as grapes:
         victim = grapes[0]
         client = Client(victim.ports.api)
         Client(grapes[1].ports.api).call("announce", [name, 4711])
-        for number in range(CROWD):
+        for number in range(ANNOUNCING_PORTS):
             with Peer(ATTACKER) as attacker:
                 answer = attacker.query(victim.ports.dht, b"get_peers", info_hash=name.encode())
                 token = b"" if answer is None else answer[b"r"][b"token"]
@@ -122,7 +122,7 @@ def crowded(run: Run) -> Finding:
         times: list[float] = []
         present = 0
         before = victim.cpu()
-        with sending("asking", victim.ports.dht, seconds, ASKED_A_SECOND, name) as sender:
+        with sending("queries", victim.ports.dht, seconds, QUERIES_A_SECOND, name) as sender:
             while sender.running:
                 taken, answer = client.timed("lookup", name)
                 present += honest in answer
@@ -148,26 +148,26 @@ def crowded(run: Run) -> Finding:
     return judge(figures, goals)
 
 
-def _drown(attacker: Peer, grape: GrapeProcess, key: bytes) -> int:
-    """Announce made-up ports to one grape; how many announces it accepted."""
+def _announce_fakes(attacker: Peer, grape: GrapeProcess, key: bytes) -> int:
+    """Announces fake ports to one grape; returns how many announces it accepted."""
     port = grape.ports.dht
     answer = attacker.query(port, b"get_peers", info_hash=key)
     token = b"" if answer is None else answer[b"r"].get(b"token", b"")
     accepted = 0
-    for number in range(MADE_UP):
+    for number in range(FAKE_PEERS):
         peer_port = 10_000 + number
         attacker.send(
             port, attacker.packet(b"announce_peer", info_hash=key, port=peer_port, implied_port=0, token=token)
         )
-        if number % 40 == 39 or number == MADE_UP - 1:
-            # Not more than its socket holds.
+        if number % 40 == 39 or number == FAKE_PEERS - 1:
+            # Waits for an answer, so that the socket's buffer never overflows.
             attacker.query(port, b"get_peers", info_hash=key)
             accepted += 40
     return accepted if token else 0
 
 
 def amplification(run: Run) -> Finding:
-    """Many valid queries of every kind at a grape that holds what makes answers long."""
+    """Sends valid queries of every kind to a grape that stores enough for long responses; finds the largest ratio."""
     queries = run.size(100_000, 5_000)
     with ring(3) as grapes, Peer() as peer, Peer(ATTACKER) as attacker:
         port = grapes[0].ports.dht
@@ -196,10 +196,10 @@ def amplification(run: Run) -> Finding:
                 run.say(f"{number:,} queries")
         largest = max(peer.largest, attacker.largest)
         bad = complaints(grapes)
-    figures = {"queries": queries, "answered": answered, "largest datagram": largest, "reply/query": round(ratio, 2)}
+    figures = {"queries": queries, "answered": answered, "largest datagram": largest, "response/query": round(ratio, 2)}
     goals = {
         "datagrams <= 1,400 bytes": largest <= MAX_DATAGRAM_BYTES,
-        "reply/query <= 15": ratio <= MAX_AMPLIFICATION,
+        "response/query <= 15": ratio <= MAX_AMPLIFICATION,
         "nearly all answered": answered >= queries * 0.99,
         "no error logged": not bad,
     }
@@ -210,12 +210,12 @@ def _fill(attacker: Peer, port: int, key: bytes, number: int) -> None:
     answer = attacker.query(port, b"get_peers", info_hash=key)
     if answer is None:
         return
-    for made_up in range(number):
-        attacker.query(port, b"announce_peer", info_hash=key, port=1_000 + made_up, token=answer[b"r"][b"token"])
+    for fake in range(number):
+        attacker.query(port, b"announce_peer", info_hash=key, port=1_000 + fake, token=answer[b"r"][b"token"])
 
 
 def _valid(peer: Peer, dice: random.Random, keys: Sequence[bytes], targets: Sequence[bytes]) -> tuple[bytes, bytes]:
-    """A random valid query, its transaction id as short as it may be."""
+    """Returns the method and datagram of a random valid query with a short transaction id."""
     transaction = dice.randbytes(dice.choice((1, 2, 2, 4)))
     method = dice.choice((b"ping", b"find_node", b"get_peers", b"get_peers", b"get", b"get", b"announce_peer", b"put"))
     arguments: dict[str, object] = {}
@@ -233,7 +233,7 @@ def _valid(peer: Peer, dice: random.Random, keys: Sequence[bytes], targets: Sequ
 
 
 def garbage(run: Run) -> Finding:
-    """Garbage at a fixed rate beside lookups of ever new names."""
+    """Sends garbage at a fixed rate beside lookups, every other one of a name that was never looked up before."""
     seconds = run.size(10, 2)
     with ring(3) as grapes:
         flooded = grapes[0]
@@ -257,7 +257,7 @@ def garbage(run: Run) -> Finding:
         bad = complaints(grapes)
     rate, p99 = sent["sent"] / sent["seconds"], percentile(times, 0.99)
     figures = {"datagrams a second": round(rate), "lookups": len(times), "p50 ms": ms(percentile(times, 0.5))}
-    figures |= {"p99 ms": ms(p99), "max ms": ms(max(times)), "not found": missing, "lost in the kernel": dropped}
+    figures |= {"p99 ms": ms(p99), "max ms": ms(max(times)), "not found": missing, "dropped by the kernel": dropped}
     goals = {
         "p99 <= 50 ms": p99 <= P99_SECONDS,
         "20,000 a second": rate >= GARBAGE_A_SECOND * 0.98,
@@ -270,35 +270,35 @@ def garbage(run: Run) -> Finding:
 ROWS = (
     Row(
         "garbage",
-        "20,000 datagrams/s of garbage beside lookups",
+        "20,000 datagrams of garbage a second beside lookups",
         "lookup p99 <= 50 ms",
         garbage,
         alone=True,
     ),
     Row(
         "drowning",
-        "9,000 announces of one name from one address",
-        "the honest peer in 100 % of 200 lookups, p99 <= 50 ms",
+        "9,000 fake peers of a name, announced from one address",
+        "the honest peer in each of 200 lookups, p99 <= 50 ms",
         drowning,
         alone=True,
     ),
     Row(
         "crowded",
-        "a name filled from 2,000 ports of one host, then asked for 2,000 times a second",
+        "a name announced from 2,000 ports of one host, then queried 2,000 times a second",
         "the honest peer in every lookup, p99 <= 50 ms",
         crowded,
         alone=True,
     ),
     Row(
         "poisoning",
-        "5,000 invented ids from one endpoint, silent or answering",
-        "at most one table entry",
+        "5,000 fake node ids from one address, silent or answering",
+        "at most one entry in the routing table",
         poisoning,
     ),
     Row(
         "amplification",
-        "many random valid queries of every kind",
-        "every datagram <= 1,400 bytes, reply/query <= 15",
+        "random valid queries of every kind",
+        "every datagram <= 1,400 bytes, response/query <= 15",
         amplification,
     ),
 )

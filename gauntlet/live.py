@@ -1,4 +1,4 @@
-"""Rings of real grapes in which some die by kill -9."""
+"""Tests rings of grapes in which some are killed, restarted or stopped."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import time
 from collections.abc import Sequence
 
 from gauntlet.client import Client, ClientError
-from gauntlet.processes import GrapeProcess, complaints, others, ring, until
+from gauntlet.machine import until
+from gauntlet.processes import GrapeProcess, complaints, others, ring
 from gauntlet.row import Finding, Row, Run, judge, ms, percentile
 from gauntlet.wire import Peer
 
@@ -16,11 +17,11 @@ FIRST_SECONDS = 0.3
 NEXT_SECONDS = 0.05
 AT_ONCE_SECONDS = 0.5
 FOUND_AGAIN_SECONDS = 10.0
-FORGETFUL = ("--state", ":memory:")
+IN_MEMORY = ("--state", ":memory:")
 
 
 def three_grapes(run: Run) -> Finding:
-    """One of three dies: the survivors' first lookup, and the next thousand."""
+    """Kills one of three; measures the survivors' first lookup and the next thousand."""
     with ring(3) as grapes:
         names = _announce(grapes, "three")
         survivors = [Client(grape.ports.api) for grape in grapes[:2]]
@@ -45,7 +46,7 @@ def three_grapes(run: Run) -> Finding:
 
 
 def six_grapes(run: Run) -> Finding:
-    """Two of six die: 300 lookups at once, and 300 after a minute."""
+    """Kills two of six; measures 300 lookups at once, and 300 after a minute."""
     with ring(6) as grapes:
         names = _announce(grapes, "six")
         survivors = [Client(grape.ports.api) for grape in grapes[:4]]
@@ -58,7 +59,7 @@ def six_grapes(run: Run) -> Finding:
             for left in range(60, 0, -10):
                 run.say(f"waiting {left} s")
                 time.sleep(10)
-            # Idle connections are closed after half of that time.
+            # New ones: grapes close idle connections after 30 s.
             survivors = [Client(grape.ports.api) for grape in grapes[:4]]
             times, still = _look_up(survivors, [*names, *(f"six:later:{n}" for n in range(200))], ANNOUNCED)
             later, missing = percentile(times, 0.99), missing + still
@@ -76,9 +77,9 @@ def six_grapes(run: Run) -> Finding:
 
 
 def found_again(run: Run) -> Finding:
-    """A grape that was killed comes back at its address with a new id; one that was stopped goes on."""
-    # Without a state file it comes back as another node, the harder case.
-    with ring(3, flags=FORGETFUL) as grapes, Peer() as peer:
+    """Restarts a killed grape at its address with a new id, then stops and continues it; waits until it is found."""
+    # Without a state file it has a new node id, which is the harder case.
+    with ring(3, flags=IN_MEMORY) as grapes, Peer() as peer:
         dead, survivors = grapes[2], grapes[:2]
         clients = [Client(grape.ports.api) for grape in survivors]
         old_id = peer.id_of(dead.ports.dht)
@@ -87,7 +88,7 @@ def found_again(run: Run) -> Finding:
         time.sleep(run.size(5, 1))
         ports = [grape.ports for grape in grapes]
         began = time.monotonic()
-        reborn = GrapeProcess(dead.ports, [*others(ports, dead.ports), *FORGETFUL], directory=dead.directory)
+        reborn = GrapeProcess(dead.ports, [*others(ports, dead.ports), *IN_MEMORY], directory=dead.directory)
         try:
             reborn.wait()
             new_id = peer.id_of(reborn.ports.dht)
@@ -130,7 +131,10 @@ def _announce(grapes: Sequence[GrapeProcess], prefix: str) -> list[str]:
 
 
 def _look_up(clients: Sequence[Client], names: Sequence[str], announced: int) -> tuple[list[float], int]:
-    """The seconds of each lookup, in turns through all clients, and how many of the first names were not found."""
+    """Looks names up, through all clients in turn.
+
+    Returns the seconds of each lookup, and how many of the first ``announced`` names were not found.
+    """
     times, missing = [], 0
     for number, name in enumerate(names):
         seconds, answer = clients[number % len(clients)].timed("lookup", name)
@@ -169,8 +173,8 @@ ROWS = (
     ),
     Row(
         "again",
-        "a grape killed -9 and restarted; one stopped and continued",
-        "found again within 10 s, under a new id and under its old one",
+        "a grape killed -9 and restarted, then stopped and continued",
+        "found again within 10 s, with a new id and with the same one",
         found_again,
     ),
 )

@@ -1,4 +1,4 @@
-"""A million broken datagrams and a hundred thousand broken requests at one grape."""
+"""Sends one grape a million mutated datagrams and a hundred thousand mutated HTTP requests."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from collections import OrderedDict
 from contextlib import ExitStack, suppress
 
 from gauntlet.client import Client, ClientError
+from gauntlet.machine import HOST
 from gauntlet.mutations import Datagrams, Requests
-from gauntlet.processes import HOST, GrapeProcess, complaints, lone_grape
+from gauntlet.processes import GrapeProcess, complaints, lone_grape
 from gauntlet.row import Finding, Row, Run, judge
 from gauntlet.wire import Peer
 
 WARM_UP = 0.05
 BURST = 100
-# What a socket holds without a setting of its own is 208 KiB, and what the kernel counts for each datagram beside it.
+# A socket's buffer is 208 KiB unless set, and the kernel counts about this overhead for each datagram.
 BURST_BYTES = 130_000
 OVERHEAD_BYTES = 1_000
 SENDERS = 8
@@ -25,12 +26,12 @@ OPEN_CONNECTIONS = 200
 MIB = 2**20
 GROWTH_BYTES = 16 * MIB
 MAX_DATAGRAM_BYTES = 1_400
-# A connection that is closed by a reset leaves no port behind that cannot be used for a minute.
+# SO_LINGER for a reset at close: no port stays in TIME_WAIT for a minute.
 RESET = struct.pack("ii", 1, 0)
 
 
-class Barrage:
-    """Datagrams in bursts, each followed by a ping that has to be answered."""
+class DatagramFlood:
+    """Sends mutated datagrams in bursts, each followed by a ping that must be answered."""
 
     def __init__(self, grape: GrapeProcess, stack: ExitStack) -> None:
         self._grape = grape
@@ -41,32 +42,32 @@ class Barrage:
 
     @property
     def largest(self) -> int:
-        """Bytes of the longest datagram that came back."""
+        """The size in bytes of the longest datagram that came back."""
         return max(peer.largest for peer in self._peers)
 
     def send(self, number: int, run: Run) -> None:
-        """So many more."""
+        """Sends so many more."""
         port, end, following = self._grape.ports.dht, self.sent + number, self._source.next
         while self.sent < end and self.unanswered < 5:
             peer = self._peers[self.sent // BURST % SENDERS]
-            room = BURST_BYTES
+            left = BURST_BYTES
             for _ in range(min(BURST, end - self.sent)):
                 datagram = following()
                 peer.send(port, datagram)
                 self.sent += 1
-                room -= len(datagram) + OVERHEAD_BYTES
-                if room < 0:
+                left -= len(datagram) + OVERHEAD_BYTES
+                if left < 0:
                     break
             peer.drain()
-            # A ping may get lost like any datagram; three in a row do not.
+            # One ping may be lost like any datagram, but not three in a row.
             if not any(self._pinger.is_answered(port, 1.0) for _ in range(3)):
                 self.unanswered += 1
             if self.sent % 20_000 < BURST:
                 run.say(f"{self.sent:,} datagrams")
 
 
-class FairShares:
-    """Requests on connections of their own, of which some hundred are open at a time."""
+class RequestFlood:
+    """Sends mutated requests, each over its own connection; 200 connections are open at a time."""
 
     def __init__(self, grape: GrapeProcess) -> None:
         self._port = grape.ports.api
@@ -76,13 +77,13 @@ class FairShares:
         self.sent = self.answered = self.refused = self.unanswered = 0
 
     def send(self, number: int, run: Run) -> None:
-        """So many more."""
+        """Sends so many more."""
         end = self.sent + number
         while self.sent < end and self.refused < 100 and self.unanswered < 5:
-            self._one(self._source.next())
+            self._send_one(self._source.next())
             self.sent += 1
             if self.sent % 16 == 0:
-                self._hear()
+                self._receive()
             while len(self._open) > OPEN_CONNECTIONS:
                 self._close(next(iter(self._open)))
             if self.sent % 500 == 0:
@@ -90,10 +91,11 @@ class FairShares:
                 run.say(f"{self.sent:,} requests")
 
     def close(self) -> None:
+        """Closes all connections."""
         for number in list(self._open):
             self._close(number)
 
-    def _one(self, octets: bytes) -> None:
+    def _send_one(self, octets: bytes) -> None:
         try:
             connection = socket.create_connection((HOST, self._port), 5.0)
         except OSError:
@@ -106,7 +108,7 @@ class FairShares:
         self._open[connection.fileno()] = connection
         self._poll.register(connection, select.POLLIN)
 
-    def _hear(self) -> None:
+    def _receive(self) -> None:
         for number, _ in self._poll.poll(0):
             try:
                 octets = self._open[number].recv(65_536)
@@ -120,7 +122,7 @@ class FairShares:
         self._open.pop(number).close()
 
     def _check(self) -> None:
-        """A whole request has to be answered all the while."""
+        """Counts a valid lookup that is not answered."""
         try:
             with Client(self._port, seconds=5.0) as client:
                 client.call("lookup", f"gauntlet:{self.sent}")
@@ -129,48 +131,48 @@ class FairShares:
 
 
 def mutated(run: Run) -> Finding:
-    """Both, at one process."""
-    datagrams, requests = run.size(1_000_000, 20_000), run.size(100_000, 2_000)
+    """Sends both to one grape, and compares its memory after 5 % of them with that at the end."""
+    total, total_requests = run.size(1_000_000, 20_000), run.size(100_000, 2_000)
     with lone_grape() as grape, ExitStack() as stack:
-        barrage, crowd = Barrage(grape, stack), FairShares(grape)
-        stack.callback(crowd.close)
-        barrage.send(int(datagrams * WARM_UP), run)
-        crowd.send(int(requests * WARM_UP), run)
+        datagrams, requests = DatagramFlood(grape, stack), RequestFlood(grape)
+        stack.callback(requests.close)
+        datagrams.send(int(total * WARM_UP), run)
+        requests.send(int(total_requests * WARM_UP), run)
         time.sleep(0.2)
         before, began = grape.rss(), time.monotonic()
-        barrage.send(datagrams - barrage.sent, run)
+        datagrams.send(total - datagrams.sent, run)
         middle = time.monotonic()
-        crowd.send(requests - crowd.sent, run)
+        requests.send(total_requests - requests.sent, run)
         end = time.monotonic()
-        crowd.close()
+        requests.close()
         time.sleep(0.5)
-        alive = grape.alive and barrage.unanswered == 0 and crowd.unanswered == 0
+        alive = grape.alive and datagrams.unanswered == 0 and requests.unanswered == 0
         growth = grape.rss() - before if grape.alive else 0
         dropped = grape.dropped() if grape.alive else 0
         bad = complaints([grape])
     figures: dict[str, float | int | str] = {
-        "datagrams": barrage.sent,
-        "a second": round(barrage.sent * (1 - WARM_UP) / (middle - began)),
-        "lost in the kernel": dropped,
-        "requests": crowd.sent,
-        "requests a second": round(crowd.sent * (1 - WARM_UP) / (end - middle)),
-        "answered": crowd.answered,
-        "pings unanswered": barrage.unanswered,
-        "lookups unanswered": crowd.unanswered,
+        "datagrams": datagrams.sent,
+        "datagrams a second": round(datagrams.sent * (1 - WARM_UP) / (middle - began)),
+        "dropped by the kernel": dropped,
+        "requests": requests.sent,
+        "requests a second": round(requests.sent * (1 - WARM_UP) / (end - middle)),
+        "answered": requests.answered,
+        "pings unanswered": datagrams.unanswered,
+        "lookups unanswered": requests.unanswered,
         "errors logged": len(bad),
         "RSS before MiB": round(before / MIB, 1),
         "growth MiB": round(growth / MIB, 1),
-        "largest reply": barrage.largest,
+        "largest response": datagrams.largest,
     }
     if bad:
         figures["such as"] = bad[0][:200]
     goals = {
         "alive": alive,
-        "all sent": barrage.sent == datagrams and crowd.sent == requests and crowd.refused == 0,
-        "fewer than 1 % lost on the way": dropped < datagrams / 100,
+        "all sent": datagrams.sent == total and requests.sent == total_requests and requests.refused == 0,
+        "fewer than 1 % dropped by the kernel": dropped < total / 100,
         "no error logged": not bad,
-        "RSS within 16 MiB": growth <= GROWTH_BYTES,
-        "replies <= 1,400 bytes": barrage.largest <= MAX_DATAGRAM_BYTES,
+        "memory grows by <= 16 MiB": growth <= GROWTH_BYTES,
+        "responses <= 1,400 bytes": datagrams.largest <= MAX_DATAGRAM_BYTES,
     }
     return judge(figures, goals)
 
@@ -179,7 +181,7 @@ ROWS = (
     Row(
         "mutated",
         "1,000,000 mutated datagrams, 100,000 mutated HTTP requests (short: a fiftieth)",
-        "alive, no error logged, RSS within 16 MiB of that after 5 %",
+        "alive, no error logged, memory grows by at most 16 MiB after the first 5 %",
         mutated,
     ),
 )

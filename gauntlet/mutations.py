@@ -1,4 +1,4 @@
-"""Broken datagrams and broken HTTP requests, made from whole ones."""
+"""Makes malformed datagrams and HTTP requests from valid ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from bencode2 import bdecode, bencode
 
-from gauntlet.processes import ROOT
+from gauntlet.machine import ROOT
 from gauntlet.shapes import whole
 
 VECTORS = ROOT / "tests" / "vectors"
@@ -38,13 +38,13 @@ _STRANGE: tuple[Any, ...] = (
 
 
 def packets() -> list[bytes]:
-    """The recorded datagrams of real grapes, each once."""
+    """Returns the recorded datagrams of grenache-grape, each once."""
     vectors = json.loads((VECTORS / "wire-vectors.json").read_text())
     return sorted({bytes.fromhex(packet["hex"]) for vector in vectors for packet in vector["packets"]} - {b""})
 
 
 def requests(port: int) -> list[bytes]:
-    """The clients' requests, and one with each recorded body."""
+    """Returns the clients' requests, and one with each recorded body."""
     vectors = json.loads((VECTORS / "http-vectors.json").read_text())
     recorded = []
     for vector in vectors:
@@ -60,17 +60,17 @@ def requests(port: int) -> list[bytes]:
 
 
 class Datagrams:
-    """Mutated datagrams, one after another; the same seed gives the same ones."""
+    """Makes mutated datagrams; the same seed gives the same ones."""
 
     def __init__(self, seed: int) -> None:
         self._dice = random.Random(seed)
         self._packets = packets()
-        # Those of a usual size; the few long ones are met less often.
+        # The few long ones are used less often.
         self._short = [packet for packet in self._packets if len(packet) < 1_500]
         self._trees = [bdecode(packet) for packet in self._short if _is_message(packet)]
 
     def next(self) -> bytes:
-        """One more."""
+        """Returns the next datagram."""
         dice = self._dice
         kind = dice.random()
         packet = dice.choice(self._packets if kind < 0.01 else self._short)
@@ -87,7 +87,7 @@ class Datagrams:
         return bomb(dice, BOMB_BYTES)
 
     def _confused(self) -> Any:
-        """A message with a value of another type or size somewhere."""
+        """Returns a message in which one value has another type or size, or is missing."""
         dice = self._dice
         tree = _copy(dice.choice(self._trees))
         place: Any = tree
@@ -108,7 +108,7 @@ class Datagrams:
 
 
 def flipped(octets: bytes, dice: random.Random) -> bytes:
-    """With one to eight bits the other way."""
+    """Flips one to eight bits."""
     changed = bytearray(octets or b"\0")
     for _ in range(1 + dice.getrandbits(3)):
         changed[dice.randrange(len(changed))] ^= 1 << dice.getrandbits(3)
@@ -116,12 +116,12 @@ def flipped(octets: bytes, dice: random.Random) -> bytes:
 
 
 def spliced(first: bytes, second: bytes, dice: random.Random) -> bytes:
-    """The beginning of one and the end of another."""
+    """Joins the beginning of one and the end of the other."""
     return first[: dice.randrange(len(first) + 1)] + second[dice.randrange(len(second) + 1) :]
 
 
 def bomb(dice: random.Random, size: int) -> bytes:
-    """Bencode that is deep, long or a lie about its own length."""
+    """Returns bencode that is deep, long or states a wrong length; ``size`` is about its size in bytes."""
     size = dice.randrange(1, size)
     kind = dice.randrange(9)
     if kind == 0:
@@ -145,14 +145,14 @@ def bomb(dice: random.Random, size: int) -> bytes:
 
 
 class Requests:
-    """Mutated HTTP requests, one after another."""
+    """Makes mutated HTTP requests to the port; the same seed gives the same ones."""
 
     def __init__(self, port: int, seed: int) -> None:
         self._dice = random.Random(seed)
         self._requests = requests(port)
 
     def next(self) -> bytes:
-        """One more."""
+        """Returns the next request."""
         dice = self._dice
         request = dice.choice(self._requests)
         kind = dice.random()

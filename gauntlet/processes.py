@@ -1,82 +1,35 @@
-"""Grapes as real processes: how they are started, watched and ended, each by its own id."""
+"""Runs grapes as processes: starts them, watches them, and ends each by its own id."""
 
 from __future__ import annotations
 
 import os
-import random
 import re
 import resource
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
-import attrs
-
 from gauntlet.client import Client, ClientError
+from gauntlet.machine import END_SECONDS, HOST, ROOT, Ports, end_process, resident_bytes, until, user_and_system_seconds
 
-HOST = "127.0.0.1"
 START_SECONDS = 20.0
-END_SECONDS = 5.0
-# Below Linux's ephemeral ports, which the gauntlet's own connections use up by the thousand.
-PORTS = range(12_000, 32_000)
 MODULE = ("-m", "grape")
-ROOT = Path(__file__).resolve().parent.parent
 
 _BAD = re.compile(r"Traceback|critical|\berror\b|\bUnhandled\b|Unexpected exception", re.IGNORECASE)
-_given: set[int] = set()
-
-
-class NotInTime(Exception):
-    """What was waited for did not come."""
-
-
-def until(what: str, holds: Callable[[], bool], seconds: float) -> float:
-    """The seconds until something holds. Raises NotInTime."""
-    began = time.monotonic()
-    while not holds():
-        if time.monotonic() - began > seconds:
-            raise NotInTime(f"not within {seconds:g} s: {what}")
-        time.sleep(0.005)
-    return time.monotonic() - began
-
-
-def free_port() -> int:
-    """A port of loopback that is free for UDP and TCP, given once."""
-    while True:
-        port = random.choice(PORTS)
-        if port in _given:
-            continue
-        with socket.socket(type=socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
-            try:
-                udp.bind((HOST, port))
-                tcp.bind((HOST, port))
-            except OSError:
-                continue
-        _given.add(port)
-        return port
-
-
-@attrs.define
-class Ports:
-    """Where a grape listens."""
-
-    dht: int = attrs.field(factory=free_port)
-    api: int = attrs.field(factory=free_port)
-
-    @property
-    def node(self) -> str:
-        """What others bootstrap from."""
-        return f"{HOST}:{self.dht}"
 
 
 class GrapeProcess:
-    """A grape in a directory of its own, which is its temporary directory too. ``runner`` comes after ``python``."""
+    """Starts a grape as a process and watches it; it is ended with ``close``.
+
+    ``flags`` are more flags of the command, ``directory`` its working and temporary directory, ``runner`` what follows
+    ``python`` on the command line, and ``open_files`` the limit of its file descriptors (None: as this process).
+    """
 
     def __init__(
         self,
@@ -102,19 +55,20 @@ class GrapeProcess:
 
     @property
     def alive(self) -> bool:
+        """True while the process runs."""
         return self._popen.poll() is None
 
     def ended(self) -> int:
-        """The status with which it ended."""
+        """Waits for its end, and returns the exit status."""
         return self._popen.wait(END_SECONDS)
 
     @property
     def log(self) -> str:
-        """All that it wrote."""
+        """All that it wrote to stdout and stderr."""
         return self._log.read_text(errors="replace")
 
     def complaints(self) -> list[str]:
-        """What its log tells of errors, each with the line that ends its traceback: it should write none."""
+        """Returns the errors in its log, each with the last line of its traceback. There should be none."""
         found: list[str] = []
         in_traceback = False
         for line in self.log.splitlines():
@@ -127,11 +81,11 @@ class GrapeProcess:
         return found
 
     def wait(self) -> None:
-        """Until it serves. Raises NotInTime."""
+        """Waits until its HTTP API answers. Raises TimeoutError, and RuntimeError if the process ends before."""
 
         def serves() -> bool:
             if not self.alive:
-                raise NotInTime(f"the grape ended: {self.log[-2000:]}")
+                raise RuntimeError(f"the grape ended: {self.log[-2000:]}")
             try:
                 with Client(self.ports.api, seconds=2.0) as client:
                     return client.post("/", b"{}").status == 200
@@ -141,42 +95,34 @@ class GrapeProcess:
         until("the grape serves", serves, START_SECONDS)
 
     def signal(self, number: signal.Signals) -> None:
+        """Sends it a signal."""
         self._popen.send_signal(number)
 
     def kill(self) -> None:
-        """kill -9."""
+        """Kills it with SIGKILL, and reaps it."""
         self._popen.kill()
         self._popen.wait()
 
     def terminate(self) -> None:
-        """Ask it to end."""
+        """Sends it SIGTERM, if it still runs."""
         if self.alive:
             self._popen.terminate()
 
     def close(self) -> None:
-        """End it, however it takes that."""
-        if not self.alive:
-            return
-        self._popen.terminate()
-        try:
-            self._popen.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.kill()
+        """Ends it, if it still runs."""
+        if self.alive:
+            end_process(self._popen)
 
     def rss(self) -> int:
-        """Bytes of resident memory."""
-        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) * 1024
-        raise NotInTime("the grape has no memory any more")
+        """Returns its resident memory in bytes."""
+        return resident_bytes(self.pid)
 
     def cpu(self) -> float:
-        """Seconds of processor time so far."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """Returns its processor time so far, in seconds."""
+        return sum(user_and_system_seconds(self.pid))
 
     def deleted_files(self) -> int:
-        """Open files that have no name any more: where a server hides big bodies."""
+        """Counts its open files that are deleted, as a server's temporary files for large bodies are."""
         count = 0
         for link in Path(f"/proc/{self.pid}/fd").iterdir():
             try:
@@ -186,11 +132,11 @@ class GrapeProcess:
         return count
 
     def open_files(self) -> int:
-        """How many file descriptors it has open."""
+        """Counts its open file descriptors."""
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
     def dropped(self) -> int:
-        """Datagrams that the kernel threw away because the grape's socket was full."""
+        """Returns how many datagrams the kernel dropped because the buffer of its UDP socket was full."""
         for line in Path("/proc/net/udp").read_text().splitlines()[1:]:
             fields = line.split()
             if int(fields[1].partition(":")[2], 16) == self.ports.dht:
@@ -202,7 +148,10 @@ class GrapeProcess:
 def ring(
     number: int, *, runners: Sequence[Sequence[str]] = (), flags: Sequence[str] = ()
 ) -> Iterator[list[GrapeProcess]]:
-    """Grapes that each know all others, as the README of the Node grape has them; ready, and ended afterwards."""
+    """Starts grapes that each know all others, waits until they have joined, and ends them with the block.
+
+    ``runners[n]`` is the runner of grape n, if there is one; ``flags`` are for all of them.
+    """
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gauntlet-")))
         ports = [Ports() for _ in range(number)]
@@ -214,19 +163,19 @@ def ring(
             grape = GrapeProcess(own, [*others(ports, own), *flags], directory=place, runner=runner)
             grapes.append(grape)
             stack.callback(grape.close)
-        # All at once; then each is waited for.
+        # All get SIGTERM at once; then each is waited for.
         stack.callback(_terminate, grapes)
         for grape in grapes:
             grape.wait()
         for grape in grapes:
             with Client(grape.ports.api) as client:
-                until("the ring is whole", lambda c=client: _is_known(c, number - 1), START_SECONDS)  # type: ignore[misc]
+                until("the ring is whole", partial(_is_known, client, number - 1), START_SECONDS)
         yield grapes
 
 
 @contextmanager
 def lone_grape(flags: Sequence[str] = (), *, open_files: int | None = None) -> Iterator[GrapeProcess]:
-    """A grape that knows nobody; ready, and ended afterwards."""
+    """Starts one grape without contacts, waits until it serves, and ends it with the block."""
     with tempfile.TemporaryDirectory(prefix="gauntlet-") as directory:
         grape = GrapeProcess(Ports(), flags, directory=Path(directory), open_files=open_files)
         try:
@@ -237,13 +186,13 @@ def lone_grape(flags: Sequence[str] = (), *, open_files: int | None = None) -> I
 
 
 def others(ports: Sequence[Ports], own: Ports) -> list[str]:
-    """The flags by which a grape knows all others."""
+    """Returns the flags that make a grape join through all others."""
     nodes = ",".join(each.node for each in ports if each is not own)
     return ["--bn", nodes] if nodes else []
 
 
 def complaints(grapes: Sequence[GrapeProcess]) -> list[str]:
-    """What all of them complained about."""
+    """Returns the errors in the logs of all grapes."""
     return [line for grape in grapes for line in grape.complaints()]
 
 

@@ -1,4 +1,4 @@
-"""What a row of the gauntlet is, and what came of one."""
+"""Declares a row of the gauntlet, its run and its result."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ Figure = int | float | str
 
 @attrs.frozen
 class Run:
-    """How the gauntlet is run: ``say`` takes a word on how far a row has come."""
+    """Holds how the gauntlet is run: ``short``, and ``say(text)``, which shows the progress of the row."""
 
     short: bool
     say: Callable[[str], None]
 
     def size(self, full: int, short: int) -> int:
-        """One of two sizes."""
+        """Returns the size for this run: ``short`` in a short one, else ``full``."""
         return short if self.short else full
 
 
 @attrs.frozen
 class Finding:
-    """What a row found: its figures, and which of its goals were missed."""
+    """Holds what a row measured: its figures by name, and the goals that it missed."""
 
     figures: Mapping[str, Figure]
     misses: tuple[str, ...] = ()
@@ -31,7 +31,11 @@ class Finding:
 
 @attrs.frozen
 class Row:
-    """One row. ``alone``: its figures are times, nothing else may run beside it; ``full_only``: not in a short run."""
+    """Declares one row: a measurement with a goal.
+
+    ``what`` is done and ``goal`` is what must hold, in the table's words. ``alone``: nothing may run at the same time,
+    because the figures are times. ``full_only``: left out of a short run.
+    """
 
     name: str
     what: str
@@ -43,7 +47,7 @@ class Row:
 
 @attrs.frozen
 class Record:
-    """A row's result. ``seconds`` is how long the row took."""
+    """Holds the result of a row, which took ``seconds``."""
 
     name: str
     what: str
@@ -54,21 +58,21 @@ class Record:
 
     @property
     def ok(self) -> bool:
-        """Whether every goal was reached."""
+        """True if every goal was reached."""
         return not self.misses
 
 
 def judge(figures: Mapping[str, Figure], goals: Mapping[str, bool]) -> Finding:
-    """A finding, from figures and from whether each goal was reached."""
+    """Makes a finding of figures, and of goals with True for each that was reached."""
     return Finding(figures, tuple(goal for goal, reached in goals.items() if not reached))
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The value that this share of all stays within; infinity of none."""
+    """Returns the value that a share (0 to 1) of all values does not exceed; infinity if there are none."""
     ordered = sorted(values)
     return ordered[min(int(len(ordered) * share), len(ordered) - 1)] if ordered else float("inf")
 
 
 def ms(seconds: float) -> float:
-    """Milliseconds, to two places."""
+    """Converts seconds to milliseconds with two decimals."""
     return round(seconds * 1000, 2)

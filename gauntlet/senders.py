@@ -1,6 +1,6 @@
-"""Those who send a lot, as processes of their own: ``python -m gauntlet.senders garbage|asking|slow PORT ...``.
+"""Sends load from a process of its own: ``python -m gauntlet.senders garbage|queries|slow PORT SECONDS NUMBER``.
 
-Each writes a line of JSON at its end.
+Prints an empty line once the load has started, and one line of JSON at the end: what was sent.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from gauntlet.processes import HOST, ROOT
+from gauntlet.machine import HOST, ROOT
 from gauntlet.wire import query
 
 TICK_SECONDS = 0.001
 POOL = 4_096
-# A sender that was held up catches up slowly: what is tried is a rate, not how much a socket holds.
+# The most datagrams in a row: a sender that was delayed must catch up slowly, or the socket's buffer overflows.
 BURST = 60
 CHUNK = b"%x\r\n%b\r\n" % (65_536, b"x" * 65_536)
 BIG_BODY_BYTES = 50_000_000
@@ -29,7 +29,7 @@ REOPENED_PER_SECOND = 100
 
 
 class Sender:
-    """A sender under way."""
+    """Runs a sender, whose command line is ``words``."""
 
     def __init__(self, *words: object) -> None:
         command = [sys.executable, "-m", "gauntlet.senders", *map(str, words)]
@@ -38,20 +38,22 @@ class Sender:
             command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         assert self._popen.stdout is not None
-        # It says so when it is in full swing.
+        # It prints a line once the load has started.
         self._popen.stdout.readline()
 
     @property
     def running(self) -> bool:
+        """True while the sender runs."""
         return self._popen.poll() is None
 
     def result(self, seconds: float = 60.0) -> dict[str, float]:
-        """What it sent, once it has ended."""
+        """Waits for its end, and returns what it sent."""
         out, _ = self._popen.communicate(timeout=seconds)
         numbers: dict[str, float] = json.loads(out)
         return numbers
 
     def close(self) -> None:
+        """Ends it, if it still runs."""
         if self.running:
             self._popen.kill()
             self._popen.communicate()
@@ -59,7 +61,7 @@ class Sender:
 
 @contextmanager
 def sending(*words: object) -> Iterator[Sender]:
-    """A sender, ended with the block."""
+    """Runs a sender, and ends it with the block."""
     sender = Sender(*words)
     try:
         yield sender
@@ -68,14 +70,14 @@ def sending(*words: object) -> Iterator[Sender]:
 
 
 def garbage(port: int, seconds: float, rate: int) -> dict[str, float]:
-    """Random bytes, and bytes that begin like a message, at an even rate."""
+    """Sends random bytes, and bytes that begin like a message, ``rate`` datagrams a second."""
     dice = random.Random(1)
     starts = (b"", b"", b"d1:ad2:id20:", b"d1:rd2:id20:", b"d1:y1:q", b"l" * 20, b"i" + b"9" * 30)
     return _sent([dice.choice(starts) + dice.randbytes(dice.randrange(400)) for _ in range(POOL)], port, seconds, rate)
 
 
-def asking(port: int, seconds: float, rate: int, key: bytes) -> dict[str, float]:
-    """Queries for the peers of a key, at an even rate, each in the name of another node."""
+def queries(port: int, seconds: float, rate: int, key: bytes) -> dict[str, float]:
+    """Sends get_peers queries for a key, ``rate`` datagrams a second, from 4,096 different node ids."""
     dice = random.Random(1)
     ids = [dice.randbytes(20) for _ in range(POOL)]
     return _sent([query(b"get_peers", b"aa", id=node_id, info_hash=key) for node_id in ids], port, seconds, rate)
@@ -95,7 +97,7 @@ def _sent(pool: Sequence[bytes], port: int, seconds: float, rate: int) -> dict[s
 
 
 class Slow:
-    """Connections that never bring a whole request: ``idle`` ones nothing, the others a byte now and then."""
+    """Opens connections that never send a whole request: ``number`` send nothing, as many a byte twice a second."""
 
     def __init__(self, port: int, number: int) -> None:
         self.port = port
@@ -105,6 +107,7 @@ class Slow:
             self.open(idle=index % 2 == 0)
 
     def open(self, *, idle: bool) -> None:
+        """Opens one more connection."""
         try:
             connection = socket.create_connection((HOST, self.port), 5.0)
         except OSError:
@@ -117,7 +120,7 @@ class Slow:
         self.sockets.append((connection, idle))
 
     def tick(self) -> None:
-        """A byte on every slow connection; who was thrown out comes again, a few each time."""
+        """Sends a byte over every slow connection, and counts those that the grape closed."""
         kept, gone = [], []
         for connection, idle in self.sockets:
             try:
@@ -135,8 +138,8 @@ class Slow:
 
 
 def slow(port: int, seconds: float, number: int) -> dict[str, float]:
-    """Slow and idle connections, and one that sends a very big body in chunks."""
-    crowd = Slow(port, number)
+    """Keeps slow and idle connections open, and sends bodies of 50 MB in chunks over one more."""
+    connections = Slow(port, number)
     missing: list[bool] = []
     big = socket.create_connection((HOST, port), 5.0)
     big.setblocking(False)
@@ -147,7 +150,7 @@ def slow(port: int, seconds: float, number: int) -> dict[str, float]:
     began = ticked = time.monotonic()
     while (now := time.monotonic()) - began < seconds:
         try:
-            # From where the last chunk was cut.
+            # Goes on where the last send ended within the chunk.
             sent = big.send(CHUNK[offset:])
             body, offset = body + sent, (offset + sent) % len(CHUNK)
         except BlockingIOError:
@@ -167,22 +170,28 @@ def slow(port: int, seconds: float, number: int) -> dict[str, float]:
             body = 0
         if now - ticked > 0.5:
             ticked = now
-            lost = crowd.lost
-            crowd.tick()
-            missing += [index % 2 == 0 for index in range(crowd.lost - lost)]
+            lost = connections.lost
+            connections.tick()
+            missing += [index % 2 == 0 for index in range(connections.lost - lost)]
             for _ in range(min(len(missing), REOPENED_PER_SECOND // 2)):
-                crowd.open(idle=missing.pop())
-    return {"opened": number * 2, "lost": crowd.lost, "refused": crowd.refused, "bodies": bodies, "cut": cut}
+                connections.open(idle=missing.pop())
+    return {
+        "opened": number * 2,
+        "lost": connections.lost,
+        "refused": connections.refused,
+        "bodies": bodies,
+        "cut": cut,
+    }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Send, and say what was sent."""
+    """Runs one sender."""
     parser = argparse.ArgumentParser(prog="python -m gauntlet.senders")
-    parser.add_argument("kind", choices=["garbage", "asking", "slow"])
+    parser.add_argument("kind", choices=["garbage", "queries", "slow"])
     parser.add_argument("port", type=int)
     parser.add_argument("seconds", type=float)
     parser.add_argument("number", type=int, help="datagrams a second; slow: connections of each kind")
-    parser.add_argument("key", nargs="?", default="", help="what is asked for")
+    parser.add_argument("key", nargs="?", default="", help="the key that is queried")
     options = parser.parse_args(arguments)
     if options.kind == "slow":
         numbers = slow(options.port, options.seconds, options.number)
@@ -192,7 +201,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.kind == "garbage":
             numbers = garbage(options.port, options.seconds, options.number)
         else:
-            numbers = asking(options.port, options.seconds, options.number, options.key.encode())
+            numbers = queries(options.port, options.seconds, options.number, options.key.encode())
     sys.stdout.write(json.dumps(numbers) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""Requests as the Grenache clients send them (research: clients.md 3), byte for byte."""
+"""Makes requests as the Grenache clients send them, byte for byte."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Pieces = tuple[bytes, ...]
 
 
 def shapes(port: int) -> dict[str, list[Pieces]]:
-    """For each client its requests, each as the pieces that come in one segment."""
+    """Returns the requests of each client by its name. A request is the segments that the client sends."""
     host = f"127.0.0.1:{port}"
     link_agent = "node-fetch/1.0 (+https://github.com/bitinn/node-fetch)"
     return {
@@ -124,7 +124,7 @@ def shapes(port: int) -> dict[str, list[Pieces]]:
 
 
 def whole(port: int) -> list[bytes]:
-    """All of them, each in one piece."""
+    """Returns the requests of all clients, each in one piece."""
     return [b"".join(pieces) for requests in shapes(port).values() for pieces in requests]
 
 

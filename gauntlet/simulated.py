@@ -1,4 +1,4 @@
-"""Simulated networks: rows that run each seed in a process of its own, ``python -m gauntlet.simulated KIND SEED``."""
+"""Tests simulated networks, each seed in a process of its own: ``python -m gauntlet.simulated KIND SEED``."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gauntlet.processes import ROOT
+from gauntlet.machine import ROOT
 from gauntlet.row import Figure, Finding, Row, Run, judge, ms, percentile
 from grape.testing import MemoryNetwork, host_name, make_grapes
 from grape.testing.scenarios import SCENARIOS
 from grape.testing.simulations import wide_area
 
-ROUND_TRIP_SECONDS = 0.1  # of the scenarios that count steps
+ROUND_TRIP_SECONDS = 0.1  # in the scenarios that count round trips
 SEEDS, SHORT_SEEDS = 10, 2
-LONG_RUNS = 3, 1  # seeds of scenarios that take long
+LONG_RUNS = 3, 1  # numbers of seeds, full and short, of scenarios that take long
 CHILD_SECONDS = 1_500.0
 HOUR_SECONDS = 60.0
 GIB = 2**30
@@ -36,16 +36,16 @@ Numbers = dict[str, Any]
 
 
 def scenario(name: str, seed: int) -> Numbers:
-    """One of grape.testing.scenarios."""
+    """Runs one of grape.testing.scenarios."""
     outcome = SCENARIOS[name](seed)
     return {"lookups": outcome.lookups, "found": outcome.found, "times": outcome.times, "trace": outcome.trace}
 
 
 def idle_hour(nodes: int, seed: int) -> Numbers:
-    """The processor time of a virtual hour in which nobody asks for anything. Given up once the goal is missed."""
+    """Measures the processor time of a virtual hour without calls. Ends early once the goal is missed."""
     network = MemoryNetwork(seed, latency=wide_area)
     make_grapes(network, nodes)
-    # The node is measured, not the collector of a process that holds a thousand of them.
+    # The nodes are measured, not the garbage collector of a process that holds a thousand of them.
     gc.freeze()
     gc.disable()
     began, cpu, virtual = time.monotonic(), time.process_time(), 0
@@ -56,7 +56,7 @@ def idle_hour(nodes: int, seed: int) -> Numbers:
 
 
 def expiry(nodes: int, seed: int) -> Numbers:
-    """A partition of ten minutes, in which the grapes that announced die: how much outlives its age."""
+    """Kills the announcing grapes during a partition of ten minutes; counts their services that are found after it."""
     network = MemoryNetwork(seed, latency=wide_area)
     dice = random.Random(seed)
     grapes = make_grapes(network, nodes)
@@ -79,7 +79,7 @@ def expiry(nodes: int, seed: int) -> Numbers:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """One run; its numbers are a line of JSON."""
+    """Runs one network, and prints its numbers as a line of JSON."""
     parser = argparse.ArgumentParser(prog="python -m gauntlet.simulated")
     parser.add_argument("kind", choices=[*SCENARIOS, "hour", "expiry"])
     parser.add_argument("seed", type=int)
@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def in_a_process(kind: str, seed: int, hash_seed: int = 0) -> Numbers:
-    """The numbers of one run. Raises CalledProcessError, TimeoutExpired."""
+    """Runs one network in a process and returns its numbers. Raises RuntimeError if it fails, TimeoutExpired."""
     command = [sys.executable, "-m", "gauntlet.simulated", kind, str(seed)]
     environment = {**os.environ, "PYTHONHASHSEED": str(hash_seed), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
@@ -113,7 +113,11 @@ def in_a_process(kind: str, seed: int, hash_seed: int = 0) -> Numbers:
 def found_row(
     name: str, least: float, p50: float = 60.0, p99: float = 60.0, sizes: tuple[int, int] = (SEEDS, SHORT_SEEDS)
 ) -> Callable[[Run], Finding]:
-    """A row over all seeds: the share that was found, and the times in virtual seconds."""
+    """Makes a row that counts found lookups over several seeds.
+
+    ``least`` is the share that must be found, 0 to 1; ``p50`` and ``p99`` are limits of the lookups' times, in virtual
+    seconds; ``sizes`` are the numbers of seeds in a full and in a short run.
+    """
 
     def measure(run: Run) -> Finding:
         seeds = range(1, 1 + run.size(*sizes))
@@ -144,7 +148,7 @@ def found_row(
 
 
 def steps_row(name: str, trips: float, most_bytes: int | None = None) -> Callable[[Run], Finding]:
-    """A row that counts round trips."""
+    """Makes a row that counts round trips: at most ``trips`` on average, in at most ``most_bytes`` of memory."""
 
     def measure(run: Run) -> Finding:
         numbers = in_a_process(name, 1)
@@ -161,7 +165,7 @@ def steps_row(name: str, trips: float, most_bytes: int | None = None) -> Callabl
 
 
 def hour(run: Run) -> Finding:
-    """Simulating must be cheap. Processor time: this row may run beside others."""
+    """Measures what a simulation costs, as processor time, because this row runs beside others."""
     numbers = in_a_process("hour", 1)
     whole = numbers["cpu"] * 3_600 / numbers["virtual"]
     figures = {"virtual s": numbers["virtual"], "CPU s": round(numbers["cpu"], 1), "CPU s of an hour": round(whole, 1)}
@@ -169,17 +173,19 @@ def hour(run: Run) -> Finding:
 
 
 def expired(run: Run) -> Finding:
-    """Nothing older than its age is ever returned."""
+    """Checks that no peer is returned after its age."""
     before = stale = 0
     for seed in range(1, 1 + run.size(3, 1)):
         numbers = in_a_process("expiry", seed)
         before += numbers["before"]
         stale += numbers["stale"]
-    return judge({"found before": before, "found after their age": stale}, {"none is older": stale == 0 and before > 0})
+    return judge(
+        {"found before": before, "found after their age": stale}, {"none after its age": stale == 0 and before > 0}
+    )
 
 
 def same_trace(run: Run) -> Finding:
-    """Twice the same seed, in two processes whose sets and dictionaries are hashed in different ways."""
+    """Runs the same seed twice, in two processes with different hash seeds."""
     name = "partition" if run.short else "loss"
     traces = [in_a_process(name, 1, hash_seed)["trace"] for hash_seed in (1, 2)]
     figures = {"traces": " ".join(trace[:12] for trace in traces)}
@@ -189,21 +195,21 @@ def same_trace(run: Run) -> Finding:
 ROWS = (
     Row(
         "steps-10000",
-        "10,000 simulated nodes without loss",
-        "3.5 round trips on average, RSS < 4 GiB",
+        "10,000 simulated nodes without faults",
+        "at most 3.5 round trips on average, RSS < 4 GiB",
         steps_row("steps-10000", 3.5, 4 * GIB),
         full_only=True,
     ),
     Row(
         "hour",
         "a virtual hour of 1,000 idle nodes",
-        "under a minute (of processor time)",
+        "under a minute of processor time",
         hour,
         full_only=True,
     ),
     Row(
         "steps-1000",
-        "1,000 simulated nodes without loss",
+        "1,000 simulated nodes without faults",
         "at most 3 round trips on average",
         steps_row("steps-1000", 3.0),
         full_only=True,
@@ -218,23 +224,23 @@ ROWS = (
         "loss",
         "100 simulated nodes, 20 % loss, 30 % killed",
         "found >= 99.5 %, p50 <= 1.0 s, p99 <= 2.0 s",
-        found_row("loss", 0.995, 1.0, 2.0, (SEEDS, SEEDS)),  # Of two seeds one lost lookup more is a failure.
+        found_row("loss", 0.995, 1.0, 2.0, (SEEDS, SEEDS)),  # With two seeds one lost lookup more would fail.
     ),
     Row(
         "liars",
-        "100 simulated nodes, 20 % of them liars",
+        "100 simulated nodes, 20 % answer with fake nodes and peers",
         "found >= 99 %",
         found_row("liars", 0.99),
     ),
     Row(
         "sybils",
-        "100 simulated nodes, 20 Sybils next to the keys, 20 mirrors",
+        "100 simulated nodes, 20 Sybils close to the keys, 20 mirrors",
         "found >= 80 %",
         found_row("sybils", 0.8, sizes=LONG_RUNS),
     ),
     Row(
         "churn",
-        "100 simulated nodes, half of them replaced in 5 minutes, all the time",
+        "100 simulated nodes, half of them replaced every 5 minutes",
         "found >= 98 %, p99 <= 1.0 s",
         found_row("churn", 0.98, p99=1.0, sizes=LONG_RUNS),
     ),
@@ -246,20 +252,20 @@ ROWS = (
     ),
     Row(
         "partition",
-        "halves cut off for 10 minutes, healed",
-        "found across >= 99 % within 120 s",
+        "60 simulated nodes, cut in halves for 10 minutes",
+        "found by each half >= 99 % within 120 s after it",
         found_row("partition", 0.99),
     ),
     Row(
         "expiry",
-        "the same cut, and whoever announced is dead",
-        "nothing older than its age is returned",
+        "60 simulated nodes, cut in halves for 10 minutes; the announcing nodes die",
+        "no peer is returned after its age",
         expired,
     ),
     Row(
         "trace",
-        "one seed, twice, in two processes",
-        "the same event trace",
+        "the same seed of a simulated network in two processes",
+        "the same datagrams at the same times",
         same_trace,
     ),
 )

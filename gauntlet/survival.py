@@ -1,4 +1,4 @@
-"""What outlives a grape: kill -9 again and again under load, a ring that dies whole, and what a put costs."""
+"""Tests that data survives kills of a grape under load and of a whole ring; measures what a durable put costs."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ import attrs
 from bencode2 import bencode
 
 from gauntlet.client import Client, ClientError
-from gauntlet.processes import GrapeProcess, Ports, complaints, lone_grape, ring
+from gauntlet.machine import Ports
+from gauntlet.processes import GrapeProcess, complaints, lone_grape, ring
 from gauntlet.row import Figure, Finding, Row, Run, judge, ms, percentile
 from gauntlet.wire import Peer
 
 READY_SECONDS = 1.0
 FIRST_LOOKUP_SECONDS = 0.1
-# Announces may lag by a second.
+# Announces are written to disk within a second.
 LAG_SECONDS = 1.0
 PEER_LIFE_SECONDS = 200.0
 MAX_LOAD_SECONDS = 0.6
-# In these rounds the grape lives on for a while after the load.
+# The share of rounds in which the grape runs on for a while after the load.
 LINGERING_SHARE = 0.2
-# Grapes that are killed side by side.
+# Grapes that are killed at the same time.
 VICTIMS = 2
-# So that all rounds together stay below what a grape keeps of its own.
+# All rounds together stay below the number of own items that a grape keeps.
 PUTS_PER_ROUND = 40
 CHECKED_OF_BEFORE = 50
 ITEMS_FLAGS = ("--dht_maxValues", "20000")
@@ -37,14 +38,17 @@ ITEMS_FLAGS = ("--dht_maxValues", "20000")
 
 @attrs.define
 class Acknowledged:
-    """What a grape said that it has: items by hash, and services with when that was."""
+    """Holds what a grape acknowledged: items by hash, and services with the time of the answer."""
 
     items: dict[str, str] = attrs.Factory(dict)
     services: dict[str, float] = attrs.Factory(dict)
 
 
 class Load:
-    """Clients that put and announce, by HTTP and by datagram, until the grape is gone."""
+    """Puts and announces from several threads, over HTTP and KRPC, until the grape is killed.
+
+    ``number`` is the round, which makes the values unique; what is acknowledged is added to ``said``.
+    """
 
     def __init__(self, ports: Ports, number: int, said: Acknowledged) -> None:
         self._ports = ports
@@ -59,6 +63,7 @@ class Load:
             thread.start()
 
     def end(self) -> None:
+        """Stops all threads."""
         self._over.set()
         for thread in self._threads:
             thread.join()
@@ -67,11 +72,11 @@ class Load:
         try:
             work()
         except (OSError, ClientError):
-            # It was killed: what it said before counts.
+            # The grape was killed; what it acknowledged before counts.
             return
 
     def _next(self) -> str | None:
-        """A value that was never put."""
+        """Returns a new value; None once the load is over."""
         with self._lock:
             if self._over.is_set() or self._left == 0:
                 return None
@@ -108,7 +113,7 @@ class Load:
 
 @attrs.define
 class Survived:
-    """What came of killing one grape again and again."""
+    """Holds the result of killing one grape repeatedly."""
 
     said: Acknowledged = attrs.Factory(Acknowledged)
     lost: set[str] = attrs.Factory(set)
@@ -120,7 +125,7 @@ class Survived:
 
 
 def _killed(rounds: int, seed: int, say: Callable[[str], None]) -> Survived:
-    """Kill a grape at random moments while it stores, and start it again."""
+    """Kills a grape at random moments under load, restarts it, and checks what it acknowledged; so many rounds."""
     so_far = Survived()
     said = so_far.said
     grapes: list[GrapeProcess] = []
@@ -160,7 +165,7 @@ def _killed(rounds: int, seed: int, say: Callable[[str], None]) -> Survived:
                             if not client.call("lookup", name):
                                 so_far.stale.add(name)
                             so_far.checks += 1
-                # What was younger may be lost.
+                # Younger ones may be lost.
                 said.services = {name: at for name, at in said.services.items() if killed - at > LAG_SECONDS}
             with Client(ports.api) as client:
                 so_far.lost |= {hash for hash, value in said.items.items() if not _has(client, hash, value)}
@@ -172,7 +177,7 @@ def _killed(rounds: int, seed: int, say: Callable[[str], None]) -> Survived:
 
 
 def kills(run: Run) -> Finding:
-    """Several grapes are killed side by side: each of them mostly waits."""
+    """Kills several grapes at the same time, because each mostly waits."""
     rounds = run.size(200, 10)
     with ThreadPoolExecutor(VICTIMS) as pool:
         lives = [pool.submit(_killed, rounds // VICTIMS, seed, run.say) for seed in range(1, 1 + VICTIMS)]
@@ -185,8 +190,8 @@ def kills(run: Run) -> Finding:
         "kills": len(starts),
         "items acknowledged": sum(len(one.said.items) for one in all_of),
         "lost": lost,
-        "services older than a second, asked for": sum(one.checks for one in all_of),
-        "of them lost": stale,
+        "services older than a second, looked up": sum(one.checks for one in all_of),
+        "services lost": stale,
         "damaged files": damaged,
         "ready p50 ms": ms(percentile(starts, 0.5)),
         "slowest ms": ms(max(starts)),
@@ -205,7 +210,7 @@ def kills(run: Run) -> Finding:
 
 
 def reborn(run: Run) -> Finding:
-    """A whole ring is killed and started again, with nobody told where the others are."""
+    """Kills a whole ring and restarts it without bootstrap nodes."""
     number = run.size(1_000, 150)
     with ring(3, flags=ITEMS_FLAGS) as grapes:
         clients = [Client(grape.ports.api) for grape in grapes]
@@ -226,7 +231,7 @@ def reborn(run: Run) -> Finding:
             first = max(client.timed("lookup", "reborn:0")[0] for client in clients)
             missing_items = missing_services = 0
             for client in clients:
-                run.say("asking for everything")
+                run.say("gets and looks up everything")
                 missing_items += sum(not _has(client, hash, f"reborn {n}", False) for n, hash in enumerate(hashes))
                 for n in range(number):
                     missing_services += f"127.0.0.1:{1 + n}" not in client.call("lookup", f"reborn:{n}")
@@ -254,7 +259,7 @@ def reborn(run: Run) -> Finding:
 
 
 def puts(run: Run) -> Finding:
-    """What a put costs that is on the disk before it is answered, beside one that is not."""
+    """Measures puts that are written to disk before the answer, beside puts that are not."""
     number = run.size(4_000, 800)
     figures: dict[str, Figure] = {}
     rates: dict[str, float] = {}
@@ -282,7 +287,7 @@ def puts(run: Run) -> Finding:
 
 
 def _put_all(grape: GrapeProcess, clients: int, number: int, name: str) -> tuple[list[float], float]:
-    """The seconds of each put, and of all of them, by so many clients at once."""
+    """Puts ``number`` values by so many clients at once; returns the seconds of each put, and of all together."""
 
     def some(which: int) -> list[float]:
         with Client(grape.ports.api) as client:
@@ -310,15 +315,15 @@ ROWS: Sequence[Row] = (
     ),
     Row(
         "reborn",
-        "three grapes with 1,000 items and 1,000 services, all killed -9, restarted with no bootstrap list",
-        "every item and service found from each; first lookup < 100 ms",
+        "three grapes with 1,000 items and 1,000 services, all killed -9, restarted without bootstrap nodes",
+        "every item and service found through each; first lookup < 100 ms",
         reborn,
         alone=True,
     ),
     Row(
         "puts",
-        "puts by 16 clients and by one: kept in memory, on the disk, on the disk without waiting for it",
-        "on the disk >= 0.25 of memory's rate",
+        "puts by 16 clients and by one: in memory, on disk, on disk without waiting for it",
+        "rate on disk >= 0.25 of the rate in memory",
         puts,
         alone=True,
     ),

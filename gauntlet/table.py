@@ -1,4 +1,4 @@
-"""The table, and the same as JSON."""
+"""Formats the results as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ HEAD = ("row", "what", "goal", "this run", "")
 
 
 def table(records: Sequence[Record], footer: Sequence[tuple[str, str]]) -> str:
-    """All rows, and which row stands against which fault of the reference."""
+    """Formats all rows, and below them ``footer``: faults of the reference, each with the rows that test for it."""
     lines = [_line(HEAD), "  ".join("-" * width for width in WIDTHS)]
     for record in records:
         cells = (record.name, record.what, record.goal, _figures(record.figures), "pass" if record.ok else "FAIL")
         lines.append(_line(cells))
         if record.misses:
             lines.append(_line(("", "", "", f"missed: {'; '.join(record.misses)}", "")))
-    lines += ["", "Faults of the reference, and the rows that would show them here:"]
+    lines += ["", "Faults of the reference (grenache-grape 1.0.0), and the rows that test for them:"]
     lines += [f"  {fault:<76}  {row}" for fault, row in footer]
     failed = [record.name for record in records if not record.ok]
     lines += [
         "",
-        f"{len(records) - len(failed)} of {len(records)} rows pass" + (f"; not {', '.join(failed)}" * bool(failed)),
+        f"{len(records) - len(failed)} of {len(records)} rows pass" + (f"; failed: {', '.join(failed)}" * bool(failed)),
     ]
     return "\n".join(lines) + "\n"
 
 
 def as_json(records: Sequence[Record], footer: Sequence[tuple[str, str]], short: bool, seconds: float) -> str:
-    """The same for programs."""
+    """Formats the same as JSON."""
     rows = [{**attrs.asdict(record), "ok": record.ok} for record in records]
     faults = [{"fault": fault, "rows": row} for fault, row in footer]
     return json.dumps({"short": short, "seconds": round(seconds, 1), "rows": rows, "faults": faults}, indent=1) + "\n"

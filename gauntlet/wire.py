@@ -1,4 +1,4 @@
-"""A DHT peer that is a UDP socket and bencode: it sends whatever a row wants sent."""
+"""Provides a DHT node that is only a UDP socket and bencode, so that it can send anything."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any, Self
 
 from bencode2 import bdecode, bencode
 
-HOST = "127.0.0.1"
+from gauntlet.machine import HOST
+
 MAX_DATAGRAM_BYTES = 65_535
 NODE_BYTES = 26
 
@@ -19,7 +20,10 @@ Address = tuple[str, int]
 
 
 class Peer:
-    """A socket on loopback with a node id. ``largest`` is the longest datagram that ever came."""
+    """Opens a UDP socket on loopback that sends and receives with a node id (20 bytes, random unless given).
+
+    ``largest`` is the size in bytes of the longest datagram received so far.
+    """
 
     def __init__(self, host: str = HOST, node_id: bytes | None = None) -> None:
         self.node_id = random.randbytes(20) if node_id is None else node_id
@@ -36,25 +40,26 @@ class Peer:
         self.socket.close()
 
     @property
-    def address(self) -> Address:
+    def node(self) -> str:
+        """The address that a grape can join through: "host:port"."""
         host, port = self.socket.getsockname()
-        return host, port
+        return f"{host}:{port}"
 
     def send(self, port: int, datagram: bytes) -> None:
-        """Send to a grape; a full buffer is waited for."""
+        """Sends a datagram to a port of this machine, and waits while the socket's buffer is full."""
         while True:
             try:
                 self.socket.sendto(datagram, (HOST, port))
             except BlockingIOError:
                 select.select([], [self.socket], [], 1.0)
             except OSError:
-                # Longer than a datagram may be: it cannot be sent at all.
+                # The datagram is longer than UDP allows.
                 return
             else:
                 return
 
     def receive(self, seconds: float) -> tuple[bytes, Address] | None:
-        """The next datagram, None if none comes in time."""
+        """Returns the next datagram and its source; None if none comes within so many seconds."""
         ready, _, _ = select.select([self.socket], [], [], max(seconds, 0.0))
         if not ready:
             return None
@@ -66,7 +71,7 @@ class Peer:
         return datagram, source
 
     def drain(self) -> int:
-        """Throw away what has come; how many datagrams those were."""
+        """Discards the datagrams that have come, and returns how many there were."""
         count = 0
         while True:
             try:
@@ -76,13 +81,13 @@ class Peer:
             count += 1
 
     def packet(self, method: bytes, transaction: bytes | None = None, /, **arguments: object) -> bytes:
-        """A query's datagram."""
+        """Returns the datagram of a query in this node's name."""
         if transaction is None:
             transaction = self._next()
         return query(method, transaction, id=self.node_id, **arguments)
 
     def query(self, port: int, method: bytes, seconds: float = 2.0, /, **arguments: object) -> Message | None:
-        """The answer to a query, None if none comes in time; whatever else comes is passed over."""
+        """Sends a query and returns the answer; None if none comes within so many seconds. Ignores other datagrams."""
         transaction = self._next()
         self.send(port, self.packet(method, transaction, **arguments))
         end = time.monotonic() + seconds
@@ -97,28 +102,28 @@ class Peer:
         return self._transaction.to_bytes(4, "big")
 
     def is_answered(self, port: int, seconds: float = 2.0) -> bool:
-        """Whether a grape answers a ping in time."""
+        """Returns True if a grape answers a ping within so many seconds."""
         return self.query(port, b"ping", seconds) is not None
 
     def id_of(self, port: int) -> bytes:
-        """A grape's node id."""
+        """Returns a grape's node id; b"" if it does not answer."""
         answer = self.query(port, b"ping")
         return b"" if answer is None else bytes(answer[b"r"][b"id"])
 
     def nodes(self, port: int, target: bytes) -> set[tuple[bytes, Address]]:
-        """What a grape names as closest to a target."""
+        """Returns the nodes, as (id, address), that a grape names as closest to a target."""
         answer = self.query(port, b"find_node", target=target)
         return set() if answer is None else compact_nodes(answer.get(b"r", {}).get(b"nodes", b""))
 
 
 def query(method: bytes, transaction: bytes, /, **arguments: object) -> bytes:
-    """A query's datagram."""
+    """Returns the datagram of a query."""
     named = {name.encode(): value for name, value in arguments.items()}
     return bencode({b"t": transaction, b"y": b"q", b"q": method, b"a": named})
 
 
 def decoded(datagram: bytes) -> Message | None:
-    """A datagram's dictionary, None if it has none."""
+    """Decodes a datagram; None if it is no bencoded dictionary."""
     try:
         message = bdecode(datagram)
     except ValueError:
@@ -127,7 +132,7 @@ def decoded(datagram: bytes) -> Message | None:
 
 
 def compact_nodes(octets: bytes) -> set[tuple[bytes, Address]]:
-    """Ids and addresses of compact node info."""
+    """Decodes compact node info (26 bytes a node, BEP 5) to (id, address)."""
     return {
         (entry[:20], (".".join(map(str, entry[20:24])), int.from_bytes(entry[24:], "big")))
         for entry in (octets[at : at + NODE_BYTES] for at in range(0, len(octets) - NODE_BYTES + 1, NODE_BYTES))

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from shutil import which
 
-from benchmarks.tools import COMPILERS, ROOT
+from benchmarks.tools import COMPILERS
 from tests.live.conftest import unavailable
 
 SECONDS = 60.0
