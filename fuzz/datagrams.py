@@ -1,11 +1,12 @@
-"""Fuzz the socket's side of a grape: whatever arrives, no fault is counted and nothing is logged as an error.
+"""Fuzzes the UDP socket of a grape: no datagram may be counted as a fault, log an error or get a long answer.
 
-``python fuzz/datagrams.py -max_total_time=60`` runs it for a minute (any libFuzzer flag will do) and keeps what it
-finds interesting in fuzz/corpus/. It needs atheris: ``pip install atheris``. A file that it left, crash-..., is tried
-again by ``python fuzz/datagrams.py crash-...``.
+``python fuzz/datagrams.py -max_total_time=60`` runs it for a minute (any libFuzzer flag is accepted) and keeps new
+inputs in fuzz/corpus/. It needs atheris: ``pip install atheris``. An input that failed is written to a file, crash-...;
+``python fuzz/datagrams.py crash-...`` tries it again.
 
-One input is one or more datagrams: it is cut at each 0xFF 0xFF. Each piece is sent to a grape of a ring of two; one
-that starts with 0xFE comes from the other grape's address and, if a query to it is in flight, with its transaction id.
+One input is one or more datagrams, separated by 0xFF 0xFF, which are delivered to one of two grapes. A datagram that
+starts with 0xFE comes from the other grape's address and, if a query to that grape is in flight, has its transaction
+id.
 """
 
 from __future__ import annotations
@@ -35,13 +36,13 @@ from twisted.logger import LogEvent, LogLevel, globalLogPublisher  # noqa: E402
 STRANGER = ("10.0.9.9", 6_881)
 SEPARATOR = b"\xff\xff"
 TRANSACTION_ID = re.compile(rb"1:t2:..", re.DOTALL)
-# A ring is made anew after this many inputs: what a fuzzer puts into a store slows later inputs down.
-INPUTS_PER_RING = 2_000
+# Inputs to one pair of grapes: what they store slows later inputs down.
+INPUTS_PER_PAIR = 2_000
 MAX_ANSWER_BYTES = 1_400
 
 
-class Ring:
-    """Two grapes, one of which is the target, and the errors that were logged."""
+class Pair:
+    """Runs two grapes on a network in memory; the first is the target."""
 
     def __init__(self) -> None:
         self.inputs = 0
@@ -52,7 +53,7 @@ class Ring:
         self.network.sent = self._sent
 
     def deliver(self, data: bytes) -> None:
-        """Have an input arrive, one datagram after the other."""
+        """Delivers an input, one datagram after the other."""
         self.inputs += 1
         for piece in data.split(SEPARATOR):
             port = self.network.ports[self.address]
@@ -79,29 +80,29 @@ class Ring:
 
 
 def faults(grape: Grape) -> int:
-    """How many datagrams a grape could not handle."""
+    """Returns how many datagrams a grape could not handle."""
     return grape.stats().counters["faults"]
 
 
 class Target:
-    """What the fuzzer calls."""
+    """Delivers each input of the fuzzer, and raises AssertionError for a fault or a logged error."""
 
     def __init__(self) -> None:
         self.errors: list[LogEvent] = []
-        self.ring = Ring()
+        self.pair = Pair()
         globalLogPublisher.addObserver(self._observe)
 
     def __call__(self, data: bytes) -> None:
-        if self.ring.inputs >= INPUTS_PER_RING:
-            self.ring = Ring()
-        ring = self.ring
-        ring.deliver(data)
+        if self.pair.inputs >= INPUTS_PER_PAIR:
+            self.pair = Pair()
+        pair = self.pair
+        pair.deliver(data)
         if self.errors:
             event = self.errors[0]
             failure: Any = event.get("log_failure")
             raise AssertionError(failure.getTraceback() if failure is not None else repr(event))
-        if ring.inputs % 100 == 0 or ring.inputs == 1:
-            counted = faults(ring.target)
+        if pair.inputs % 100 == 0 or pair.inputs == 1:
+            counted = faults(pair.target)
             assert counted == 0, f"{counted} faults"
 
     def _observe(self, event: LogEvent) -> None:
@@ -110,7 +111,7 @@ class Target:
 
 
 def main() -> None:
-    """Fuzz as the command line's libFuzzer flags say; in fuzz/corpus/ unless it names something else."""
+    """Runs libFuzzer with the flags of the command line, on fuzz/corpus/ unless it names another corpus or file."""
     if not CORPUS.exists():
         make_corpus()
     arguments = sys.argv

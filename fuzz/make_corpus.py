@@ -1,6 +1,6 @@
-"""Write fuzz/corpus/: one file for each datagram that Node grapes were seen to send (tests/vectors/wire-vectors.json).
+"""Writes fuzz/corpus/, a file for each recorded datagram of Node grapes (tests/vectors/wire-vectors.json).
 
-Run as ``python fuzz/make_corpus.py``; fuzz/datagrams.py does it by itself where there is no corpus yet.
+``python fuzz/make_corpus.py`` runs it; fuzz/datagrams.py does so by itself if there is no corpus yet.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ HERE = Path(__file__).resolve().parent
 CORPUS = HERE / "corpus"
 VECTORS = HERE.parent / "tests" / "vectors" / "wire-vectors.json"
 
-# Messages of BEP 5 and BEP 44 that the recorded sessions may lack, and forms that only the lenient reader takes.
+# Messages of BEP 5 and BEP 44 that the recordings may lack, and forms that only lenient decoding accepts.
 MORE = (
     b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:v4:UT\x01\x02e1:y1:qe",
     b"d1:eli201e23:A Generic Error Ocurrede1:t2:aa1:y1:ee",
@@ -26,7 +26,7 @@ MORE = (
 
 
 def make_corpus(folder: Path = CORPUS) -> int:
-    """Write the files, named by their SHA-1; gives how many there are."""
+    """Writes the files, named by their SHA-1, and returns how many there are."""
     scenes = json.loads(VECTORS.read_text())
     datagrams = {bytes.fromhex(packet["hex"]) for scene in scenes for packet in scene["packets"]} | set(MORE)
     folder.mkdir(exist_ok=True)

@@ -142,8 +142,8 @@ def _killed(rounds: int, seed: int, say: Callable[[str], None]) -> Survived:
             so_far.starts.append(time.monotonic() - began)
             return grape
 
-        grape = start()
         try:
+            grape = start()
             for number in range(rounds):
                 if number % 10 == 0:
                     say(f"round {number} of {rounds}, {len(said.items):,} items")
@@ -170,7 +170,8 @@ def _killed(rounds: int, seed: int, say: Callable[[str], None]) -> Survived:
             with Client(ports.api) as client:
                 so_far.lost |= {hash for hash, value in said.items.items() if not _has(client, hash, value)}
         finally:
-            grape.close()
+            for grape in grapes:
+                grape.close()
         so_far.damaged = [name.name for name in place.iterdir() if ".damaged-" in name.name]
         so_far.bad = complaints(grapes)
     return so_far
@@ -223,7 +224,8 @@ def reborn(run: Run) -> Finding:
         again: list[GrapeProcess] = []
         try:
             began = time.monotonic()
-            again += [GrapeProcess(grape.ports, ITEMS_FLAGS, directory=grape.directory) for grape in grapes]
+            for grape in grapes:
+                again.append(GrapeProcess(grape.ports, ITEMS_FLAGS, directory=grape.directory))
             for grape in again:
                 grape.wait()
             ready = time.monotonic() - began

@@ -1,4 +1,4 @@
-"""Fixtures of the live tests: real grapes, the reference from npm, real clients. All on loopback."""
+"""Provides real grapes, the reference and the Grenache clients from npm, all on loopback."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from tests.live.processes import COMMANDS, HOST, Api, GrapeProcess, Process, new
 NODE = Path(__file__).parent / "node"
 INSTALL_SECONDS = 180
 CLIENT_SECONDS = 40
+NODE_VERSION = 20
 
 Start = Callable[..., Process]
 StartGrape = Callable[..., GrapeProcess]
@@ -34,7 +35,7 @@ over_the_reactor: Callable[[Test], Test] = pytest_twisted.ensureDeferred
 
 
 def unavailable(reason: str) -> NoReturn:
-    """Skip what needs a peer that is not here; where CI is set, it has to be."""
+    """Skips a test whose peer or tool is missing; fails it where CI is set, which installs all of them."""
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
@@ -42,7 +43,7 @@ def unavailable(reason: str) -> NoReturn:
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
-    """Where the processes run, and leave nothing but what they print."""
+    """Makes the working directory of the processes, in which only their output and their state files are."""
     made = tmp_path / "run"
     made.mkdir()
     return made
@@ -50,7 +51,7 @@ def directory(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def start(directory: Path) -> Iterator[Start]:
-    """Start a process: ``start(command, environment=None, **options of Popen)``."""
+    """Starts processes: ``start(command, environment=None, **options of Popen)``. They end with the test."""
     started: list[Process] = []
 
     def start(command: Sequence[str], environment: Mapping[str, str] | None = None, **options: object) -> Process:
@@ -61,13 +62,14 @@ def start(directory: Path) -> Iterator[Start]:
     yield start
     for process in started:
         process.close()
-        # pytest shows it below a test that failed.
+    for process in started:
+        # pytest shows this output if the test fails.
         sys.stdout.write(f"{' '.join(process.command)}\n{process.output}\n")
 
 
 @pytest.fixture
 def grape_process(start: Start) -> StartGrape:
-    """Start a grape and wait until its HTTP API answers."""
+    """Starts grapes, each with further flags, by one of the four commands; waits until the HTTP API answers."""
 
     def begin(
         *flags: str, command: str = "grape", environment: Mapping[str, str] | None = None, api: Api | None = None
@@ -83,7 +85,7 @@ def grape_process(start: Start) -> StartGrape:
 
 @pytest.fixture
 def grape_ring(grape_process: StartGrape) -> StartRing:
-    """Start a number of grapes that know each other, and further nodes."""
+    """Starts a number of grapes that join through each other and through further nodes."""
 
     def begin(number: int, *nodes: str) -> list[GrapeProcess]:
         apis = [new_api() for _ in range(number)]
@@ -95,14 +97,21 @@ def grape_ring(grape_process: StartGrape) -> StartRing:
 
 @pytest.fixture(scope="session")
 def node() -> Path:
-    """The directory of the Node side, with its packages installed."""
+    """Returns the directory of the programs for Node.js, and installs their packages if one is missing."""
     if not which("node") or not which("npm"):
-        unavailable("node and npm are needed")
-    if not (NODE / "node_modules").is_dir():
+        unavailable("Node.js and npm are missing; Debian: apt install nodejs npm")
+    version = subprocess.run(["node", "--version"], capture_output=True, text=True, check=False).stdout.strip()
+    if int(version.lstrip("v").partition(".")[0]) < NODE_VERSION:
+        unavailable(f"Node.js {NODE_VERSION} or later is needed, not {version}")
+    packages = json.loads((NODE / "package.json").read_text())["dependencies"]
+    if not all((NODE / "node_modules" / package / "package.json").is_file() for package in packages):
         command = ["npm", "install", "--no-audit", "--no-fund"]
-        install = subprocess.run(
-            command, cwd=NODE, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False
-        )
+        try:
+            install = subprocess.run(
+                command, cwd=NODE, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False
+            )
+        except subprocess.TimeoutExpired:
+            unavailable(f"npm install did not end within {INSTALL_SECONDS} s")
         if install.returncode:
             unavailable(f"npm install failed: {install.stderr.strip()[-500:]}")
     return NODE
@@ -110,7 +119,7 @@ def node() -> Path:
 
 @pytest.fixture
 def reference_grapes(node: Path, start: Start) -> StartReference:
-    """Start reference grapes, which store mutable items, and wait until they are ready."""
+    """Starts reference grapes in one process, which store mutable items, and waits until they are ready."""
 
     def begin(number: int, bootstrap: Sequence[str]) -> list[Api]:
         apis = [new_api() for _ in range(number)]
@@ -125,7 +134,7 @@ def reference_grapes(node: Path, start: Start) -> StartReference:
 
 @pytest.fixture
 def published_grapes(node: Path, start: Start) -> StartReference:
-    """Start the reference's own command, which stores no mutable items, and wait until it answers."""
+    """Starts the reference's own command, which stores no mutable items, and waits until it answers."""
     program = node / "node_modules" / "grenache-grape" / "bin" / "grape.js"
 
     def begin(number: int, bootstrap: Sequence[str]) -> list[Api]:
@@ -141,7 +150,7 @@ def published_grapes(node: Path, start: Start) -> StartReference:
 
 @pytest.fixture
 def run_client(node: Path) -> RunClient:
-    """Run the checks of a real client; what it says of each."""
+    """Runs the checks of a Grenache client, and returns what it prints of each."""
 
     def run(which: str, grapes: Sequence[GrapeProcess]) -> list[dict[str, object]]:
         settings = {"grapes": [grape.api.url for grape in grapes], "which": which, "mutable": True}
@@ -156,7 +165,7 @@ def run_client(node: Path) -> RunClient:
 
 @pytest_twisted.async_yield_fixture()  # type: ignore[untyped-decorator]
 async def embed() -> AsyncIterator[Embed]:
-    """Start a grape inside this process, over the real reactor, and wait until it has joined."""
+    """Starts grapes inside this process, on the real reactor, and waits until each has joined."""
     grapes: list[Grape] = []
 
     async def begin(**settings: Any) -> Grape:

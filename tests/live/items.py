@@ -1,4 +1,4 @@
-"""Items as a client makes them: signed by a key of its own, put and got by HTTP."""
+"""Makes and signs items as a client does, and gets them over HTTP."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _numbers = count(1)
 
 
 def new_name() -> str:
-    """A text that no other test uses: a service, a value."""
+    """Returns a text that no other test uses, for a service or a value."""
     return f"live:{next(_numbers)} ✓"
 
 
 class Signer:
-    """An ed25519 key, and a salt."""
+    """Signs mutable items with a new ed25519 key, under a salt unless it is empty."""
 
     def __init__(self, salt: str = "") -> None:
         self._private = Ed25519PrivateKey.generate()
@@ -30,7 +30,7 @@ class Signer:
         self.query = {"hash": self.target, "salt": salt} if salt else self.target
 
     def item(self, value: str, seq: int) -> dict[str, object]:
-        """What to put."""
+        """Returns the data of a put of this value with this sequence number."""
         salt = b"4:salt" + bencode(self.salt) if self.salt else b""
         signature = self._private.sign(salt + b"3:seqi%de1:v" % seq + bencode(value))
         item = {"v": value, "k": self.key.hex(), "sig": signature.hex(), "seq": seq}
@@ -38,6 +38,6 @@ class Signer:
 
 
 def got(api: Api, query: object) -> Any:
-    """The value under a hash; None if nobody has it."""
+    """Gets an item through a grape and returns its value; None if it is not found."""
     answer = api.call("get", query)
     return answer and answer["v"]

@@ -1,4 +1,4 @@
-"""The Grenache clients for Node, as npm has them, through three of our grapes."""
+"""Tests the Grenache clients from npm with three of our grapes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.live.conftest import RunClient, StartRing
 
 
 @pytest.mark.parametrize("which", ["link", "link-0.7", "http", "ws", "ws-tls"])
-def test_every_check_of_a_real_client_is_ok(grape_ring: StartRing, run_client: RunClient, which: str) -> None:
+def test_client_passes_all_its_checks(grape_ring: StartRing, run_client: RunClient, which: str) -> None:
     checks = run_client(which, grape_ring(3))
     assert len(checks) >= 3
     assert [check for check in checks if not check["ok"]] == []

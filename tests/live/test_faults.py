@@ -1,4 +1,4 @@
-"""Faults of the reference that no row of the gauntlet shows, each at a live grape: these tests fail on a Node grape."""
+"""Tests faults of grenache-grape 1.0.0 that no row of the gauntlet covers; these tests fail with that grape."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from tests.live.processes import HOST, GrapeProcess
 
 NAME = b"rest:util:net"
 NODE_BYTES = 26
-# More than Twisted's own 8,192 bytes of a datagram hold.
+# They do not fit into the 8,192 bytes that Twisted reads of a datagram by default.
 MANY_PEERS = 1_500
 
 
 def announced(peer: Peer, port: int) -> None:
-    """Announce the peer's own port."""
+    """Announces the peer's own port."""
     token = peer.query(port, b"get_peers", info_hash=NAME)[b"r"][b"token"]
     answer = peer.query(port, b"announce_peer", info_hash=NAME, implied_port=1, token=token)
     assert answer[b"y"] == b"r"
 
 
 def looked_up(grape: GrapeProcess, node: Peer, members: dict[bytes, object]) -> list[str]:
-    """What a lookup finds when the node, the only one there, answers with ``members``."""
+    """Returns what a lookup finds when ``node``, the only other one, answers with these values."""
     is_asked = Event()
 
     def ask() -> list[str]:
-        # Before the node is listed nobody is asked, and the answer comes at once.
+        # Until the node is listed, a lookup sends no query and is answered at once.
         while True:
             found: list[str] = grape.call("lookup", NAME.decode())
             if is_asked.is_set():
@@ -44,7 +44,7 @@ def looked_up(grape: GrapeProcess, node: Peer, members: dict[bytes, object]) -> 
         return found.result()
 
 
-def test_f3_4_values_and_nodes_come_together(grape_process: StartGrape) -> None:
+def test_get_peers_returns_values_and_nodes_together(grape_process: StartGrape) -> None:
     with Peer() as node, Peer(b"\x22" * 20) as other:
         grape = grape_process("--bn", node.node)
         assert looked_up(grape, node, {}) == []
@@ -54,7 +54,7 @@ def test_f3_4_values_and_nodes_come_together(grape_process: StartGrape) -> None:
     assert len(answer[b"values"]) == 1
 
 
-def test_f3_7_two_ports_of_one_host_are_two_peers(grape_process: StartGrape) -> None:
+def test_announces_of_two_ports_of_one_host_are_two_peers(grape_process: StartGrape) -> None:
     grape = grape_process()
     with Peer() as first, Peer(b"\x22" * 20) as second:
         for peer in (first, second):
@@ -65,7 +65,7 @@ def test_f3_7_two_ports_of_one_host_are_two_peers(grape_process: StartGrape) -> 
     assert sorted(grape.call("lookup", NAME.decode())) == there
 
 
-def test_ops_0_8_a_long_datagram_is_read_whole(grape_process: StartGrape) -> None:
+def test_long_datagram_is_read_whole(grape_process: StartGrape) -> None:
     values = [bytes((10, 0, n >> 8, n & 255, 0, 80)) for n in range(MANY_PEERS)]
     with Peer() as node:
         grape = grape_process("--bn", node.node)

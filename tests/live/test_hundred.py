@@ -1,4 +1,4 @@
-"""What grenache-grape's own tests call "announce a simple service to lots of grapes", with a hundred of them."""
+"""Tests a service among a hundred grapes, as grenache-grape's own tests do with fewer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SEED = 20
 
 
 @over_the_reactor
-async def test_a_service_announced_to_one_of_a_hundred_grapes_is_found_by_all(embed: Embed) -> None:
+async def test_service_announced_to_one_of_a_hundred_grapes_is_found_by_all(embed: Embed) -> None:
     dice = random.Random(SEED)
     began = time.perf_counter()
     grapes = [await embed()]

@@ -1,4 +1,4 @@
-"""libtorrent, another DHT altogether, stores and finds what our grapes find and store."""
+"""Tests libtorrent's DHT with our grapes: each stores and finds what the other finds and stores."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from bencode2 import bencode
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from benchmarks.libtorrentnode import ON_LOOPBACK
 from tests.live.conftest import StartRing, unavailable
 from tests.live.items import Signer, got, new_name
 from tests.live.processes import HOST, Api, until
@@ -21,30 +22,14 @@ except ImportError:
     lt = None
 
 ANSWER_SECONDS = 20.0
-SETTINGS = {
-    "listen_interfaces": f"{HOST}:0",
-    "enable_dht": True,
-    "dht_bootstrap_nodes": "",
-    "enable_upnp": False,
-    "enable_natpmp": False,
-    "enable_lsd": False,
-    # All nodes have one address here, and ids that do not follow from it.
-    "dht_restrict_routing_ips": False,
-    "dht_restrict_search_ips": False,
-    "dht_ignore_dark_internet": False,
-    "dht_enforce_node_id": False,
-    "dht_prefer_verified_node_ids": False,
-    "dht_extended_routing_table": True,
-}
 
 
 class Session:
-    """A libtorrent node that waits for its answers."""
+    """Runs a libtorrent node that knows these nodes, and waits for its alerts."""
 
     def __init__(self, nodes: list[tuple[str, int]]) -> None:
-        self.session = lt.session(
-            {**SETTINGS, "alert_mask": int(lt.alert_category.dht | lt.alert_category.dht_operation)}
-        )
+        alerts = int(lt.alert_category.dht | lt.alert_category.dht_operation)
+        self.session = lt.session({**ON_LOOPBACK, "listen_interfaces": f"{HOST}:0", "alert_mask": alerts})
         for node in nodes:
             self.session.add_dht_node(node)
         until("libtorrent knows the grapes", lambda: self._contacts() >= len(nodes))
@@ -55,7 +40,7 @@ class Session:
         return sum(bucket["num_nodes"] for bucket in stats.routing_table)
 
     def alert(self, kind: str, **having: object) -> Any:
-        """The next alert of a kind with these attributes."""
+        """Waits for the next alert of a kind with these attributes, and returns it."""
 
         def seen() -> Any:
             for alert in self.session.pop_alerts():
@@ -69,22 +54,22 @@ class Session:
 
 @pytest.fixture
 def grapes(grape_ring: StartRing) -> list[Api]:
-    """Three of our grapes."""
+    """Starts three of our grapes."""
     if lt is None:
-        unavailable("libtorrent is needed")
+        unavailable("libtorrent is missing: pip install libtorrent")
     return [grape.api for grape in grape_ring(3)]
 
 
 @pytest.fixture
 def libtorrent(grapes: list[Api]) -> Iterator[Session]:
-    """A libtorrent node that knows them."""
+    """Starts a libtorrent node that knows the grapes."""
     session = Session([(HOST, grape.dht_port) for grape in grapes])
     yield session
     session.session.apply_settings({"enable_dht": False})
 
 
 def key_pair() -> tuple[bytes, bytes]:
-    """A private key in the expanded form that libtorrent takes, and the public key."""
+    """Returns a private key in the expanded form that libtorrent takes, and the public key."""
     private = Ed25519PrivateKey.generate()
     expanded = bytearray(sha512(private.private_bytes_raw()).digest())
     expanded[0] &= 248
@@ -92,7 +77,7 @@ def key_pair() -> tuple[bytes, bytes]:
     return bytes(expanded), private.public_key().public_bytes_raw()
 
 
-def test_an_immutable_item_of_libtorrent_is_got_by_every_grape(grapes: list[Api], libtorrent: Session) -> None:
+def test_immutable_item_of_libtorrent_is_got_by_every_grape(grapes: list[Api], libtorrent: Session) -> None:
     value = new_name()
     target = libtorrent.session.dht_put_immutable_item(value.encode())
     assert str(target) == sha1(bencode(value)).hexdigest()
@@ -109,7 +94,7 @@ def test_libtorrent_gets_an_immutable_item_of_a_grape(grapes: list[Api], libtorr
 
 
 @pytest.mark.parametrize("salt", ["", "salt ✓"])
-def test_a_mutable_item_of_libtorrent_is_got_by_every_grape(grapes: list[Api], libtorrent: Session, salt: str) -> None:
+def test_mutable_item_of_libtorrent_is_got_by_every_grape(grapes: list[Api], libtorrent: Session, salt: str) -> None:
     private, public = key_pair()
     hash = sha1(public + salt.encode()).hexdigest()
     for seq in (1, 2):
@@ -132,7 +117,7 @@ def test_libtorrent_gets_a_mutable_item_of_a_grape(grapes: list[Api], libtorrent
         assert (alert.item, alert.seq, alert.salt) == (value.encode(), seq, salt.encode())
 
 
-def test_a_grape_finds_what_libtorrent_announces(grapes: list[Api], libtorrent: Session) -> None:
+def test_grape_finds_what_libtorrent_announces(grapes: list[Api], libtorrent: Session) -> None:
     name = "a key of twenty byte"
     libtorrent.session.dht_announce(lt.sha1_hash(name.encode()), 4242, 0)
     found = until("the announced peer", lambda: grapes[0].call("lookup", name))

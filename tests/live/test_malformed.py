@@ -1,4 +1,4 @@
-"""Datagrams that make no sense, at a live grape: each is survived without a word in the log."""
+"""Sends a grape malformed datagrams: it goes on to answer pings, and logs nothing."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ MALFORMED = {
     for vector in VECTORS
     if vector["name"].startswith("malformed/")
 }
-# Queries and answers that are well, to be damaged.
+# Valid queries and responses, which are then damaged.
 RECORDED = [
     bytes.fromhex(p["hex"]) for v in VECTORS if v["name"].startswith("client/") for p in v["packets"] if p["hex"]
 ]
-# What killed the reference, and what a decoder may stumble over.
+# Datagrams that end the reference, and others that are hard to decode.
 OTHERS = {
     "ten-bytes": b"d1:yl1:qee",
     "empty": b"",
@@ -47,19 +47,19 @@ OTHERS = {
     "http": b"GET / HTTP/1.1\r\nHost: grape\r\n\r\n",
 }
 DATAGRAMS = MALFORMED | OTHERS
-COMMAND = "twistd -n grape"  # its log names the level of each line
+COMMAND = "twistd -n grape"  # Its log has the level of each line.
 
 
 def with_token(datagram: bytes, token: bytes) -> bytes:
-    """The datagram with a token that this grape gave, in the place of the recorded one."""
+    """Returns the datagram with a token of this grape in place of the recorded one."""
     return re.sub(rb"5:token20:.{20}", lambda _: b"5:token" + bencode(token), datagram, flags=re.DOTALL)
 
 
-def test_all_recorded_datagrams_are_here() -> None:
+def test_vectors_have_all_malformed_datagrams() -> None:
     assert len(MALFORMED) == 26
 
 
-def test_a_ping_is_answered_after_each_malformed_datagram_and_nothing_is_logged(grape_process: StartGrape) -> None:
+def test_malformed_datagrams_are_survived_and_not_logged(grape_process: StartGrape) -> None:
     grape = grape_process(command=COMMAND)
     port = grape.api.dht_port
     log = grape.process.output
@@ -77,7 +77,7 @@ def test_a_ping_is_answered_after_each_malformed_datagram_and_nothing_is_logged(
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_a_ping_is_answered_among_damaged_queries_and_nothing_is_logged(grape_process: StartGrape, seed: int) -> None:
+def test_damaged_queries_are_survived_and_not_logged(grape_process: StartGrape, seed: int) -> None:
     dice = random.Random(seed)
     grape = grape_process(command=COMMAND)
     port, log = grape.api.dht_port, grape.process.output

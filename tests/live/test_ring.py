@@ -1,4 +1,4 @@
-"""A network of our grapes and of reference grapes from npm: all find all that any of them took."""
+"""Tests networks of our grapes and reference grapes: what is stored through one is found through all."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ ROUNDS = 20
 
 @pytest.fixture
 def pool() -> Iterator[ThreadPoolExecutor]:
-    """Threads, as many as there are grapes."""
+    """Provides a thread for each grape."""
     with ThreadPoolExecutor(6) as pool:
         yield pool
 
 
 def look_up_everywhere(pool: ThreadPoolExecutor, grapes: list[Api]) -> None:
-    """Announce one service on each grape; all the others find it."""
+    """Announces a service through each grape, and finds it through all others."""
     for number, grape in enumerate(grapes):
         name, port = new_name(), 1024 + number
         assert grape.call("announce", [name, port]) >= 1
@@ -31,7 +31,7 @@ def look_up_everywhere(pool: ThreadPoolExecutor, grapes: list[Api]) -> None:
 
 
 def get_immutable_everywhere(pool: ThreadPoolExecutor, grapes: list[Api]) -> None:
-    """Put one value on each grape; all the others get it."""
+    """Puts a value through each grape, and gets it through all others."""
     for number, grape in enumerate(grapes):
         value = new_name()
         target = grape.call("put", {"v": value})
@@ -40,7 +40,7 @@ def get_immutable_everywhere(pool: ThreadPoolExecutor, grapes: list[Api]) -> Non
 
 
 def get_mutable_everywhere(pool: ThreadPoolExecutor, grapes: list[Api]) -> None:
-    """Put one item on each grape, and a newer one; all the others get the newer one. Every other item has a salt."""
+    """Puts a mutable item through each grape, twice, and gets it through all others. Every second one has a salt."""
     for number, grape in enumerate(grapes):
         signer = Signer(salt="salt ✓" if number % 2 else "")
         for seq in (1, 2):
@@ -54,7 +54,7 @@ def others(grapes: list[Api], one: Api) -> list[Api]:
     return [grape for grape in grapes if grape != one]
 
 
-def test_all_is_found_in_a_ring_of_three_of_ours_and_three_of_npm(
+def test_ring_with_reference_grapes_finds_everything(
     pool: ThreadPoolExecutor, grape_ring: StartRing, reference_grapes: StartReference
 ) -> None:
     ours = [grape.api for grape in grape_ring(3)]
@@ -65,7 +65,7 @@ def test_all_is_found_in_a_ring_of_three_of_ours_and_three_of_npm(
         get_mutable_everywhere(pool, grapes)
 
 
-def test_all_is_found_in_a_ring_with_the_published_command(
+def test_ring_with_the_published_command_finds_everything(
     pool: ThreadPoolExecutor, grape_ring: StartRing, published_grapes: StartReference
 ) -> None:
     ours = [grape.api for grape in grape_ring(3)]
@@ -75,7 +75,7 @@ def test_all_is_found_in_a_ring_with_the_published_command(
         get_immutable_everywhere(pool, grapes)
 
 
-def test_our_grapes_join_a_network_of_reference_grapes(
+def test_grapes_join_a_network_of_reference_grapes(
     pool: ThreadPoolExecutor, grape_ring: StartRing, reference_grapes: StartReference
 ) -> None:
     grapes = reference_grapes(3, [])

@@ -53,9 +53,9 @@ def test_twistd_daemon_has_its_file_in_its_rundir(start: Start, directory: Path,
     pid_file = rundir / "pid"
     command = [twistd, f"--rundir={rundir}", f"--pidfile={pid_file}", f"--logfile={rundir / 'log'}", "grape", *ports]
     assert start(command).ended() == 0
-    until("the daemon serves", api.answers)
     pid = int(pid_file.read_text())
     try:
+        until("the daemon serves", api.answers)
         api.call("put", "kept")
         assert (rundir / f"grape-{api.dht_port}.sqlite").exists()
     finally:
