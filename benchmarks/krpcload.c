@@ -1,11 +1,11 @@
-/* A load of KRPC queries: keeps a window of them outstanding from one UDP socket and counts the responses.
+/* Sends KRPC queries from one UDP socket, keeps a number of them outstanding, and counts the responses.
  *
  *   krpcload PORT LOCAL_PORT WINDOW WARM_SECONDS SECONDS METHOD ARGUMENT ID FILE
  *
- * PORT is the node's on loopback. METHOD is what is asked; ARGUMENT names what carries the target ("-": none); ID is
- * our node id as 40 hex digits; FILE holds targets of 20 bytes each, which are asked for in turn. Queries of the node
- * are answered, as every node does. Prints one line of JSON, in which "cpu" is the processor time from the start; ends
- * with status 1 when an answer is no response.
+ * PORT is the node's port on loopback; WINDOW is the number of outstanding queries. METHOD is the queries' method and
+ * ARGUMENT the argument that carries the target ("-": none); ID is our node id as 40 hex digits; FILE has the targets,
+ * 20 bytes each, which are used in turn. Queries of the node are answered. Prints one line of JSON, in which "cpu" is
+ * the processor time from the start; ends with status 1 when an answer is not a response.
  */
 
 #define _GNU_SOURCE
@@ -32,7 +32,7 @@
 struct query {
     char bytes[MAX_QUERY];
     size_t size;
-    size_t transaction; /* where its two bytes are */
+    size_t transaction; /* the offset of its two bytes */
 };
 
 static struct query queries[MAX_TARGETS];
@@ -76,7 +76,7 @@ static void build(struct query *query, const char *method, const char *argument,
 }
 
 static void answer(int fd, const char *datagram, size_t size) {
-    /* The transaction id is whatever stands between "1:t" and the next key; ours and the peers' are short strings. */
+    /* The transaction id follows "1:t"; ours and the peers' are short strings. */
     const char *found = memmem(datagram, size, "1:t", 3);
     char reply[256];
     size_t length = 0, number;
@@ -97,7 +97,7 @@ static void answer(int fd, const char *datagram, size_t size) {
         return;
 }
 
-/* The transaction id of a response, -1 for what is none of ours. Keys are sorted: "y" is a message's last one. */
+/* Returns the transaction id of a response, -1 if it is not ours. Keys are sorted, so that "y" is the last one. */
 static int transaction_of(const char *datagram, size_t size) {
     size_t from = size > TAIL ? size - TAIL : 0;
     const char *found = memmem(datagram + from, size - from, "1:t2:", 5);
@@ -128,10 +128,10 @@ int main(int count, char **arguments) {
     if (window < 1 || window > MAX_WINDOW || seconds <= 0)
         fail("the window or the time is out of range");
     if (strlen(arguments[8]) != 2 * ID_BYTES)
-        fail("the id takes 40 hex digits");
+        fail("ID takes 40 hex digits");
     for (int i = 0; i < ID_BYTES; i++)
         if (sscanf(arguments[8] + 2 * i, "%2hhx", &own_id[i]) != 1)
-            fail("the id takes 40 hex digits");
+            fail("ID takes 40 hex digits");
     if (strcmp(arguments[7], "-") == 0) {
         build(&queries[targets++], arguments[6], NULL, NULL);
     } else {
@@ -143,7 +143,7 @@ int main(int count, char **arguments) {
             build(&queries[targets++], arguments[6], arguments[7], target);
         fclose(file);
         if (targets == 0)
-            fail("the file holds no target");
+            fail("the file of targets is empty");
     }
 
     fd = socket(AF_INET, SOCK_DGRAM, 0);
@@ -211,8 +211,8 @@ int main(int count, char **arguments) {
             if (errno == EINTR)
                 continue;
             if (errno == ECONNREFUSED)
-                fail("the node is gone");
-            /* Silence: what is outstanding is lost. */
+                fail("the node does not listen any more");
+            /* No answer for 300 ms: the outstanding queries are lost. */
             lost += in_flight;
             in_flight = 0;
             memset(outstanding, 0, sizeof outstanding);
@@ -227,7 +227,7 @@ int main(int count, char **arguments) {
                 continue;
             }
             if (size < 7 || memcmp(datagram + size - 7, "1:y1:re", 7) != 0)
-                fail("an answer is no response");
+                fail("an answer is not a response");
             id = transaction_of(datagram, size);
             if (id < 0 || !outstanding[id])
                 continue;

@@ -1,4 +1,4 @@
-"""The pure parts of the benchmarks: how figures are judged and shown, and what is asked for."""
+"""Tests the pure parts of the benchmarks: judging and formatting figures, options, loads and contacts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import chart, contacts, http
-from benchmarks.__main__ import GROUPS, NAMES, measured, options_of
+from benchmarks.__main__ import GROUPS, IDLE_SECONDS, NAMES, QUICK, ROUNDS, SECONDS, measured, options_of
 from benchmarks.figures import (
     LIBTORRENT,
     OURS,
@@ -56,25 +56,25 @@ RUN = Run(2, 1.0, 1.0, lambda word: None)
         (SHOWN, 99.0, Verdict.SHOWN),
     ],
 )
-def test_a_ratio_is_judged_by_its_goals(figure: Figure, ours: float, verdict: Verdict) -> None:
+def test_judge_compares_the_ratio_with_the_goals(figure: Figure, ours: float, verdict: Verdict) -> None:
     assert judge(figure, [ours], [10.0]).verdict is verdict
 
 
-def test_the_ratio_is_the_median_of_each_rounds_own() -> None:
+def test_judge_takes_the_median_of_the_rounds_ratios() -> None:
     # A machine that is twice as fast in the second round changes no ratio.
     result = judge(RATE, [10.0, 20.0, 33.0], [10.0, 20.0, 30.0])
     assert result.ratio == Spread(1.0, 1.0, 33.0 / 30.0, 3)
     assert (result.ours, result.peer) == (Spread(20.0, 10.0, 33.0, 3), Spread(20.0, 10.0, 30.0, 3))
 
 
-def test_what_was_not_measured_fails() -> None:
+def test_judge_fails_a_goal_that_was_not_measured() -> None:
     assert judge(RATE, [], [1.0]).verdict is Verdict.FAILED
     assert judge(RATE, [1.0], []).verdict is Verdict.FAILED
     assert judge(RATE, [1.0], [0.0]).verdict is Verdict.FAILED
     assert judge(SHOWN, [1.0], []).verdict is Verdict.SHOWN
 
 
-def test_the_exit_status_tells_missed_from_skipped() -> None:
+def test_exit_status_tells_missed_from_skipped() -> None:
     good, bad = judge(RATE, [2.0], [1.0]), judge(RATE, [1.0], [1.0])
     assert exit_status([good]) == 0
     assert exit_status([good, skipped(RATE, "no peer")]) == 3
@@ -82,7 +82,7 @@ def test_the_exit_status_tells_missed_from_skipped() -> None:
     assert exit_status([good, failed(RATE, "gone")]) == 1
 
 
-def test_a_percentile_is_one_of_the_values() -> None:
+def test_percentile_is_one_of_the_values() -> None:
     assert percentile([3.0, 1.0, 2.0], 0.5) == 2.0
     assert percentile([1.0], 0.99) == 1.0
     with pytest.raises(ValueError, match="no values"):
@@ -92,7 +92,7 @@ def test_a_percentile_is_one_of_the_values() -> None:
 # Measuring
 
 
-def test_a_group_is_measured_round_by_round(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_measured_runs_a_group_round_by_round(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[list[str], frozenset[str]]] = []
 
     def measure(run: Run, sides: object, measures: frozenset[str]) -> list[Sample]:
@@ -107,7 +107,7 @@ def test_a_group_is_measured_round_by_round(monkeypatch: pytest.MonkeyPatch) -> 
     assert result.verdict is Verdict.PASS
 
 
-def test_a_missing_tool_skips_and_an_error_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_measured_skips_without_a_tool_and_fails_with_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def measure(run: Run, sides: object, measures: frozenset[str]) -> list[Sample]:
         raise BenchmarkError("it ended with 1")
 
@@ -119,7 +119,7 @@ def test_a_missing_tool_skips_and_an_error_fails(monkeypatch: pytest.MonkeyPatch
     assert (result.verdict, result.reason) == (Verdict.FAILED, "could not be measured: it ended with 1")
 
 
-def test_without_its_peer_a_figure_is_skipped_unless_it_has_no_goal(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_measured_skips_a_figure_without_its_peer_unless_it_has_no_goal(monkeypatch: pytest.MonkeyPatch) -> None:
     def measure(run: Run, sides: object, measures: frozenset[str]) -> list[Sample]:
         assert sides == [OURS]
         return [Sample("shown", OURS, 1.0)]
@@ -134,7 +134,7 @@ def test_without_its_peer_a_figure_is_skipped_unless_it_has_no_goal(monkeypatch:
 # The table
 
 
-def test_the_table_has_a_line_for_each_figure_and_the_reasons_below() -> None:
+def test_table_has_a_line_for_each_figure_and_the_reasons_below() -> None:
     results = [judge(RATE, [15.0, 16.0], [10.0, 10.0]), judge(TIME, [1.0], [2.0]), skipped(SHOWN, "npm is missing")]
     lines = table(results).splitlines()
     assert lines[0].split() == ["figure", "ours", "peer", "ratio", "at", "least", "aim"]
@@ -151,7 +151,7 @@ def test_the_table_has_a_line_for_each_figure_and_the_reasons_below() -> None:
 @pytest.mark.parametrize(
     ("value", "text"), [(12_345.6, "12,346"), (12.34, "12.3"), (1.234, "1.23"), (0.01234, "0.0123")]
 )
-def test_numbers_have_three_digits_that_count(value: float, text: str) -> None:
+def test_number_has_three_significant_digits(value: float, text: str) -> None:
     assert number(value) == text
 
 
@@ -163,7 +163,7 @@ def test_json_has_the_spreads_and_the_verdict() -> None:
     assert row["ratio"] == {"median": 2.0, "low": 2.0, "high": 2.0, "count": 1}
 
 
-def test_in_the_chart_better_is_longer() -> None:
+def test_chart_has_longer_bars_for_better_figures() -> None:
     assert chart.times_better(judge(TIME, [1.0], [2.0]), 0.5) == 2.0
     assert chart.times_better(judge(RATE, [1.0], [2.0]), 0.5) == 0.5
 
@@ -171,7 +171,7 @@ def test_in_the_chart_better_is_longer() -> None:
 # The command
 
 
-def test_names_are_given_once_and_every_goal_of_libtorrent_is_one_of_the_references() -> None:
+def test_names_are_unique_and_libtorrents_measures_are_the_references() -> None:
     assert [name for name, count in Counter(NAMES).items() if count > 1] == []
     figures = [figure for group in GROUPS for figure in group.figures]
     assert {f.measure for f in figures if f.peer == LIBTORRENT} <= {f.measure for f in figures if f.peer == REFERENCE}
@@ -182,22 +182,22 @@ def test_names_are_given_once_and_every_goal_of_libtorrent_is_one_of_the_referen
 
 def test_options_have_defaults_and_quick_ones() -> None:
     usual, quick = options_of([]), options_of(["--quick", "--seconds", "0.5"])
-    assert (usual.rounds, usual.seconds, usual.idle_seconds) == (5, 3.0, 60.0)
-    assert (quick.rounds, quick.seconds, quick.idle_seconds) == (2, 0.5, 10.0)
+    assert (usual.rounds, usual.seconds, usual.idle_seconds) == (ROUNDS, SECONDS, IDLE_SECONDS)
+    assert (quick.rounds, quick.seconds, quick.idle_seconds) == (QUICK[0], 0.5, QUICK[2])
     assert options_of(["--only", "ping", "http-get"]).only == ["ping", "http-get"]
 
 
 @pytest.mark.parametrize(
     "arguments", [["--rounds", "0"], ["--seconds", "nan"], ["--only", "nothing"], ["--json", "/no/such/place/file"]]
 )
-def test_wrong_options_end_with_status_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_options_that_are_wrong_end_with_status_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         options_of(arguments)
     assert ended.value.code == 2
     assert "error:" in capsys.readouterr().err
 
 
-def test_a_chart_without_matplotlib_says_how_to_install_it(
+def test_chart_without_matplotlib_says_how_to_install_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
@@ -206,10 +206,10 @@ def test_a_chart_without_matplotlib_says_how_to_install_it(
     assert "pip install" in capsys.readouterr().err
 
 
-# What is asked for
+# Contacts and loads
 
 
-def test_the_contacts_of_a_node_all_find_room_in_its_table() -> None:
+def test_ids_for_a_node_all_fit_into_its_table() -> None:
     dice = random.Random(1)
     for _ in range(20):
         own, first = dice.randbytes(20), dice.randbytes(20)
@@ -221,14 +221,14 @@ def test_the_contacts_of_a_node_all_find_room_in_its_table() -> None:
         assert len(listing) == 200
 
 
-def test_an_id_shares_exactly_the_bits_that_it_is_asked_to() -> None:
+def test_id_sharing_shares_exactly_so_many_bits() -> None:
     dice = random.Random(1)
     own = dice.randbytes(20)
     for bits in (0, 1, 12, 100, 159):
         assert shared_bits(position(own), position(contacts.id_sharing(own, bits, dice))) == bits
 
 
-def test_the_script_of_wrk_sends_what_the_node_link_sends() -> None:
+def test_script_of_wrk_sends_what_the_node_link_sends() -> None:
     work = http.works("0" * 40)["http-announce"]
     assert json.loads(work.bodies[3]) == {"rid": "bench-3", "data": ["bench:announce:3", 10_003]}
     assert json.dumps(work.bodies[3]) in work.script
@@ -236,7 +236,7 @@ def test_the_script_of_wrk_sends_what_the_node_link_sends() -> None:
     assert "%d" in work.script
 
 
-def test_answers_that_are_errors_are_none() -> None:
+def test_is_right_refuses_wrong_answers() -> None:
     assert http.is_right("lookup", 7, ["127.0.0.1:10007"])
     assert not http.is_right("lookup", 7, [])
     assert http.is_right("announce", 0, 2)
@@ -248,18 +248,18 @@ def test_answers_that_are_errors_are_none() -> None:
 # The micro-benchmarks
 
 
-def test_every_piece_of_the_micro_benchmarks_works() -> None:
+def test_pieces_of_the_micro_benchmarks_all_run() -> None:
     for _, work in pieces():
         work()
 
 
-def test_a_piece_is_timed() -> None:
+def test_timed_calls_the_piece_repeatedly() -> None:
     calls = Counter[str]()
     timing = timed("piece", lambda: calls.update(["piece"]), 0.01)
     assert 0 < timing.best <= timing.median
     assert calls["piece"] > 1
 
 
-def test_the_micro_table_has_a_line_for_each() -> None:
+def test_micro_table_has_a_line_for_each_timing() -> None:
     lines = micro_table([Timing("piece", 2.0, 1.0)]).splitlines()
     assert lines[1].split() == ["piece", "2.00", "1.00", "500,000"]

@@ -1,11 +1,11 @@
 'use strict'
 
-// Many reference grapes in one process: benchmarks/many.py, for the reference.
+// Runs many reference grapes in one process, as benchmarks/manygrapes.py does with ours:
 //
 //   node many.js '{"grapes":100,"ports":[[<dht>,<api>],...],"lookups":12,"seconds":3,"settle":1}'
 //
-// Prints one line of JSON: the seconds from the start to the last `ready`, and the milliseconds of each lookup and the
-// seconds of all, `lookups` at a time of new names. `seconds` 0: no lookups.
+// Prints one line of JSON: the seconds from the start to the last `ready`, the milliseconds of each lookup of a new
+// name, `lookups` at a time, and the seconds of all of them. `seconds` 0: no lookups.
 
 const { createHash } = require('crypto')
 const { promisify } = require('util')

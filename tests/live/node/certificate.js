@@ -1,6 +1,6 @@
 'use strict'
 
-// A self-signed certificate for 127.0.0.1, valid for a day, made in memory: Node itself can only read certificates.
+// Makes a self-signed certificate for 127.0.0.1, valid for a day, in memory: Node.js itself can only read them.
 
 const { generateKeyPairSync, randomBytes, sign, X509Certificate } = require('crypto')
 

@@ -1,12 +1,12 @@
 'use strict'
 
-// The Node clients of Grenache against running grapes:
+// Checks the Node.js clients of Grenache with running grapes:
 //
 //   node clients.js '{"grapes":["http://127.0.0.1:<api>",...],"which":"link","mutable":true}'
 //
-// `which` is link, link-0.7 (the link of older services), http, ws or ws-tls. All is announced and put through the
-// first grape, looked up and got through the last one. `mutable: false` leaves the mutable items out, which the
-// command of the reference cannot store. Prints {"check","ok","detail"}, one line per check; exits 0 if all are ok.
+// `which` is link, link-0.7 (the link of older services), http, ws or ws-tls. Services and items are stored through the
+// first grape and read through the last one. `mutable: false` leaves out mutable items, which the command of the
+// reference cannot store. Prints {"check","ok","detail"}, one line per check; exits with 0 if all are ok.
 
 const assert = require('assert')
 const { createHash, generateKeyPairSync, randomBytes, randomInt, randomUUID, sign } = require('crypto')
@@ -21,7 +21,7 @@ const RPC_TIMEOUT_MS = 5000
 
 const { grapes, which = 'link', mutable = true } = JSON.parse(process.argv[2])
 
-// Each client is run with the link that npm gave it: ws-tls has one of its own.
+// Each client runs with the link that npm installed for it: ws-tls has one of its own.
 const CLIENTS = {
   http: 'grenache-nodejs-http',
   'link-0.7': 'grenache-nodejs-ws-tls',
@@ -149,7 +149,7 @@ const checkServices = async (near, far) => {
 
 const sha1 = (...parts) => createHash('sha1').update(Buffer.concat(parts)).digest('hex')
 const bencode = text => `${Buffer.byteLength(text)}:${text}`
-// What the link makes of the empty body that says "not found".
+// Returns what the link passes on for an empty body, which means "not found".
 const NOTHING = which === 'link' ? '' : undefined
 
 const checkImmutable = async (near, far) => {
@@ -274,7 +274,7 @@ const listen = async (Peer, link, name, conf) => {
   cleanups.push(() => {
     service.stop()
     server.close()
-    // Of a WebSocket server over TLS nobody else closes the HTTPS server.
+    // The client does not close the HTTPS server of a WebSocket server over TLS.
     if (server.options?.server) server.options.server.close()
   })
   await once(server, 'listening')
@@ -345,7 +345,7 @@ const checkStream = (client, near, far, label = '', secure) => check(`${label}st
 }))
 
 const checkPubSub = (client, near, far) => check('pub/sub', () => timed(async () => {
-  // Nobody else keeps the transport of a subscription, so nobody could stop it.
+  // The client does not keep the transport of a subscription, so it could not stop it.
   class Sub extends client.PeerSub {
     newTransport (conf) {
       const transport = super.newTransport(conf)

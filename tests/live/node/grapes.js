@@ -1,6 +1,6 @@
 'use strict'
 
-// Reference grapes from npm, several in one process:
+// Runs several reference grapes from npm in one process:
 //
 //   node grapes.js '{"ports":[[<dht>,<api>],...],"bootstrap":["127.0.0.1:<dht>",...],"host":"127.0.0.1","verify":true}'
 //
