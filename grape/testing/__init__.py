@@ -21,6 +21,23 @@ time::
 """
 
 from grape.testing.clock import HeapClock
-from grape.testing.network import MemoryNetwork, MemoryPort, MemoryReactor, host_name, make_grape, make_grapes
+from grape.testing.network import (
+    GrapeKeywords,
+    MemoryNetwork,
+    MemoryPort,
+    MemoryReactor,
+    host_name,
+    make_grape,
+    make_grapes,
+)
 
-__all__ = ["HeapClock", "MemoryNetwork", "MemoryPort", "MemoryReactor", "host_name", "make_grape", "make_grapes"]
+__all__ = [
+    "GrapeKeywords",
+    "HeapClock",
+    "MemoryNetwork",
+    "MemoryPort",
+    "MemoryReactor",
+    "host_name",
+    "make_grape",
+    "make_grapes",
+]

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Iterable
 from hashlib import sha256
 from struct import Struct
-from typing import TypeVar
+from typing import TypeVar, Unpack
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail, succeed
@@ -16,11 +16,10 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from grape.config import Keywords
 from grape.dht.compact import Address
 from grape.service import Grape
 from grape.testing.clock import HeapCall, HeapClock
-
-__all__ = ["HeapClock", "MemoryNetwork", "MemoryPort", "MemoryReactor", "host_name", "make_grape", "make_grapes"]
 
 T = TypeVar("T")
 
@@ -256,7 +255,16 @@ def host_name(index: int) -> str:
     return f"10.{index >> 16}.{index >> 8 & 255}.{index & 255}"
 
 
-def make_grapes(network: MemoryNetwork, number: int, **keywords: object) -> list[Grape]:
+class GrapeKeywords(Keywords, total=False):
+    """Types what ``make_grape`` passes on: all keywords of ``Grape`` but ``reactor``; times are in milliseconds."""
+
+    dht_port: int
+    dht_bootstrap: Iterable[str | Address] | bool | None
+    api_port: int | None
+    dice: random.Random
+
+
+def make_grapes(network: MemoryNetwork, number: int, **keywords: Unpack[GrapeKeywords]) -> list[Grape]:
     """Starts grapes on the hosts 1 to ``number``, as ``make_grape`` does, and waits until all have joined."""
     grapes = [make_grape(network, index, **keywords) for index in range(1, number + 1)]
     for grape in grapes:
@@ -264,16 +272,15 @@ def make_grapes(network: MemoryNetwork, number: int, **keywords: object) -> list
     return grapes
 
 
-def make_grape(network: MemoryNetwork, index: int, **keywords: object) -> Grape:
+def make_grape(network: MemoryNetwork, index: int, **keywords: Unpack[GrapeKeywords]) -> Grape:
     """Starts a grape on the host number ``index``, from 1, and returns it without waiting.
 
     ``keywords`` are those of ``Grape``. Unless they name ``dht_bootstrap``, it joins through port 20001 of the first
     host. Its reactor is ``network.reactor(host_name(index))``, and its randomness follows from the network's.
     """
     bootstrap = [f"{host_name(1)}:20001"] if index > 1 else []
-    dice = random.Random(network.dice.random())
-    keywords = {"dht_bootstrap": bootstrap, "dice": dice, **keywords}
-    # Grape itself checks the keywords, their names and their values.
-    grape = Grape(reactor=network.reactor(host_name(index)), **keywords)  # type: ignore[arg-type]
+    settings: GrapeKeywords = {"dht_bootstrap": bootstrap, "dice": random.Random(network.dice.random())}
+    settings.update(keywords)
+    grape = Grape(reactor=network.reactor(host_name(index)), **settings)
     grape.startService()
     return grape
