@@ -9,7 +9,8 @@ from twisted.web.resource import IResource
 from werkzeug.exceptions import HTTPException
 
 from grape.web.access import Access
-from grape.web.api import PAYLOAD_TOO_BIG, Answer, Api
+from grape.web.answer import PAYLOAD_TOO_BIG, Answer
+from grape.web.api import Api
 
 CALLS = ("lookup", "announce", "put", "get")
 

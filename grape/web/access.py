@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from ipaddress import ip_address
 
-from grape.web.api import TEXT_TYPE, Answer
+from grape.web.answer import TEXT_TYPE, Answer
 
 PREFLIGHT_SECONDS = 600
 

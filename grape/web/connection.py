@@ -17,10 +17,10 @@ from zope.interface import implementer
 
 from grape.reactor import Clock
 from grape.web.access import Access
-from grape.web.api import Answer
+from grape.web.answer import PREFLIGHT, Answer
 from grape.web.head_cache import END, MAX_KNOWN_BYTES, HeadCache
 from grape.web.parser import HEAD_SECONDS, RequestParser
-from grape.web.request import CALL_PATHS, PREFLIGHT, Answerer, Request, Site
+from grape.web.request import CALL_PATHS, Answerer, Request, Site
 
 MAX_PIPELINED = 16
 IDLE_SECONDS = 30.0

@@ -11,8 +11,8 @@ import httptools
 from twisted.internet import protocol
 
 from grape.reactor import Clock
-from grape.web.api import PAYLOAD_TOO_BIG, Answer
-from grape.web.request import BAD_REQUEST, EXPECTATION_FAILED, HEAD_TOO_BIG, Request
+from grape.web.answer import BAD_REQUEST, EXPECTATION_FAILED, HEAD_TOO_BIG, PAYLOAD_TOO_BIG, Answer
+from grape.web.request import Request
 
 MAX_HEAD_BYTES = 16_384
 MAX_FIELDS = 100

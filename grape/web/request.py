@@ -7,14 +7,9 @@ from typing import Any, Protocol
 from urllib.parse import unquote_to_bytes
 
 from grape.coalesce import Cancellable
-from grape.web.api import TEXT_TYPE, Answer
+from grape.web.answer import Answer
 
 CALL_PATHS = frozenset((b"/lookup", b"/announce", b"/put", b"/get"))
-
-BAD_REQUEST = Answer(400, b"", TEXT_TYPE)
-EXPECTATION_FAILED = Answer(417, b"", TEXT_TYPE)
-HEAD_TOO_BIG = Answer(431, b"", TEXT_TYPE)
-PREFLIGHT = Answer(204, b"", TEXT_TYPE)
 
 
 class Answerer(Protocol):

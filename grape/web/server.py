@@ -17,7 +17,7 @@ from twisted.internet.protocol import ServerFactory
 from grape.metrics import Counters
 from grape.reactor import Clock, Timer
 from grape.web.access import Access, is_loopback
-from grape.web.api import JSON_TYPE, Answer
+from grape.web.answer import JSON_TYPE, Answer
 from grape.web.connection import Connection
 from grape.web.head_cache import HeadCache
 from grape.web.request import Answerer, Request, Site

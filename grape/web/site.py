@@ -14,7 +14,7 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
 from grape.reactor import Clock, Timer
-from grape.web.api import PAYLOAD_TOO_BIG
+from grape.web.answer import PAYLOAD_TOO_BIG
 
 # As the door's.
 IDLE_SECONDS = 30.0

@@ -21,7 +21,9 @@ from grape.encoding import Value
 from grape.errors import GrapeError
 from grape.node.items import Got
 from grape.testing import MemoryNetwork, make_grapes
-from grape.web.api import FAULT, NOT_FOUND, NOTHING, PAYLOAD_INVALID, Answer, Api, parse
+from grape.web.answer import EMPTY, FAULT, NOT_FOUND, PAYLOAD_INVALID, Answer
+from grape.web.api import Api
+from grape.web.body import parse
 
 PATHS = ("/lookup", "/announce", "/put", "/get")
 HASH = "00112233445566778899aabbccddeeff00112233"
@@ -127,7 +129,7 @@ def test_any_json_gets_an_answer_from_a_node(path: str, data: object, network: M
     body = json.dumps({"data": data}).encode()
     answer = network.result(Api(lone.node).call(path.encode(), body))
     assert answer.status in (200, 301, 302, 400)
-    assert answer == NOTHING or json.loads(answer.body) is not None
+    assert answer == EMPTY or json.loads(answer.body) is not None
 
 
 @pytest.mark.parametrize(
@@ -290,7 +292,7 @@ def test_a_token_that_was_not_given_is_left_out() -> None:
 
 
 def test_what_is_not_found_is_an_empty_body() -> None:
-    assert call("/get", HASH) == NOTHING
+    assert call("/get", HASH) == EMPTY
 
 
 def test_an_item_that_others_nested_too_deep_is_an_error_and_no_fault() -> None:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from twisted.logger import LogLevel, capturedLogs, eventAsText
 
 from grape.testing import MemoryNetwork, make_grapes
-from grape.web.api import NOTHING, PAYLOAD_INVALID, Api
+from grape.web.answer import EMPTY, PAYLOAD_INVALID
+from grape.web.api import Api
 from tests import strategies
 
 # What docs/http-api.md has for a grape that runs, is not overloaded and can keep what it is given.
@@ -41,6 +42,6 @@ def test_any_body_gets_a_documented_answer(path: bytes, body: bytes, ring: Ring)
     with capturedLogs() as logs:
         answer = ring.network.result(ring.api.call(path, body))
     assert answer == PAYLOAD_INVALID or answer.status in STATUSES
-    assert answer in (NOTHING, PAYLOAD_INVALID) or json.loads(answer.body) is not None
+    assert answer in (EMPTY, PAYLOAD_INVALID) or json.loads(answer.body) is not None
     assert ring.api.under_way == 0
     assert [eventAsText(event) for event in logs if event["log_level"] >= LogLevel.error] == []

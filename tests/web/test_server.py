@@ -14,7 +14,7 @@ from twisted.web.resource import Resource
 from grape.coalesce import Cancellable
 from grape.testing import HeapClock
 from grape.web.access import Access
-from grape.web.api import Answer
+from grape.web.answer import Answer
 from grape.web.connection import IDLE_SECONDS, MAX_PIPELINED, Connection
 from grape.web.parser import BODY_SECONDS, HEAD_SECONDS
 from grape.web.server import NEW_SECONDS, HTTPServerFactory

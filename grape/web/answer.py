@@ -1,0 +1,37 @@
+"""Defines the HTTP answer, and the answers that are always the same.
+
+Short, because requests, access rules, calls and sites all need it and it needs none of them.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+JSON_TYPE = b"application/json"
+TEXT_TYPE = b"text/plain"
+
+
+# Mutable, because a frozen attrs class takes 0.13 us longer to make (0.21 instead of 0.08 us).
+@attrs.define
+class Answer:
+    """An HTTP answer: its status, its body, and the media type of the body."""
+
+    status: int
+    body: bytes
+    content_type: bytes = JSON_TYPE
+
+
+EMPTY = Answer(200, b"")
+NOT_FOUND = Answer(200, b'"ERR_REQ_NOTFOUND"')
+FAULT = Answer(500, b'"ERR_GRAPE_GENERIC"')
+OVERLOADED = Answer(503, b'"ERR_GRAPE_OVERLOADED"')
+
+# A refused payload is told as bare text, as the Node grape does it.
+PAYLOAD_TOO_BIG = Answer(413, b"ERR_GRAPE_PAYLOAD_SIZE", TEXT_TYPE)
+PAYLOAD_INVALID = Answer(500, b"ERR_GRAPE_PAYLOAD_INVALID", TEXT_TYPE)
+
+# What concerns HTTP alone has no body.
+PREFLIGHT = Answer(204, b"", TEXT_TYPE)
+BAD_REQUEST = Answer(400, b"", TEXT_TYPE)
+EXPECTATION_FAILED = Answer(417, b"", TEXT_TYPE)
+HEAD_TOO_BIG = Answer(431, b"", TEXT_TYPE)
