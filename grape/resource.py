@@ -1,91 +1,59 @@
-"""The HTTP API as a Klein resource: mount it in any twisted.web site, at any path."""
+"""Declares the HTTP API, each route once, as a Klein resource for the own port or any path of a twisted.web site.
+
+The server in front of the own port answers the calls itself, by the same ``Api``, and hands every other request to this
+resource.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+from typing import ClassVar
+
 from klein import Klein
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
-from twisted.web.resource import IResource
 from werkzeug.exceptions import HTTPException
 
+from grape.node.node import Node
 from grape.web.access import Access
-from grape.web.answer import PAYLOAD_TOO_BIG, Answer
+from grape.web.answer import Answer
 from grape.web.api import Api
+from grape.web.request import CALLS, Request, Route
+from grape.web.routes import RoutedResource, Routes
 
-CALLS = ("lookup", "announce", "put", "get")
+__all__ = ["GrapeResource", "routes"]
 
 
-class GrapeResource:
+class GrapeResource(RoutedResource):
     """The routes of one node's API.
 
-    ``max_payload_size`` (bytes) is checked again here, for foreign sites; ``access`` says whose requests are served,
-    None leaves that to the site.
+    ``max_payload_size`` (bytes) is checked here, too, for sites that do not check it. ``access`` decides whose requests
+    are served; None leaves that to the site.
+
+    To add an endpoint, add a method under ``@route.get``: it gets the request and has ``self.node``. Or mount the
+    ``Routes`` of a module of ``grape.web`` by ``route.mount``.
     """
 
     app = Klein()
-    # Paths are taken as they are: "//lookup" and "/lookup/" are no calls, and no redirects either.
-    app.url_map.merge_slashes = False
-    app.url_map.strict_slashes = False
+    route: ClassVar[Routes[GrapeResource]] = Routes(app)
 
-    def __init__(self, api: Api, max_payload_size: int, access: Access | None = None) -> None:
+    def __init__(self, node: Node, api: Api, max_payload_size: int, access: Access | None = None) -> None:
+        super().__init__(access, max_payload_size)
+        self.node = node
         self._api = api
-        self._access = access
-        self._max_payload_size = max_payload_size
 
-    def resource(self) -> IResource:
-        """The resource to mount."""
-        resource: IResource = self.app.resource()
-        return resource
-
-    @app.route("/lookup")
-    def lookup(self, request: IRequest) -> Deferred[bytes]:
-        """The peers of a service: ``{"data": "name"}``."""
-        return self._call(request, b"/lookup")
-
-    @app.route("/announce")
-    def announce(self, request: IRequest) -> Deferred[bytes]:
-        """Announce a service: ``{"data": ["name", port]}``."""
-        return self._call(request, b"/announce")
-
-    @app.route("/put")
-    def put(self, request: IRequest) -> Deferred[bytes]:
-        """Store a value: ``{"data": {"v": value}}``."""
-        return self._call(request, b"/put")
-
-    @app.route("/get")
-    def get(self, request: IRequest) -> Deferred[bytes]:
-        """Fetch a value: ``{"data": "hash"}``."""
-        return self._call(request, b"/get")
+    @route(*CALLS)
+    def call(self, request: Request) -> Awaitable[Answer]:
+        """Answers a call. The API knows it by its literal target: what Klein decodes or passes over is no call."""
+        return self._api.call(request)
 
     @app.handle_errors(HTTPException)
-    def unknown(self, request: IRequest, failure: object) -> Deferred[bytes]:
-        """Any other path: the body is judged first, as for the calls."""
-        return self._call(request, b"")
-
-    def _call(self, request: IRequest, path: bytes) -> Deferred[bytes]:
-        refusal = self._refusal(request)
-        body = request.content.read(self._max_payload_size + 1)
-        if refusal is not None:
-            answered: Deferred[Answer] = succeed(refusal)
-        elif len(body) > self._max_payload_size:
-            answered = succeed(PAYLOAD_TOO_BIG)
-        else:
-            # The router decodes "%75", passes over "?x=1" and merges slashes in front; the reference does not.
-            uri = request.uri
-            literal = uri.endswith(path) and b"?" not in uri and not uri.endswith(b"/" + path)
-            answered = self._api.call(path if literal else b"", body)
-        return answered.addCallback(_write_head, request)
-
-    def _refusal(self, request: IRequest) -> Answer | None:
-        if self._access is None:
-            return None
-        given = request.requestHeaders.getAllRawHeaders()
-        headers = {name.lower(): b", ".join(values) for name, values in given}
-        return self._access.refusal(request.method, headers, request.getHost().host)
+    def unknown(self, request: IRequest, failure: Failure) -> Deferred[bytes]:
+        """Answers any other path or method as an unknown call: its body is judged first."""
+        return self.serve(request, self._api.call)
 
 
-def _write_head(answer: Answer, request: IRequest) -> bytes:
-    request.setResponseCode(answer.status)
-    request.setHeader(b"content-type", answer.content_type)
-    request.setHeader(b"content-length", b"%d" % len(answer.body))
-    return answer.body
+def routes() -> tuple[Route, ...]:
+    """Returns the declarations of all routes, the calls first."""
+    return tuple(GrapeResource.route)

@@ -1,4 +1,4 @@
-"""The recordings of the Node grape's HTTP API (reference/http-api.md section 10), for the tests that replay them."""
+"""Reads the recordings of the Node grape's HTTP API, for the tests that replay them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PATH = Path(__file__).parent / "vectors" / "http-vectors.json"
 
 @attrs.frozen
 class Step:
-    """A request and what the Node grape answered; ``status`` is None where it closed the connection, or was gone."""
+    """A request, and the Node grape's answer; ``status`` is None where it closed the connection, or had died."""
 
     target: str
     method: str
@@ -28,13 +28,13 @@ class Step:
 
     @property
     def data(self) -> Any:
-        """What the request's envelope holds."""
+        """The ``data`` of the request's body."""
         return json.loads(self.body)["data"]
 
 
 @attrs.frozen
 class Vector:
-    """Some requests to grapes that were started as ``setup`` says."""
+    """Requests, in order, to grapes that were started as ``setup`` says."""
 
     name: str
     setup: str
@@ -88,7 +88,7 @@ def _raw(item: dict[str, Any]) -> RawVector:
 
 _ITEMS: list[dict[str, Any]] = json.loads(PATH.read_text())
 
-# What a client library would rewrite or refuse to send, and what twisted.web judges before a resource sees it.
+# Requests that a client library would rewrite or refuse to send, and those that twisted.web judges itself.
 _FOR_A_SOCKET = ("route/", "ctype/", "size/", "cli/size", "method/CONNECT", "method/unknown-FOO", "method/lowercase")
 
 RAW_VECTORS = [_raw(item) for item in _ITEMS if item["name"].startswith("transport/")]

@@ -61,7 +61,7 @@ def test_stats_count_what_happens_in_the_http_api(network: MemoryNetwork) -> Non
     grape = make_grapes(network, 2, max_calls=1)[1]
     client: Any = StubTreq(grape.resource())
     for name in ("a", "b"):
-        client.post("http://grape/lookup", json.dumps({"data": name}).encode())
+        client.post("http://localhost/lookup", json.dumps({"data": name}).encode())
     network.clock.advance(3)
     client.flush()
     assert grape.stats().counters["overloads"] == 1

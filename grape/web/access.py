@@ -1,43 +1,83 @@
-"""Who may call the HTTP API: not a web page that happens to run in a browser on this machine.
+"""Decides whose requests the HTTP API serves: not those of web pages in a browser that can reach the grape.
 
-A browser sends ``Origin`` with every POST, a Grenache client never does; a page behind a rebound name sends that name
-as ``Host``. So foreign origins are refused, and on loopback connections foreign hosts.
+A browser sends ``Origin`` with every POST, a Grenache client never does. A page under a rebound name sends that name as
+``Host``. So foreign origins are refused everywhere, and foreign host names on loopback connections.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
+from enum import Enum
 from functools import lru_cache
 from ipaddress import ip_address
+from typing import TypeAlias
 
-from grape.web.answer import TEXT_TYPE, Answer
+from grape.web.answer import PREFLIGHT, TEXT_TYPE, Answer, Headers
+from grape.web.request import Fields
 
 PREFLIGHT_SECONDS = 600
 
 _HOST = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[0-9a-z._-]+)(?::\d{1,5})?")
 
-Headers = Mapping[bytes, bytes]
+# From the name of a setting and a value to the words that tell an operator how to allow that value.
+Advice: TypeAlias = Callable[[str, str], str]
+
+
+class Rules(Enum):
+    """Stands for the rules that a grape's own settings make."""
+
+    CONFIGURED = "configured"
+
+
+def flag_advice(setting: str, value: str) -> str:
+    """Returns what to add to the command line."""
+    return f"add --{setting.replace('_', '-')} {value}"
+
+
+def keyword_advice(setting: str, value: str) -> str:
+    """Returns what to add to the call of ``Grape``."""
+    return f"add {setting}={value!r} to Grape(...)"
 
 
 class Access:
-    """The rules. ``allow_origins``: origins of pages that may call, "https://app.example"; ``allow_hosts``: names
-    that this machine is called by, without a port; ``own_name``: its host name."""
+    """The rules against web pages.
 
-    def __init__(self, allow_origins: Iterable[str] = (), allow_hosts: Iterable[str] = (), own_name: str = "") -> None:
+    ``allow_origins`` are the origins of pages that may call ("https://app.example"), ``allow_hosts`` the names that
+    this machine is called by, without a port, ``own_name`` is its host name. ``advice`` makes the words of a refusal
+    that say how to allow what was refused.
+    """
+
+    def __init__(
+        self,
+        allow_origins: Iterable[str] = (),
+        allow_hosts: Iterable[str] = (),
+        own_name: str = "",
+        advice: Advice = flag_advice,
+    ) -> None:
         self._origins = frozenset(origin.lower().rstrip("/") for origin in allow_origins)
         self._hosts = frozenset(host.lower() for host in allow_hosts)
         self._own_name = own_name.lower()
+        self._advice = advice
 
-    def refusal(self, method: bytes, headers: Headers, local_host: str) -> Answer | None:
-        """The answer to a request that may not be served, None to one that may.
+    def judge(self, method: bytes, headers: Fields, local_host: str | None) -> tuple[Answer | None, Headers]:
+        """Returns the answer to a request that is not served further, else None, and the headers for its answer.
 
-        ``headers`` has lower-case names; ``local_host`` is the address of this machine that the connection came to.
+        ``headers`` has lower-case names. ``local_host`` is the address of this machine that the connection came to,
+        None for a unix socket. A preflight of an allowed origin is answered here.
         """
+        refusal = self.refusal(method, headers, local_host)
+        if refusal is not None:
+            return refusal, ()
+        preflight = self.preflight(method, headers)
+        return (PREFLIGHT, preflight) if preflight else (None, self.cors(headers))
+
+    def refusal(self, method: bytes, headers: Fields, local_host: str | None) -> Answer | None:
+        """Returns the 403 for a request that may not be served, None for one that may."""
         host = headers.get(b"host")
         name = _host_name(host) if host is not None else None
         if host is not None and not self._is_permitted(name, method, is_loopback(local_host)):
-            return _refused("ERR_GRAPE_HOST", f"add --allow-host {_shown(host)}")
+            return _refused("ERR_GRAPE_HOST", self._advice("allow_host", _shown(host)))
         origin = headers.get(b"origin")
         if origin is None:
             if headers.get(b"sec-fetch-site", b"").lower() in (b"cross-site", b"same-site"):
@@ -47,29 +87,29 @@ class Access:
         own = host is not None and name is not None and text == f"http://{host.decode('latin-1').lower()}"
         if text in self._origins or (own and (self._is_own(name) or _is_address(name))):
             return None
-        return _refused("ERR_GRAPE_ORIGIN", f"add --allow-origin {_shown(origin)}")
+        return _refused("ERR_GRAPE_ORIGIN", self._advice("allow_origin", _shown(origin)))
 
-    def cors(self, headers: Headers) -> list[tuple[bytes, bytes]]:
-        """The headers that let the browser of an allowed origin read the answer; none for anybody else."""
+    def cors(self, headers: Fields) -> Headers:
+        """Returns the headers that let the browser of an allowed origin read the answer; none for any other."""
         origin = headers.get(b"origin", b"")
         if not self._origins or origin.decode("latin-1").lower() not in self._origins:
-            return []
-        return [(b"Access-Control-Allow-Origin", origin), (b"Vary", b"Origin")]
+            return ()
+        return (b"Access-Control-Allow-Origin", origin), (b"Vary", b"Origin")
 
-    def preflight(self, method: bytes, headers: Headers) -> list[tuple[bytes, bytes]] | None:
-        """The headers that answer a browser's question before a call, None if this is no such question."""
+    def preflight(self, method: bytes, headers: Fields) -> Headers:
+        """Returns the headers that answer the preflight of an allowed origin; none for any other request."""
         cors = self.cors(headers)
         if method != b"OPTIONS" or not cors or b"access-control-request-method" not in headers:
-            return None
+            return ()
         # Chromium asks before a public page may call a private address: an allowed origin may.
         private = headers.get(b"access-control-request-private-network", b"").lower() == b"true"
-        return [
+        return (
             *cors,
             *([(b"Access-Control-Allow-Private-Network", b"true")] if private else []),
             (b"Access-Control-Allow-Methods", b"POST"),
             (b"Access-Control-Allow-Headers", b"content-type"),
             (b"Access-Control-Max-Age", b"%d" % PREFLIGHT_SECONDS),
-        ]
+        )
 
     def _is_own(self, name: str | None) -> bool:
         return name in self._hosts or name in ("localhost", "0.0.0.0", self._own_name)
@@ -86,10 +126,10 @@ class Access:
 
 
 @lru_cache(maxsize=1_024)
-def is_loopback(host: str) -> bool:
-    """Whether an address is this machine's own."""
+def is_loopback(host: str | None) -> bool:
+    """Returns True for an address of the loopback network; False for any other, for a name and for None."""
     try:
-        address = ip_address(host)
+        address = ip_address(host or "")
     except ValueError:
         return False
     mapped = getattr(address, "ipv4_mapped", None)
@@ -98,7 +138,7 @@ def is_loopback(host: str) -> bool:
 
 @lru_cache(maxsize=1_024)
 def _host_name(host: bytes) -> str | None:
-    """The name of a Host header, without its port and brackets; None if it is malformed."""
+    """Returns the name in a Host header, without port and brackets; None if the header is malformed."""
     match = _HOST.fullmatch(host.decode("latin-1").lower())
     return match["name"].strip("[]") if match else None
 
@@ -115,5 +155,5 @@ def _shown(value: bytes) -> str:
     return value[:100].decode("ascii", "replace")
 
 
-def _refused(code: str, hint: str) -> Answer:
-    return Answer(403, f"{code}: {hint}\n".encode(), TEXT_TYPE)
+def _refused(code: str, reason: str) -> Answer:
+    return Answer(403, f"{code}: {reason}\n".encode(), TEXT_TYPE)

@@ -5,29 +5,38 @@ Short, because requests, access rules, calls and sites all need it and it needs 
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import attrs
 
 JSON_TYPE = b"application/json"
 TEXT_TYPE = b"text/plain"
 
+Headers: TypeAlias = "tuple[tuple[bytes, bytes], ...]"
+
+# For status 503: the client may ask again after a second.
+RETRY: Headers = ((b"Retry-After", b"1"),)
+
 
 # Mutable, because a frozen attrs class takes 0.13 us longer to make (0.21 instead of 0.08 us).
 @attrs.define
 class Answer:
-    """An HTTP answer: its status, its body, and the media type of the body."""
+    """An HTTP answer: its status, its body with the body's media type, and headers of its own."""
 
     status: int
     body: bytes
     content_type: bytes = JSON_TYPE
+    headers: Headers = ()
 
 
 EMPTY = Answer(200, b"")
 NOT_FOUND = Answer(200, b'"ERR_REQ_NOTFOUND"')
 FAULT = Answer(500, b'"ERR_GRAPE_GENERIC"')
-OVERLOADED = Answer(503, b'"ERR_GRAPE_OVERLOADED"')
+OVERLOADED = Answer(503, b'"ERR_GRAPE_OVERLOADED"', headers=RETRY)
 
 # A refused payload is told as bare text, as the Node grape does it.
 PAYLOAD_TOO_BIG = Answer(413, b"ERR_GRAPE_PAYLOAD_SIZE", TEXT_TYPE)
+PAYLOAD_ENCODED = Answer(415, b"ERR_GRAPE_PAYLOAD_ENCODING", TEXT_TYPE, ((b"Accept-Encoding", b"identity"),))
 PAYLOAD_INVALID = Answer(500, b"ERR_GRAPE_PAYLOAD_INVALID", TEXT_TYPE)
 
 # What concerns HTTP alone has no body.

@@ -19,8 +19,9 @@ from grape.encoding import Value, to_json
 from grape.errors import GrapeError
 from grape.metrics import Counters
 from grape.node.items import Got
-from grape.web.answer import EMPTY, FAULT, NOT_FOUND, OVERLOADED, PAYLOAD_INVALID, Answer
+from grape.web.answer import EMPTY, FAULT, NOT_FOUND, OVERLOADED, PAYLOAD_ENCODED, PAYLOAD_INVALID, RETRY, Answer
 from grape.web.body import (
+    BYTE_ORDER_MARK,
     MISSING,
     Json,
     Missing,
@@ -32,6 +33,7 @@ from grape.web.body import (
     parse,
     storable,
 )
+from grape.web.request import CALLS, Request
 
 T = TypeVar("T")
 
@@ -121,38 +123,39 @@ class Api:
         self._max_calls = max_calls
         self.under_way = 0
         self.counters = counters if counters is not None else Counters()
-        self._routes: dict[bytes, Callable[[Json | Missing, _Call], Cancellable]] = {
-            b"/lookup": self._lookup,
-            b"/announce": self._announce,
-            b"/put": self._put,
-            b"/get": self._get,
+        # The method for "/lookup" is _lookup, and so on.
+        self._by_target: dict[bytes, Callable[[Json | Missing, _Call], Cancellable]] = {
+            call.path.encode(): getattr(self, f"_{call.name}") for call in CALLS
         }
 
-    def call(self, path: bytes, body: bytes) -> Deferred[Answer]:
-        """Returns the answer to a request; ``path`` is its target as sent. Does not fail; can be cancelled."""
-        return deferred(partial(self.answer, path, body))
+    def call(self, request: Request) -> Deferred[Answer]:
+        """Returns the answer to a request. Does not fail; can be cancelled."""
+        return deferred(partial(self.answer, request))
 
-    def answer(self, path: bytes, body: bytes, done: Callable[[Answer], object]) -> Cancellable:
+    def answer(self, request: Request, done: Callable[[Answer], object]) -> Cancellable:
         """Calls ``done`` with the answer to a request, maybe before it returns; never once the result is cancelled."""
         call = _Call(self, done)
         self.under_way += 1
         try:
-            refusal = self._start(call, path, body)
+            refusal = self._start(call, request)
         except Exception:
             refusal = error_answer(Failure())
         if refusal is not None:
             call.end(refusal)
         return call
 
-    def _start(self, call: _Call, path: bytes, body: bytes) -> Answer | None:
+    def _start(self, call: _Call, request: Request) -> Answer | None:
         """Begins a call. Returns an answer that is known at once, or raises it as GrapeError."""
+        encoding = request.headers.get(b"content-encoding")
+        if encoding is not None and not _is_identity(encoding):
+            return PAYLOAD_ENCODED
         try:
-            envelope = parse(body)
+            envelope = parse(request.body.removeprefix(BYTE_ORDER_MARK))
         except ValueError:
             return PAYLOAD_INVALID
         if envelope is None:
             return _error(400, "ERR_GRAPE_PAYLOAD_INVALID")
-        begin = self._routes.get(path)
+        begin = self._by_target.get(request.target)
         if begin is None:
             return NOT_FOUND
         if self.under_way > self._max_calls:
@@ -233,7 +236,12 @@ def error_answer(failure: Failure) -> Answer:
 
 
 def _error(status: int, code: str) -> Answer:
-    return Answer(status, dump(code))
+    return Answer(status, dump(code), headers=RETRY if status == 503 else ())
+
+
+def _is_identity(encoding: bytes) -> bool:
+    """True if a Content-Encoding changes nothing in the body."""
+    return all(coding.strip().lower() in (b"", b"identity") for coding in encoding.split(b","))
 
 
 def _json(value: object) -> Answer:

@@ -17,6 +17,9 @@ class Missing:
 
 MISSING = Missing()
 
+# Some editors and clients write it before UTF-8 text; JSON.parse refuses it.
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
 
 def parse(body: bytes) -> Json:
     """Returns the JSON of a body as JSON.parse reads it: bytes that are not UTF-8 become U+FFFD. Raises ValueError."""

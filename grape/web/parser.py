@@ -1,6 +1,6 @@
-"""The reading side of a connection: from bytes to requests, within bounds for all that is sent.
+"""Reads requests from the bytes of a connection, with limits on everything that is sent.
 
-httptools, whose parser is Node's own, reads the requests.
+httptools does the parsing, with the parser that Node itself uses.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from twisted.internet import protocol
 
 from grape.reactor import Clock
 from grape.web.answer import BAD_REQUEST, EXPECTATION_FAILED, HEAD_TOO_BIG, PAYLOAD_TOO_BIG, Answer
-from grape.web.request import Request
+from grape.web.request import PendingRequest, in_origin_form
 
 MAX_HEAD_BYTES = 16_384
 MAX_FIELDS = 100
-# What a chunk of one byte takes: its length, two line ends and the byte.
+# A chunk of one byte: its length, two line ends and the byte.
 CHUNK_BYTES = 6
 HEAD_SECONDS = 10.0
 BODY_SECONDS = 10.0
@@ -30,35 +30,41 @@ class Limits(Protocol):
 
 
 class RequestParser(protocol.Protocol):
-    """A connection as far as it reads. The ``on_*`` methods are httptools' callbacks."""
+    """The reading half of a connection. The ``on_*`` methods are httptools' callbacks."""
 
     factory: Limits
     transport: Any
+    #: The time at which the connection is cut, in the clock's seconds.
     deadline: float
+    #: The client's IP address, None at a unix socket.
+    peer_host: str | None
 
     @property
     def is_idle(self) -> bool:
-        """Whether no answer is owed."""
+        """True while no answer is owed."""
         raise NotImplementedError
 
-    def _taken(self, request: Request) -> None:
-        """A request was read to its end."""
+    def _taken(self, request: PendingRequest) -> None:
+        """Called with a request that was read to its end."""
         raise NotImplementedError
 
     def _refuse(self, answer: Answer) -> None:
-        """Answer what is not read to its end, after all that came before it, and read no more."""
+        """Answers a request before it is read to its end, after all earlier ones, and reads no more."""
         raise NotImplementedError
 
     def _begin_reading(self) -> None:
         self._parser = httptools.HttpRequestParser(self)
-        self._request: Request | None = None
+        # The request that is being read, its headers and the pieces of its body.
+        self._request: PendingRequest | None = None
+        self._headers: dict[bytes, bytes] = {}
+        self._pieces: list[bytes] = []
         self._in_head = False
         self._data = b""
-        # What came since the last message or, in a message with a body, since its head; how much of it was body.
+        # Bytes since the last message or, in a message with a body, since its head; how many of them were body.
         self._read_bytes = self._body_bytes = 0
-        # Of the head: how many fields, and what they add up to.
+        # Of the head: the number of fields and the sum of their lengths.
         self._fields = self._field_bytes = 0
-        # Once it is set nothing more is read; what comes in is thrown away.
+        # Once True nothing more is read; what comes in is thrown away.
         self._deaf = False
         self._upgrade_refused = False
         self._is_read_again = False
@@ -68,21 +74,21 @@ class RequestParser(protocol.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            self._without_upgrade(data[upgrade.args[0] :])
+            self._parse_without_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError:
             self._refuse(BAD_REQUEST)
-        # Lengths of chunks and what is written behind them, trailers, empty lines: all that a parser goes on to read.
+        # The lengths and extensions of chunks, trailers, empty lines: httptools itself would read them without end.
         if self._read_bytes > MAX_HEAD_BYTES + CHUNK_BYTES * self._body_bytes:
             self._refuse(HEAD_TOO_BIG if self._request is not None else BAD_REQUEST)
 
-    def _without_upgrade(self, rest: bytes) -> None:
-        """The client would like another protocol: read its request again without that wish."""
+    def _parse_without_upgrade(self, rest: bytes) -> None:
+        """Ignores ``Upgrade``: parses the request again without it."""
         request, self._request = self._request, None
         if self._deaf or not self._upgrade_refused or request is None:
             return
         self._upgrade_refused = False
         if self._is_read_again:
-            # Once in what came together is a client that tries; reading on each time would go deeper each time.
+            # An honest client asks once in what arrives together; each parsing again is one level of recursion more.
             self._request = request
             self._refuse(BAD_REQUEST)
             return
@@ -93,7 +99,8 @@ class RequestParser(protocol.Protocol):
     # The parser's callbacks
 
     def on_message_begin(self) -> None:
-        self._request = Request(self._data)
+        self._headers, self._pieces = {}, []
+        self._request = PendingRequest(b"", b"", self._headers, self.peer_host, b"", self._data)
         self._data = b""
         self._in_head = True
         self._fields = self._field_bytes = self._body_bytes = 0
@@ -101,48 +108,51 @@ class RequestParser(protocol.Protocol):
 
     def on_url(self, url: bytes) -> None:
         assert self._request is not None
-        self._request.path += url
+        self._request.target += url
         self._field_bytes += len(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        assert self._request is not None
         if not self._in_head:  # A trailer.
             return
         self._fields += 1
         self._field_bytes += len(name) + len(value)
         if self._fields > MAX_FIELDS or self._field_bytes > MAX_HEAD_BYTES:
             return
-        headers, key = self._request.headers, name.lower()
+        headers, key = self._headers, name.lower()
         if key in headers:
-            # Two Hosts are one malformed one; other repeated headers are lists, or mean nothing to us.
+            # Two Hosts make one malformed Host; other repeated headers are lists, or mean nothing to a grape.
             value = headers[key] + b", " + value
         headers[key] = value
 
     def on_headers_complete(self) -> None:
-        request = self._request
+        request, headers = self._request, self._headers
         assert request is not None
         self._in_head = False
         self._read_bytes = 0
         self.deadline = self.factory.clock.seconds() + BODY_SECONDS
         request.method = self._parser.get_method()
-        request.keep_alive = self._parser.should_keep_alive() and self._parser.get_http_version() == "1.1"
+        version = self._parser.get_http_version()
+        request.keep_alive = self._parser.should_keep_alive() and version == "1.1"
         if self._deaf:
             return
         if self._fields > MAX_FIELDS or self._field_bytes > MAX_HEAD_BYTES:
             self._refuse(HEAD_TOO_BIG)
             return
-        version = self._parser.get_http_version()
-        if request.method == b"CONNECT" or (b"host" not in request.headers and version == "1.1"):
+        if request.method == b"CONNECT" or (b"host" not in headers and version == "1.1"):
             self._refuse(BAD_REQUEST)
             return
+        if not request.target.startswith(b"/"):
+            request.target, authority = in_origin_form(request.target)
+            if authority is not None:
+                headers[b"host"] = authority
         if self._parser.should_upgrade():
             self._upgrade_refused = True
             return
-        length = request.headers.get(b"content-length", b"0")
+        length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length[:20]) > self.factory.max_payload_size:
             self._refuse(PAYLOAD_TOO_BIG)
             return
-        expectation = request.headers.get(b"expect")
+        expectation = headers.get(b"expect")
         if expectation is None or version == "1.0":
             return
         if expectation.lower() != b"100-continue":
@@ -151,14 +161,13 @@ class RequestParser(protocol.Protocol):
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
-        request = self._request
-        if self._deaf or request is None:
+        if self._deaf or self._request is None:
             return
         self._body_bytes += len(body)
         if self._body_bytes > self.factory.max_payload_size:
             self._refuse(PAYLOAD_TOO_BIG)
         else:
-            request.body.append(body)
+            self._pieces.append(body)
 
     def on_message_complete(self) -> None:
         if self._upgrade_refused:
@@ -166,4 +175,6 @@ class RequestParser(protocol.Protocol):
         request, self._request = self._request, None
         self._read_bytes = self._body_bytes = 0
         if not self._deaf and request is not None:
+            pieces = self._pieces
+            request.body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
             self._taken(request)

@@ -1,4 +1,4 @@
-"""The HTTP API of a node as a Twisted service: the listening port, its connections and the site behind it."""
+"""Runs the HTTP API of a node as a Twisted service: its port, the server and the site behind it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IAddress, IListeningPort, IReactorTCP
 
 from grape.node.node import Node
 from grape.reactor import Reactor
-from grape.web.access import Access
+from grape.web.access import Access, Advice, Rules, flag_advice, keyword_advice
 from grape.web.api import Api
 from grape.web.server import HTTPServerFactory
 
@@ -27,18 +27,17 @@ if TYPE_CHECKING:
 
 BACKLOG = 512
 
-ResourceFactory: TypeAlias = "Callable[[Api, int, Access | None], IResource]"
+ResourceFactory: TypeAlias = "Callable[[Node, Api, int, Access | None], IResource]"
 
 
 class CannotListenTCP(CannotListenError):
-    """The HTTP socket could not be opened (CannotListenError alone: the UDP socket)."""
+    """The HTTP socket could not be opened (a plain CannotListenError: the UDP socket)."""
 
 
 class LazySite:
-    """The twisted.web site behind the door, made when the first request comes that is none of the four calls.
+    """The site behind the server, made for the first connection that needs it.
 
-    Most grapes never get one. The first such request has the node wait for 70 ms, once: the system keeps its datagrams
-    meanwhile, and no query is given up so soon.
+    The node waits for 70 ms then, once: the system keeps its datagrams meanwhile, and no query times out so soon.
     """
 
     def __init__(self, make_resource: Callable[[], IResource], max_payload_size: int, reactor: Reactor) -> None:
@@ -48,38 +47,38 @@ class LazySite:
         self._site: GrapeSite | None = None
 
     def buildProtocol(self, addr: IAddress) -> GrapeChannel:
-        """What serves a connection from here on."""
+        """Returns what serves a connection from here on."""
         if self._site is None:
             self._site = self._make()
         return cast("GrapeChannel", self._site.buildProtocol(addr))
 
     def close(self) -> Deferred[None]:
-        """See GrapeSite.close."""
+        """Closes the site's connections as GrapeSite.close does."""
         return self._site.close() if self._site is not None else succeed(None)
 
     def _make(self) -> GrapeSite:
-        # Loaded here: an idle grape is 8 MB smaller, and starts 70 ms sooner, without twisted.web, Klein and werkzeug.
+        # Imported here: an idle grape is 7 MB smaller, and starts 70 ms sooner, without twisted.web and Klein.
         from grape.web.site import GrapeSite
 
         return GrapeSite(self._make_resource(), self._max_payload_size, self._reactor)
 
 
 class HTTPService(Service):
-    """Serves the HTTP API of a node on a listening port of its own.
+    """Serves the HTTP API of a node on a port of its own.
 
-    ``make_resource(api, max_payload_size, access)`` makes the resource that answers what is none of the four calls; it
-    is called when it is needed first.
+    ``make_resource(node, api, max_payload_size, access)`` returns the resource that answers what is none of the calls.
     """
 
     def __init__(self, node: Node, reactor: Reactor, make_resource: ResourceFactory) -> None:
+        self._node = node
         self._config = node.config
         self._reactor = reactor
         self._make_resource = make_resource
         self._api = Api(node, self._config.max_calls, node.counters)
+        access = self._access(flag_advice)
         max_payload_size = self._config.check_max_payload_size
-        access = Access(self._config.allow_origin, self._config.allow_host, gethostname())
-        self._site = LazySite(partial(make_resource, self._api, max_payload_size, access), max_payload_size, reactor)
-        self._door = HTTPServerFactory(
+        self._site = LazySite(partial(self._resource, access), max_payload_size, reactor)
+        self._server = HTTPServerFactory(
             self._api,
             self._site,
             reactor,
@@ -91,9 +90,9 @@ class HTTPService(Service):
         )
         self._port: IListeningPort | None = None
 
-    def resource(self) -> IResource:
-        """The API as a resource, for a site of one's own, which says itself whose requests it serves."""
-        return self._make_resource(self._api, self._config.check_max_payload_size, None)
+    def resource(self, access: Access | Rules | None = Rules.CONFIGURED) -> IResource:
+        """Returns the API as a resource for another site, under the configured rules of access, other ones, or none."""
+        return self._resource(self._access(keyword_advice) if isinstance(access, Rules) else access)
 
     @property
     def port(self) -> int | None:
@@ -111,23 +110,29 @@ class HTTPService(Service):
         return bound.host, bound.port
 
     def privilegedStartService(self) -> None:
-        """Open the TCP socket. Raises twisted's CannotListenError."""
+        """Opens the TCP socket. Raises twisted's CannotListenError."""
         super().privilegedStartService()
         self._bind()
 
     def startService(self) -> None:
-        """Open the TCP socket, if it is not yet. Raises twisted's CannotListenError."""
+        """Opens the TCP socket, if it is not open yet. Raises twisted's CannotListenError."""
         self._bind()
         super().startService()
 
     def stopService(self) -> Deferred[None]:
-        """Take no more connections, and close those there are once they are answered; within 1.5 s."""
+        """Accepts no more connections, and closes those there are once they are answered; fires within 1.5 s."""
         super().stopService()
         port, self._port = self._port, None
         closed = maybeDeferred(port.stopListening if port is not None else lambda: None)
-        return closed.addCallback(lambda _: DeferredList([self._door.close(), self._site.close()])).addCallback(
+        return closed.addCallback(lambda _: DeferredList([self._server.close(), self._site.close()])).addCallback(
             lambda _: None
         )
+
+    def _access(self, advice: Advice) -> Access:
+        return Access(self._config.allow_origin, self._config.allow_host, gethostname(), advice)
+
+    def _resource(self, access: Access | None) -> IResource:
+        return self._make_resource(self._node, self._api, self._config.check_max_payload_size, access)
 
     def _bind(self) -> None:
         if self._port is None and self._config.api_port is not None:
@@ -137,11 +142,11 @@ class HTTPService(Service):
                 reason = getattr(error.socketError, "errno", None)
                 if self._config.api_host != "::" or reason not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
                     raise CannotListenTCP(error.interface, error.port, error.socketError) from error
-                # There is no IPv6 on this machine.
+                # This machine has no IPv6.
                 self._port = self._listen("0.0.0.0")
 
     def _listen(self, host: str) -> IListeningPort:
-        # A reactor without TCP will do for a grape without HTTP.
+        # Without a port for HTTP a reactor without TCP will do.
         reactor = cast("IReactorTCP", self._reactor)
         assert self._config.api_port is not None
-        return reactor.listenTCP(self._config.api_port, self._door, backlog=BACKLOG, interface=host)
+        return reactor.listenTCP(self._config.api_port, self._server, backlog=BACKLOG, interface=host)

@@ -1,7 +1,7 @@
-"""A twisted.web site with a payload limit that acts where the bytes arrive: behind the door, or for a port of its own.
+"""Serves the Klein resource with twisted.web, behind the server or on a port of its own.
 
-twisted.web bounds a request's head but not its body: without this a body of any size is buffered, on disk at last,
-before a resource sees it.
+twisted.web limits the head of a request but not its body. Here a body over the limit is refused as its bytes arrive;
+otherwise it would be buffered, on disk in the end, before a resource sees it.
 """
 
 from __future__ import annotations
@@ -15,31 +15,30 @@ from twisted.web.server import Request, Site
 
 from grape.reactor import Clock, Timer
 from grape.web.answer import PAYLOAD_TOO_BIG
+from grape.web.connection import IDLE_SECONDS
+from grape.web.server import CLOSING_SECONDS
 
-# As the door's.
-IDLE_SECONDS = 30.0
 # How much of a refused body is read and thrown away, so that its sender comes to read the answer.
 DISCARDED_BYTES = 1_048_576
-CLOSING_SECONDS = 1.5
 
 
 class LimitedRequest(Request):
-    """A request whose body is refused as soon as it is, or says that it is, longer than the site allows."""
+    """A request whose body is refused once it is, or is declared to be, longer than the site allows."""
 
     _received = 0
     _refused = False
 
     def gotLength(self, length: int | None) -> None:
-        """The head is in: refuse a declared length that is too much, and never make room for more than the limit."""
+        """Refuses a declared length over the limit, and never allocates more than the limit."""
         # A small bound keeps the body in memory: twisted.web puts bodies of unknown length into a file.
         super().gotLength(0 if length is None else min(length, self._limit))
         if length is not None and length > self._limit:
-            # twisted.web would tell who asked first to go on.
+            # twisted.web would tell a client that asks first to go on.
             self.requestHeaders.removeHeader(b"expect")
             self._refuse()
 
     def handleContentChunk(self, data: bytes) -> None:
-        """Some of the body is in."""
+        """Takes some of the body."""
         self._received += len(data)
         if not self._refused and self._received <= self._limit:
             super().handleContentChunk(data)
@@ -49,18 +48,22 @@ class LimitedRequest(Request):
             self.channel.forceAbortClient()
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """The whole request is in."""
+        """Answers a whole request; closes the connection after a refused one."""
         if self._refused:
             self.channel.loseConnection()
             return
-        # Bodies are JSON whatever their type says: Ruby's client calls them forms. Nothing is to be decoded here.
-        self.requestHeaders.removeHeader(b"content-type")
         channel = cast("GrapeChannel", self.channel)
         channel.site.active.add(channel)
         super().requestReceived(command, path, version)
 
+    def process(self) -> None:
+        """Answers ``OPTIONS *`` as twisted.web does; ``*`` by other methods is an unknown path of the resource."""
+        if self.path == b"*" and self.method != b"OPTIONS":
+            self.path = b"/*"
+        super().process()
+
     def finish(self) -> None:
-        """The answer is written."""
+        """Ends the answer."""
         channel = cast("GrapeChannel", self.channel)
         # First, as finishing starts the next request of the connection.
         channel.site.active.discard(channel)
@@ -73,7 +76,7 @@ class LimitedRequest(Request):
         return channel.site.max_payload_size
 
     def _refuse(self) -> None:
-        """Answer 413 at once; the connection is closed when the body ends, or when it goes on for too long."""
+        """Answers 413 at once; the connection is closed when the body ends, or when it goes on for too long."""
         self._refused = True
         answer = PAYLOAD_TOO_BIG
         transport: Any = self.channel.transport
@@ -84,7 +87,7 @@ class LimitedRequest(Request):
 
 
 class GrapeChannel(HTTPChannel):
-    """A connection, known to its site while it lasts."""
+    """A connection that its site knows of while it lasts."""
 
     site: GrapeSite
 
@@ -93,7 +96,7 @@ class GrapeChannel(HTTPChannel):
         self.site.connections.add(self)
 
     def timeoutConnection(self) -> None:
-        """It was idle for too long: closed as the door does it, without a line in the log for each."""
+        """Closes an idle connection without a line in the log, as the server does."""
         transport: Any = self.transport
         transport.abortConnection()
 
@@ -103,14 +106,15 @@ class GrapeChannel(HTTPChannel):
 
 
 class GrapeSite(Site):
-    """A site with a limit on bodies (bytes), without an access log, that can be closed with all its connections."""
+    """A site with a limit on bodies (in bytes) and no access log, which can be closed with all its connections."""
 
     requestFactory = LimitedRequest
     protocol = GrapeChannel  # type: ignore[assignment]
     noisy = False
 
     def __init__(self, resource: IResource, max_payload_size: int, reactor: Clock) -> None:
-        super().__init__(resource, timeout=IDLE_SECONDS, reactor=reactor)
+        # Bodies are JSON whatever their type says (the Ruby client calls them forms): nothing is decoded here.
+        super().__init__(resource, timeout=IDLE_SECONDS, reactor=reactor, parsePOSTFormSubmission=False)
         self.max_payload_size = max_payload_size
         self.displayTracebacks = False
         self.connections: set[GrapeChannel] = set()
@@ -119,16 +123,16 @@ class GrapeSite(Site):
         self._deadline: Timer | None = None
 
     def startFactory(self) -> None:
-        """No access log: neither the file nor the timer of its time stamps."""
+        """Opens no access log: neither its file nor the timer of its time stamps."""
 
     def stopFactory(self) -> None:
-        """See startFactory."""
+        """Closes no access log."""
 
     def log(self, request: object) -> None:
-        """See startFactory."""
+        """Writes no access log."""
 
     def close(self) -> Deferred[None]:
-        """Close all connections: idle ones now, others once their answer is written. Fires within 1.5 s."""
+        """Closes all connections: idle ones now, others once their answer is written. Fires within CLOSING_SECONDS."""
         if not self.connections:
             return succeed(None)
         closed = self._closing = Deferred()
@@ -139,12 +143,12 @@ class GrapeSite(Site):
         return closed
 
     def answered(self, channel: GrapeChannel) -> None:
-        """An answer was written to a connection."""
+        """Closes a connection that was answered while the site closes."""
         if self._closing is not None and channel not in self.active:
             channel.loseConnection()
 
     def disconnected(self, channel: GrapeChannel) -> None:
-        """A connection is gone."""
+        """Forgets a connection; the last one ends the closing of the site."""
         self.connections.discard(channel)
         self.active.discard(channel)
         if not self.connections and self._closing is not None:

@@ -1,7 +1,7 @@
-"""The recordings that only raw bytes can replay, over real sockets: targets, types, sizes, and broken HTTP.
+"""Replays over real sockets the recordings that need raw bytes: targets, types, sizes, and malformed HTTP.
 
-Where Node's HTTP server answers and not Grape (``transport/*``, unknown methods) any answer that the standard allows is
-good, as long as the grape still serves the next connection.
+Where Node's HTTP server answers and not Grape (``transport/*``, unknown methods), any answer that the standard allows
+is right, as long as the grape serves the next connection.
 """
 
 from __future__ import annotations
@@ -30,18 +30,19 @@ NO_PEERS = 200, b"[]"
 INVALID = 500, b"ERR_GRAPE_PAYLOAD_INVALID"
 TOO_BIG = 413, b"ERR_GRAPE_PAYLOAD_SIZE"
 
-# Where our answer is meant to differ from the recorded one, and why.
+# Where our answer differs from the recorded one on purpose, and why.
 DEVIATIONS = {
     "route/lookup-capital": (NOT_FOUND, "paths are not camel-cased"),
     "route/dash-lookup": (NOT_FOUND, "paths are not camel-cased"),
     "route/lookup-dash": (NOT_FOUND, "paths are not camel-cased"),
     "route/underscore-lookup": (NOT_FOUND, "paths are not camel-cased"),
     "route/lookup-underscore": (NOT_FOUND, "paths are not camel-cased"),
+    "route/absolute": (NO_PEERS, "an absolute URL is served as its path (RFC 9112, 3.2.2)"),
     "cli/size-2MB": (TOO_BIG, "the command has the library's limit"),
 }
 
 CLOSED = 0
-# What the standard allows: statuses, CLOSED for a connection that is closed without an answer, or the exact answer.
+# The answers that the standard allows: statuses, CLOSED for a connection that is closed without one, or whole answers.
 CONFORMING: dict[str, set[int | tuple[int, bytes]]] = {
     "method/CONNECT": {400, 405, 500, 501, CLOSED},
     "method/unknown-FOO": {NO_PEERS, 400, 405, 501},
@@ -56,7 +57,7 @@ CONFORMING: dict[str, set[int | tuple[int, bytes]]] = {
     "transport/negative-content-length": {400},
     "transport/content-length-and-chunked": {400},
     "transport/bad-chunk": {400, CLOSED},
-    # 403: over loopback, "x" is no name of this machine.
+    # 403: over loopback, "x" does not name this machine.
     "transport/post-without-length": {INVALID, 411, 403},
     "transport/client-half-closes-after-full-request": {NO_PEERS, CLOSED},
     "transport/http2-preface": {400, 505, CLOSED},
@@ -67,7 +68,7 @@ CONFORMING: dict[str, set[int | tuple[int, bytes]]] = {
 
 @attrs.frozen
 class Reply:
-    """What came back: CLOSED and nothing, or an answer."""
+    """An answer, or CLOSED and nothing."""
 
     status: int
     body: bytes
@@ -108,7 +109,7 @@ class Conversation(Protocol):
 
 
 async def exchange(grape: Grape, sent: bytes, *, has_body: bool = True, half_close: bool = False) -> Reply:
-    """Send bytes on a connection of their own, and close it after the answer."""
+    """Sends bytes on a connection of their own, and closes it after the answer."""
     assert grape.api_port is not None
     endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", grape.api_port)
     conversation: Conversation = await connectProtocol(endpoint, Conversation(has_body=has_body))
@@ -123,7 +124,7 @@ async def exchange(grape: Grape, sent: bytes, *, has_body: bool = True, half_clo
 
 
 def request(step: Step) -> bytes:
-    """The bytes of a recorded request."""
+    """Returns the bytes of a recorded request."""
     headers = {"Host": "127.0.0.1", **step.headers}
     body = step.body
     if step.chunked:
@@ -151,7 +152,7 @@ async def grape() -> AsyncIterator[Grape]:
 
 @pytest.mark.parametrize("vector", SOCKET_VECTORS, ids=str)
 @pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
-async def test_a_recorded_request_gets_the_recorded_answer(vector: Vector, grape: Grape) -> None:
+async def test_recorded_request_gets_the_recorded_answer(vector: Vector, grape: Grape) -> None:
     (step,) = vector.steps
     reply = await exchange(grape, request(step))
     if vector.name in CONFORMING:
@@ -173,13 +174,13 @@ async def test_raw_bytes_get_an_answer_that_the_standard_allows(vector: RawVecto
     assert await exchange(grape, LOOKUP) == Reply(*NO_PEERS)
 
 
-def test_every_exception_names_a_vector() -> None:
+def test_exceptions_name_vectors() -> None:
     names = {vector.name for vector in SOCKET_VECTORS} | {vector.name for vector in RAW_VECTORS}
     assert DEVIATIONS.keys() | CONFORMING.keys() <= names
 
 
 @pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
-async def test_a_foreign_page_gets_no_further_behind_a_request_for_something_else(grape: Grape) -> None:
+async def test_foreign_page_is_refused_behind_a_request_for_the_site(grape: Grape) -> None:
     first = b"POST /other HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2\r\n\r\n{}"
     second = LOOKUP.replace(b"Host: 127.0.0.1", b"Host: 127.0.0.1\r\nOrigin: http://evil.example\r\nConnection: close")
     assert grape.api_port is not None

@@ -1,4 +1,4 @@
-"""grape.web.head_cache: a door that remembers heads answers exactly as one that reads each of them anew."""
+"""grape.web.head_cache: a server that remembers heads answers exactly as one that parses each of them anew."""
 
 from __future__ import annotations
 
@@ -8,45 +8,45 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grape.web.head_cache import MAX_HEADS, MAX_KNOWN_BYTES, Head, HeadCache
-from tests.web.test_server import LIMIT, Doorway, request, send
+from grape.web.head_cache import MAX_HEAD_BYTES, MAX_HEADS, Head, HeadCache
+from tests.web.helpers import HERE, LIMIT, Server, request
 
-HERE = "127.0.0.1"
 HEADERS = {b"content-length": b"2", b"host": b"localhost"}
 
 
 class Forgetful(HeadCache):
-    """Heads that are never known."""
+    """Remembers no head."""
 
-    def get(self, head: bytes, local_host: str) -> Head | None:
+    def get(self, head: bytes, local_host: str | None) -> Head | None:
         return None
 
 
-class Talk:
-    """What a client of a door sent and saw."""
+class Conversation:
+    """What two clients of a server sent one after the other, what the API got, and what the clients received."""
 
-    def __init__(self, chunks: list[bytes], heads: HeadCache, *, late: bool) -> None:
-        doorway = Doorway()
-        doorway.factory.heads = heads
+    def __init__(self, chunks: list[bytes], cache: HeadCache, *, late: bool) -> None:
+        server = Server()
+        server.factory.head_cache = cache
         for _ in range(2):
             # The second connection finds what the first one taught.
-            transport = doorway.connect()
-            first = len(doorway.calls.answers)
+            transport = server.connect()
+            first = len(server.api.answers)
             for chunk in chunks:
                 if transport.ended:
                     break
-                send(transport, chunk)
+                transport.send(chunk)
                 if not late:
-                    self._answer(doorway, first)
-            self._answer(doorway, first)
-        self.calls = doorway.calls.made
-        self.ends = [transport.ended for transport in doorway.transports]
-        self.seen = [re.sub(rb"Date: [^\r]*", b"", transport.value()) for transport in doorway.transports]
+                    self._answer(server, first)
+            self._answer(server, first)
+        self.calls = [(got.method, got.target, dict(got.headers), got.peer, got.body) for got in server.api.requests]
+        self.ends = [transport.ended for transport in server.transports]
+        self.received = [re.sub(rb"[Dd]ate: [^\r]*", b"", transport.value()) for transport in server.transports]
+        server.close()
 
-    def _answer(self, doorway: Doorway, first: int) -> None:
-        # The last one first; answering one may let the next ones in.
-        while waiting := [i for i, answer in enumerate(doorway.calls.answers) if i >= first and not answer.called]:
-            doorway.answer(waiting[-1], b"answer to %d" % waiting[-1])
+    def _answer(self, server: Server, first: int) -> None:
+        # The last one first; an answer may let the next requests in.
+        while waiting := [i for i, answer in enumerate(server.api.answers) if i >= first and not answer.called]:
+            server.answer(waiting[-1], b"answer to %d" % waiting[-1])
 
 
 BODIES = st.sampled_from([b"{}", b"[1]", b"x" * LIMIT, b"x" * (LIMIT + 1)])
@@ -63,10 +63,14 @@ REQUESTS = st.one_of(
             request(headers=b"Expect: 100-continue\r\n"),
             request(headers=b"Transfer-Encoding: chunked\r\n"),
             request(headers=b"Content-Length: 2\r\n"),
+            request(headers=b"Content-Encoding: gzip\r\n"),
             request(headers=b"Upgrade: h2c\r\nConnection: Upgrade\r\n"),
             request().replace(b"localhost", b"evil.example"),
-            request().replace(b"POST", b"GET"),
-            request().replace(b"HTTP/1.1", b"HTTP/1.0"),
+            request(method=b"GET"),
+            request(version=b"1.0"),
+            request(path=b"http://localhost/lookup"),
+            request(path=b"http://evil.example/lookup"),
+            request(path=b"*"),
             b"POST /lookup HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
             b"\r\n",
             b"\x00",
@@ -92,18 +96,33 @@ def conversations(draw: st.DrawFn) -> list[bytes]:
 
 @settings(max_examples=400, deadline=None)
 @given(conversations(), st.booleans())
-def test_what_is_known_is_answered_as_what_is_new(chunks: list[bytes], late: bool) -> None:
-    known, new = Talk(chunks, HeadCache(), late=late), Talk(chunks, Forgetful(), late=late)
-    assert (known.calls, known.ends, known.seen) == (new.calls, new.ends, new.seen)
+def test_known_heads_are_answered_as_new_ones(chunks: list[bytes], late: bool) -> None:
+    known, new = Conversation(chunks, HeadCache(), late=late), Conversation(chunks, Forgetful(), late=late)
+    assert (known.calls, known.ends, known.received) == (new.calls, new.ends, new.received)
 
 
-def test_a_head_that_comes_again_is_known_for_any_body_of_its_length() -> None:
-    doorway = Doorway()
-    transport = doorway.connect()
+def test_head_that_comes_again_is_known_for_any_body_of_its_length(server: Server) -> None:
+    client = server.connect()
     for body in (b"{}", b"[]", b"12"):
-        send(transport, request(body))
-    assert len(doorway.factory.heads) == 1
-    assert [body for _, body in doorway.calls.made] == [b"{}", b"[]", b"12"]
+        client.send(request(body))
+    assert len(server.factory.head_cache) == 1
+    assert [body for _, body in server.api.made] == [b"{}", b"[]", b"12"]
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        request(path=b"http://localhost/lookup"),
+        request(path=b"/page"),
+        request(path=b"*"),
+        request(headers=b"Content-Encoding: gzip\r\n"),
+        request(headers=b"Connection: close\r\n"),
+        request().replace(b"Host: localhost", b"Host: evil.example"),
+    ],
+)
+def test_head_of_a_request_that_is_no_plain_call_is_not_remembered(sent: bytes, server: Server) -> None:
+    server.connect().send(sent)
+    assert len(server.factory.head_cache) == 0
 
 
 @pytest.mark.parametrize(
@@ -113,29 +132,38 @@ def test_a_head_that_comes_again_is_known_for_any_body_of_its_length() -> None:
         request()[:-1],
         request() * 2,
         b"\r\n" + request(),
-        request().replace(b"POST", b"PUT"),
-        request(headers=b"X: %b\r\n" % (b"x" * MAX_KNOWN_BYTES)),
+        request(method=b"PUT"),
+        request(headers=b"X: %b\r\n" % (b"x" * MAX_HEAD_BYTES)),
     ],
 )
-def test_only_one_whole_request_teaches(data: bytes) -> None:
-    heads = HeadCache()
-    heads.learn(data, HERE, b"/lookup", HEADERS)
-    assert len(heads) == 0
+def test_head_is_learnt_from_one_whole_request_alone(data: bytes) -> None:
+    cache = HeadCache()
+    cache.learn(data, HERE, b"/lookup", HEADERS)
+    assert len(cache) == 0
 
 
-@pytest.mark.parametrize("field", [b"transfer-encoding", b"expect", b"origin", b"upgrade", b"sec-fetch-site"])
-def test_special_fields_do_not_teach(field: bytes) -> None:
-    heads = HeadCache()
-    heads.learn(request(), HERE, b"/lookup", {**HEADERS, field: b"x"})
-    assert len(heads) == 0
+@pytest.mark.parametrize(
+    "field", [b"Transfer-Encoding", b"Content-Encoding", b"Expect", b"Origin", b"Upgrade", b"Sec-Fetch-Site"]
+)
+def test_head_with_a_field_that_changes_the_answer_is_not_learnt(field: bytes) -> None:
+    cache = HeadCache()
+    cache.learn(request(headers=b"%b: x\r\n" % field), HERE, b"/lookup", {**HEADERS, field.lower(): b"x"})
+    assert len(cache) == 0
 
 
-def test_a_head_is_known_at_its_own_address_alone_and_the_oldest_goes() -> None:
-    heads = HeadCache()
+def test_head_is_known_at_its_own_address_alone() -> None:
+    cache = HeadCache()
+    for local_host in (HERE, None):
+        cache.learn(request(), local_host, b"/lookup", HEADERS)
+        assert cache.get(request()[:-2], local_host) == Head(b"/lookup", HEADERS, 2)
+    assert cache.get(request()[:-2], "10.0.0.1") is None
+
+
+def test_oldest_head_is_forgotten_when_the_cache_is_full() -> None:
+    cache = HeadCache()
     sent = [request(headers=b"X: %d\r\n" % n) for n in range(MAX_HEADS + 1)]
     for data in sent:
-        heads.learn(data, HERE, b"/lookup", HEADERS)
-    assert len(heads) == MAX_HEADS
-    assert heads.get(sent[0][:-2], HERE) is None
-    assert heads.get(sent[1][:-2], HERE) == Head(b"/lookup", HEADERS, 2)
-    assert heads.get(sent[1][:-2], "10.0.0.1") is None
+        cache.learn(data, HERE, b"/lookup", HEADERS)
+    assert len(cache) == MAX_HEADS
+    assert cache.get(sent[0][:-2], HERE) is None
+    assert cache.get(sent[1][:-2], HERE) is not None

@@ -1,7 +1,7 @@
-"""Every recording of the Node grape's HTTP API that a client library can send, replayed through treq in memory.
+"""Replays the recordings of the Node grape's HTTP API through treq in memory, at the mounted resource.
 
 Status and body are the recorded ones, byte for byte, except for the rows of DEVIATIONS: each is one of the rows of
-docs/http-api.md's list of differences. What only raw bytes can say is in live/test_http_transport.py.
+docs/http-api.md's list of differences. live/test_http_transport.py replays those that only raw bytes can say.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Body = Callable[[Vector, Step], str]
 
 @attrs.frozen
 class Ours:
-    """An answer of ours that is meant to differ from the recorded one."""
+    """An answer of ours that differs from the recorded one on purpose."""
 
     status: int
     body: Body
@@ -93,10 +93,14 @@ MUTABLE = "mutable items need no option"
 ALONE = "a lone grape keeps what it is given"
 NEWEST = "the newest item that the network has, and stale holders are repaired"
 NO_DAMAGE = "what is stored is not changed by reading it"
+BYTE_ORDER_MARK = "a byte order mark before the JSON is skipped (RFC 8259)"
+CONTENT_ENCODING = "a body in a Content-Encoding is refused (RFC 9110)"
 
 DEVIATIONS = {
     **_rows("body/null body/null-announce body/null-put body/null-get", 400, _said("ERR_GRAPE_PAYLOAD_INVALID"),
             NO_JAVASCRIPT),
+    **_rows("body/bom", 200, _text("[]"), BYTE_ORDER_MARK),
+    **_rows("body/gzip", 415, _text("ERR_GRAPE_PAYLOAD_ENCODING"), CONTENT_ENCODING),
     **_rows("body/data-missing-put body/number-put body/array-put put/null put/v-null mutable/sig-number "
             "mutable/sig-true mutable/k-number mutable/k-true mutable/k-object mutable/salt-number",
             400, _said("ERR_GRAPE_PUT"), NO_JAVASCRIPT),
@@ -170,7 +174,7 @@ class Setup:
         self._clients: dict[str, Any] = {name: StubTreq(grape.resource()) for name, grape in self.grapes.items()}
 
     def ask(self, step: Step) -> tuple[int, str]:
-        """Send a step's request; the status and the body that come back, in virtual time."""
+        """Sends a step's request; returns the status and the body that come back, in virtual time."""
         client, clock = self._clients[step.target], self.network.clock
 
         async def request() -> tuple[int, str]:
@@ -198,7 +202,7 @@ def _masked(body: str, step: Step) -> str:
 
 
 def _check_ids(setup: Setup, step: Step, body: str) -> None:
-    """A get names the node that answered: the one that was asked, without a token, or the other one, with its own."""
+    """Asserts that a get names the node that answered: this one, without a token, or the other one, with its token."""
     got = json.loads(body) if step.path == "/get" and body.startswith("{") else None
     if got is not None:
         own = setup.grapes[step.target].stats().node_id
@@ -207,7 +211,7 @@ def _check_ids(setup: Setup, step: Step, body: str) -> None:
 
 
 def _steps(vector: Vector) -> list[tuple[str, Step]]:
-    """The steps with their places; where there is no grape B nothing can be asked of it."""
+    """Returns the steps with their places, without those for grape B where there is none."""
     return [
         (f"{vector.name}#{index}", step)
         for index, step in enumerate(vector.steps)
@@ -229,7 +233,7 @@ def _replay(vector: Vector, setup: Setup, deviations: dict[str, Ours]) -> None:
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=str)
-def test_a_recorded_request_gets_the_recorded_answer(vector: Vector) -> None:
+def test_recorded_request_gets_the_recorded_answer(vector: Vector) -> None:
     setup = Setup(vector.setup, bootstrap=not vector.setup.startswith("one"))
     before = AFTER.get(vector.name)
     for earlier in VECTORS:
@@ -239,11 +243,11 @@ def test_a_recorded_request_gets_the_recorded_answer(vector: Vector) -> None:
 
 
 @pytest.mark.parametrize("vector", [vector for vector in VECTORS if vector.setup.startswith("one")], ids=str)
-def test_a_grape_whose_bootstrap_nodes_are_gone_answers_as_recorded(vector: Vector) -> None:
+def test_grape_whose_bootstrap_nodes_are_gone_answers_as_recorded(vector: Vector) -> None:
     _replay(vector, Setup(vector.setup, bootstrap=True), {})
 
 
-def test_every_deviation_names_a_step_whose_recorded_answer_differs() -> None:
+def test_deviation_names_a_step_whose_recorded_answer_differs() -> None:
     places = {place: (vector, step) for vector in VECTORS for place, step in _steps(vector)}
     for place, ours in DEVIATIONS.items():
         vector, step = places[place]
