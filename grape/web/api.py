@@ -43,7 +43,7 @@ log = Logger(namespace="grape")
 
 
 class Calls(Protocol):
-    """What the API calls: a node."""
+    """The calls of a node, as the API makes them."""
 
     def begin_lookup(self, name: str, done: Callable[[list[str] | Failure], object]) -> Cancellable: ...
 

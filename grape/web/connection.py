@@ -31,19 +31,19 @@ LINGER_SECONDS = 2.0
 
 
 class Answerer(Protocol):
-    """What answers the calls: grape.web.api.Api."""
+    """Answers the calls: grape.web.api.Api."""
 
     def answer(self, request: Request, done: Callable[[Answer], object]) -> Cancellable: ...
 
 
 class Site(Protocol):
-    """What answers the other requests: a twisted.web site."""
+    """Answers the other requests: a twisted.web site."""
 
     def buildProtocol(self, addr: IAddress) -> Any: ...
 
 
 class Factory(Protocol):
-    """What a connection needs of its factory."""
+    """A connection's view of the factory that made it."""
 
     api: Answerer
     site: Site

@@ -23,7 +23,7 @@ BODY_SECONDS = 10.0
 
 
 class Limits(Protocol):
-    """What reading needs of the connection's factory."""
+    """The reader's view of the factory that made the connection."""
 
     clock: Clock
     max_payload_size: int

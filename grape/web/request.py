@@ -22,7 +22,7 @@ _SCHEMES = (b"http", b"https")
 
 
 class Right(Enum):
-    """What a caller must be allowed for a route."""
+    """A permission that a caller needs for a route."""
 
     #: Nothing: health checks.
     NONE = "none"

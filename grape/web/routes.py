@@ -8,7 +8,7 @@ A route is one decorated method, which takes a Request and returns an Answer, a 
 
         @route.get("/hello", "Says hello.", Right.READ, Parameter("name", "Whom to greet."))
         def hello(self, request: Request) -> Answer:
-            return Answer(200, b"hello\\n", TEXT_TYPE)
+            return Answer(200, b"hello", TEXT_TYPE)
 """
 
 from __future__ import annotations

@@ -92,6 +92,7 @@ class GrapeChannel(HTTPChannel):
     site: GrapeSite
 
     def connectionMade(self) -> None:
+        """Tells the site of the connection."""
         super().connectionMade()
         self.site.connections.add(self)
 
@@ -101,6 +102,7 @@ class GrapeChannel(HTTPChannel):
         transport.abortConnection()
 
     def connectionLost(self, reason: object = None) -> None:
+        """Tells the site that the connection is gone."""
         super().connectionLost(reason)
         self.site.disconnected(self)
 

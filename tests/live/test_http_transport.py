@@ -7,6 +7,7 @@ is right, as long as the grape serves the next connection.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -14,10 +15,15 @@ import pytest
 import pytest_twisted  # type: ignore[import-untyped]
 from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.internet.endpoints import TCP4ClientEndpoint, UNIXClientEndpoint, connectProtocol
 from twisted.internet.protocol import Protocol
 
 from grape import Grape
+from grape.config import MAX_PAYLOAD_BYTES
+from grape.web.access import Access
+from grape.web.api import Api
+from grape.web.lazy_site import LazySite
+from grape.web.server import HTTPServerFactory
 from tests.http_vectors import RAW_VECTORS, SOCKET_VECTORS, RawVector, Step, Vector
 
 reactor: Any = global_reactor
@@ -192,3 +198,26 @@ async def test_foreign_page_is_refused_behind_a_request_for_the_site(grape: Grap
     assert b"ERR_REQ_NOTFOUND" in conversation._received
     assert b" 403 " in conversation._received
     assert b"ERR_GRAPE_ORIGIN" in conversation._received
+
+
+@pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
+async def test_unix_socket_serves_calls_and_other_requests(grape: Grape, tmp_path: Path) -> None:
+    api, site = Api(grape.node), LazySite(grape.resource, MAX_PAYLOAD_BYTES, reactor)
+    server = HTTPServerFactory(api, site, reactor, Access(), MAX_PAYLOAD_BYTES, 100, 1)
+    path = str(tmp_path / "grape.sock")
+    port = reactor.listenUNIX(path, server)
+    for version in (b"1.1", b"1.0"):
+        endpoint = UNIXClientEndpoint(reactor, path)
+        for target, answer in ((b"/lookup", NO_PEERS), (b"/nothing", NOT_FOUND), (b"/lookup", NO_PEERS)):
+            sent = LOOKUP.replace(b"/lookup", target).replace(b"HTTP/1.1", b"HTTP/" + version)
+            if version == b"1.0":
+                sent = sent.replace(b"Host: 127.0.0.1\r\n", b"")
+            conversation: Conversation = await connectProtocol(endpoint, Conversation(has_body=True))
+            transport: Any = conversation.transport
+            transport.write(sent)
+            assert await conversation.reply == Reply(*answer)
+            transport.abortConnection()
+            await conversation.closed
+    await port.stopListening()
+    await site.close()
+    await server.close()

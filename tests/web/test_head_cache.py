@@ -22,7 +22,7 @@ class Forgetful(HeadCache):
 
 
 class Conversation:
-    """What two clients of a server sent one after the other, what the API got, and what the clients received."""
+    """Two clients that send the same to a server, one after the other: the calls, the answers, the ends."""
 
     def __init__(self, chunks: list[bytes], cache: HeadCache, *, late: bool) -> None:
         server = Server()

@@ -1,0 +1,178 @@
+"""grape.web.site_modules: small steps that load all that the site needs, and leave the modules as an import does."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from grape.web.site_modules import SITE_MODULES, SteppedImport
+
+SECONDS = 20.0
+# What a running grape has loaded before.
+BEFORE = """
+import json, sys, time
+import grape.cli.run, grape.tap, grape.service
+from twisted.internet import reactor
+
+def packages():
+    return {
+        name: sorted(member for member in vars(module) if not member.startswith("__"))
+        for name, module in sys.modules.items()
+        if hasattr(module, "__path__") and name.split(".")[0] in ("grape", "klein", "twisted", "werkzeug", "xml")
+    }
+"""
+# Prints what each step loaded, with its seconds; what the site loaded after them; the members of the packages.
+STEPPED = f"""{BEFORE}
+from grape.web.site_modules import SITE_MODULES, SteppedImport
+
+steps = []
+grape.tap.spare_the_collector()
+imports = SteppedImport()
+while True:
+    before, began = set(sys.modules), time.perf_counter()
+    if not imports.step():
+        break
+    steps.append((sorted(set(sys.modules) - before), time.perf_counter() - began))
+imports.finish()
+before = set(sys.modules)
+import grape.resource, grape.web.site
+print(json.dumps([steps, sorted(set(sys.modules) - before), packages()]))
+"""
+USUAL = f"""{BEFORE}
+import grape.web.site_modules, grape.resource, grape.web.site, encodings.idna
+print(json.dumps(packages()))
+"""
+
+
+def run(program: str) -> Any:
+    """Returns what a program prints as JSON."""
+    command = [sys.executable, "-c", program]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert ran.returncode == 0, ran.stderr
+    return json.loads(ran.stdout)
+
+
+@pytest.fixture(scope="module")
+def stepped() -> Any:
+    return run(STEPPED)
+
+
+def test_site_modules_are_all_that_the_site_loads_and_each_step_is_small(stepped: Any) -> None:
+    steps, loaded_by_the_site, _ = stepped
+    assert loaded_by_the_site == []
+    before = set(SITE_MODULES) - {name for loaded, _ in steps for name in loaded}
+    assert before == set(), "these were loaded before: take them from the list"
+    large = [loaded for loaded, _ in steps if len(loaded) > 4]
+    assert large == [], "list what these steps load, too"
+    loaded, seconds = max(steps, key=lambda step: step[1])
+    sys.stdout.write(f"longest step: {', '.join(loaded)}: {seconds * 1000:.1f} ms\n")
+
+
+def test_packages_have_the_members_that_an_import_gives_them(stepped: Any) -> None:
+    *_, members = stepped
+    assert members == run(USUAL)
+
+
+FILES = {
+    "stepped/__init__.py": "from stepped.inner import VALUE\nfrom . import last\nRUN = __name__",
+    "stepped/first.py": "",
+    "stepped/inner/__init__.py": "from stepped.inner.leaf import VALUE",
+    "stepped/inner/leaf.py": "import stepped.first\nVALUE = 7",
+    "stepped/last.py": "from stepped.first import __name__ as FIRST",
+    "broken/__init__.py": "raise RuntimeError('broken')",
+    "broken/leaf.py": "",
+}
+NAMES = ["stepped.first", "stepped.inner.leaf", "stepped.inner", "no.such", "stepped.no", "stepped.last", "stepped"]
+
+
+@pytest.fixture
+def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The packages of FILES, not imported yet."""
+    for name, text in FILES.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield
+    for name in [name for name in sys.modules if name.split(".")[0] in ("stepped", "broken")]:
+        del sys.modules[name]
+
+
+def loaded() -> set[str]:
+    """Returns the names of the modules of ``stepped`` that are loaded."""
+    return {name for name in sys.modules if name.split(".")[0] == "stepped"}
+
+
+def check_whole() -> None:
+    """Asserts that ``stepped`` is as an import makes it."""
+    package: Any = __import__("stepped.inner.leaf")
+    assert package is sys.modules["stepped"]
+    assert (package.RUN, package.VALUE, package.inner.leaf.VALUE, package.last.FIRST) == (
+        "stepped", 7, 7, "stepped.first",
+    )  # fmt: skip
+    for name in ("first", "inner", "last"):
+        assert getattr(package, name) is sys.modules[f"stepped.{name}"]
+
+
+@pytest.mark.usefixtures("packages")
+def test_step_imports_one_module_and_shows_no_package_before_its_turn() -> None:
+    imports, seen = SteppedImport(NAMES), []
+    while imports.step():
+        seen.append(loaded())
+    assert [len(now) for now in seen] == [1, 2, 3, 4, 5]
+    assert ["stepped" in now for now in seen] == [False, False, False, False, True]
+    check_whole()
+    imports.finish()
+    check_whole()
+    assert not SteppedImport(NAMES).step()
+
+
+@pytest.mark.usefixtures("packages")
+@pytest.mark.parametrize("steps", range(6))
+def test_finish_completes_packages_that_are_half_loaded(steps: int) -> None:
+    imports = SteppedImport(NAMES)
+    for _ in range(steps):
+        imports.step()
+    imports.finish()
+    assert ("stepped" in sys.modules) == (steps > 0)
+    check_whole()
+
+
+@pytest.mark.usefixtures("packages")
+@pytest.mark.parametrize("steps", range(6))
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_package_that_the_program_imports_between_two_steps_is_whole(steps: int, goes_on: bool) -> None:
+    imports = SteppedImport(NAMES)
+    for _ in range(steps):
+        imports.step()
+    __import__("stepped")
+    while goes_on and imports.step():
+        pass
+    imports.finish()
+    check_whole()
+
+
+@pytest.mark.usefixtures("packages")
+def test_two_imports_at_a_time_leave_the_package_whole() -> None:
+    first, second = SteppedImport(NAMES), SteppedImport(NAMES)
+    while [imports.step() for imports in (first, second)] != [False, False]:
+        pass
+    first.finish()
+    second.finish()
+    check_whole()
+
+
+@pytest.mark.usefixtures("packages")
+def test_package_that_fails_leaves_nothing_behind() -> None:
+    imports = SteppedImport(["broken.leaf", "broken"])
+    imports.step()
+    with pytest.raises(RuntimeError, match="broken"):
+        imports.step()
+    assert "broken" not in sys.modules
+    imports.finish()
