@@ -21,7 +21,7 @@ class FlagError(ValueError):
 
 
 class Given(NamedTuple):
-    """What a command line says: ``values`` for the declaration's constructor, and the ``words`` that are no flags."""
+    """A parsed command line: ``values`` for the declaration's constructor, and the ``words`` that are no flags."""
 
     values: dict[str, object]
     words: list[str]
