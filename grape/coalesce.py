@@ -104,13 +104,19 @@ class Coalescer(Generic[K, T, V]):
         return None if work is None else work.join(done)
 
     def start(
-        self, key: K, start: Callable[[Callable[[T], None]], Cancellable], done: Callable[[V | Failure], object]
+        self,
+        key: K,
+        start: Callable[[Callable[[T | Failure], None]], Cancellable],
+        done: Callable[[V | Failure], object],
     ) -> Cancellable:
-        """Begins work for ``key`` by ``start(ended)``, and waits for it as ``join`` does. Raises what that raises."""
+        """Begins work for ``key`` by ``start(ended)``, and waits for it as ``join`` does. Raises what that raises.
+
+        ``ended`` takes the result, or a Failure, which every caller gets.
+        """
         work = self._by_key[key] = _Work(key, self._by_key)
         caller = work.join(done)
 
-        def ended(result: T) -> None:
+        def ended(result: T | Failure) -> None:
             work.forget()
             while work.callers:
                 caller = work.callers.pop(0)
@@ -128,7 +134,9 @@ class Coalescer(Generic[K, T, V]):
             raise
         return caller
 
-    def _viewed(self, result: T) -> V | Failure:
+    def _viewed(self, result: T | Failure) -> V | Failure:
+        if isinstance(result, Failure):
+            return result
         try:
             return self._view(result)
         except Exception:

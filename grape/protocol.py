@@ -36,6 +36,7 @@ LOOKUP_SECONDS = 2.0
 LOOKUP_BEFORE_WRITE_SECONDS = 1.4
 SECOND_LOOKUP_SECONDS = 0.6
 WRITE_SECONDS = 0.8
+LOOKUP_AND_WRITE_SECONDS = LOOKUP_BEFORE_WRITE_SECONDS + WRITE_SECONDS
 TOKEN_REUSE_SECONDS = 300.0
 # More than a lookup returns; the Node grape sends all peers that it has.
 MAX_VALUES_PER_RESPONSE = 256
@@ -74,8 +75,8 @@ class DHTProtocol(KRPCProtocol):
 
     Public calls return a Deferred that can be cancelled; ``find_peers`` and ``announce``, the two most frequent calls,
     have a form that calls ``done`` instead and returns a Cancellable (a Deferred takes 0.9 us of their 70).
-    Lookups end within ``LOOKUP_SECONDS`` with what they have found, writes within ``LOOKUP_BEFORE_WRITE_SECONDS +
-    WRITE_SECONDS``. Both fail with Overloaded when too many queries are in flight, and with nothing else.
+    Lookups end within ``LOOKUP_SECONDS`` with what they have found, writes within ``LOOKUP_AND_WRITE_SECONDS``, or
+    within the ``seconds`` that a call is given. Both fail with Overloaded when too many queries are in flight, and with nothing else.
 
     ``alpha`` is the number of queries that a lookup has in flight, ``max_queries`` the number that it sends;
     ``max_tables`` is the number of keys whose closest nodes are cached. All else is as in KRPCProtocol.
@@ -133,7 +134,11 @@ class DHTProtocol(KRPCProtocol):
         return maybeDeferred(deferred, start)
 
     def find_peers(
-        self, key: bytes, on_peers: OnPeers | None, done: Callable[[dict[Address, int], Found], object]
+        self,
+        key: bytes,
+        on_peers: OnPeers | None,
+        done: Callable[[dict[Address, int], Found], object],
+        seconds: float = LOOKUP_SECONDS,
     ) -> Cancellable:
         """Finds the peers announced under ``key``: calls ``done(peers, lookup)`` with the fields of PeersFound.
 
@@ -157,9 +162,11 @@ class DHTProtocol(KRPCProtocol):
             self._cache_closest(key, result)
             done(found, result)
 
-        return self._traverse(key, b"get_peers", b"info_hash", on_response, ended)
+        return self._traverse(key, b"get_peers", b"info_hash", on_response, ended, seconds)
 
-    def get(self, target: bytes, salt: bytes = b"", own: Item | None = None) -> Deferred[ItemFound]:
+    def get(
+        self, target: bytes, salt: bytes = b"", own: Item | None = None, seconds: float = LOOKUP_SECONDS
+    ) -> Deferred[ItemFound]:
         """Finds the item of a 20-byte ``target`` (BEP 44): an immutable one, or the mutable one of highest seq.
 
         Items are verified; a mutable one needs its ``salt``. Nodes that answered with an older seq are sent the newest
@@ -188,9 +195,7 @@ class DHTProtocol(KRPCProtocol):
             return ItemFound(item, source.node_id, source.token, result)
 
         def start(done: Callable[[ItemFound], object]) -> Traversal:
-            return self._traverse(
-                target, b"get", b"target", on_response, lambda result: done(best(result))
-            )  # fmt: skip
+            return self._traverse(target, b"get", b"target", on_response, lambda result: done(best(result)), seconds)
 
         return deferred(start)
 
@@ -202,20 +207,29 @@ class DHTProtocol(KRPCProtocol):
         """
         return maybeDeferred(deferred, lambda done: self.announce(key, port, done, age))
 
-    def announce(self, key: bytes, port: int, done: Callable[[WriteOutcome], object], age: int = 0) -> Cancellable:
+    def announce(
+        self,
+        key: bytes,
+        port: int,
+        done: Callable[[WriteOutcome], object],
+        age: int = 0,
+        seconds: float = LOOKUP_AND_WRITE_SECONDS,
+    ) -> Cancellable:
         """Announces as ``announce_peer`` does, and calls ``done(outcome)``. Raises Overloaded."""
         arguments: Arguments = {b"implied_port": int(port == 0), b"info_hash": key, b"port": port}
         if age:
             arguments[b"age"] = age
-        return self._begin_write(key, b"get_peers", b"info_hash", b"announce_peer", arguments, done)
+        return self._begin_write(key, b"get_peers", b"info_hash", b"announce_peer", arguments, done, seconds)
 
-    def put(self, item: Item, cas: int | None = None) -> Deferred[WriteOutcome]:
+    def put(
+        self, item: Item, cas: int | None = None, seconds: float = LOOKUP_AND_WRITE_SECONDS
+    ) -> Deferred[WriteOutcome]:
         """Puts an item on the nodes closest to its target; ``cas`` is the seq of the one that it may replace."""
         arguments = _put_arguments(item)
         if item.key is not None and cas is not None:
             arguments[b"cas"] = cas
         return maybeDeferred(
-            deferred, lambda done: self._begin_write(item.target, b"get", b"target", b"put", arguments, done)
+            deferred, lambda done: self._begin_write(item.target, b"get", b"target", b"put", arguments, done, seconds)
         )
 
     def _begin_write(
@@ -226,11 +240,12 @@ class DHTProtocol(KRPCProtocol):
         write: bytes,
         arguments: Arguments,
         done: Callable[[WriteOutcome], object],
+        seconds: float,
     ) -> Cancellable:
         """Writes to the closest nodes: those of a new lookup, or cached ones whose tokens are still valid."""
         if self.is_busy:
             raise Overloaded
-        return _WriteOperation(self, key, find, field, write, arguments, done).start()
+        return _WriteOperation(self, key, find, field, write, arguments, done, seconds).start()
 
     def _cache_closest(self, key: bytes, found: Found) -> None:
         if found.complete and found.closest:
@@ -303,6 +318,7 @@ class _WriteOperation:
         write: bytes,
         arguments: Arguments,
         done: Callable[[WriteOutcome], object],
+        seconds: float,
     ) -> None:
         self._protocol = protocol
         self._key = key
@@ -311,6 +327,8 @@ class _WriteOperation:
         self._write = write
         self._arguments = arguments
         self._done = done
+        # Less than usual for a call that has waited: the lookup and the write get less in proportion.
+        self._share = seconds / LOOKUP_AND_WRITE_SECONDS
         self._under_way: Cancellable | None = None
 
     def start(self) -> _WriteOperation:
@@ -333,13 +351,15 @@ class _WriteOperation:
             self._send(result, self._done)
 
         # The lookup may end at once; then ``found`` has begun the write.
-        traversal = self._protocol._traverse(self._key, self._find, self._field, _continue, found, seconds)
+        traversal = self._protocol._traverse(
+            self._key, self._find, self._field, _continue, found, seconds * self._share
+        )
         if not traversal.ended:
             self._under_way = traversal
 
     def _send(self, found: Found, done: Callable[[WriteOutcome], object]) -> None:
         holders = [candidate for candidate in found.closest if candidate.token is not None]
-        write = Write(holders, self._protocol, self._write, self._arguments, WRITE_SECONDS, done)
+        write = Write(holders, self._protocol, self._write, self._arguments, WRITE_SECONDS * self._share, done)
         self._under_way = write
         write.start()
 

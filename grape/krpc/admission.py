@@ -93,6 +93,10 @@ class Admission:
         elif (contact or self._table.has_use_for(node_id, now)) and self._is_due(address, node_id, now):
             self.check(address, node_id)
 
+    def listed(self, node_id: bytes, address: Address) -> None:
+        """Forgets that a node was pinged: once it is dropped from the table, its next query has it pinged again."""
+        self._checked_at.pop((address, node_id), None)
+
     def check(self, address: Address, node_id: bytes = b"") -> None:
         """Pings a node unless a ping to it is in flight; the endpoint lists the node if it answers."""
         checking = self._checking

@@ -307,6 +307,7 @@ class KRPCProtocol(DatagramProtocol):
             self._round_trips.measured(round_trip)
         listed = self.table.heard(node_id, pending.address, now, round_trip)
         if listed is Listed.NEW:
+            self._admission.listed(node_id, pending.address)
             self._call(self._listener.contact_listed, pending.address)
         elif listed is Listed.REPLACEMENT:
             rival = self.table.questionable_rival(node_id, now)

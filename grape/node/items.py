@@ -18,8 +18,9 @@ from grape.encoding import Value, to_bencode
 from grape.errors import GrapeError
 from grape.krpc.traversal import WriteOutcome
 from grape.node.errors import accepted_by, raise_overloaded
+from grape.node.first_join import FirstJoin
 from grape.node.republish import OwnItems
-from grape.protocol import DHTProtocol, ItemFound
+from grape.protocol import LOOKUP_AND_WRITE_SECONDS, LOOKUP_SECONDS, DHTProtocol, ItemFound
 from grape.state.journal import Journal
 from grape.store import MemoryItems
 
@@ -71,6 +72,7 @@ class Items:
         store: MemoryItems,
         own: OwnItems,
         journal: Journal,
+        first_join: FirstJoin,
     ) -> None:
         self._config = config
         self._node_id = node_id
@@ -78,6 +80,7 @@ class Items:
         self._store = store
         self._own = own
         self._journal = journal
+        self._first_join = first_join
 
     def put(
         self,
@@ -107,6 +110,9 @@ class Items:
         durable = self._when_durable() if refusal is None else None
 
         def outcome(written: WriteOutcome) -> str:
+            if not written.accepted:
+                # A node that stops ends its queries: their failures are no answer of the network.
+                self._socket()
             if written.asked == 0 and not self._config.dht_bootstrap:
                 if refusal is not None:
                     raise refusal
@@ -128,7 +134,8 @@ class Items:
             self._own.take_back(item, before)
             return failure
 
-        return protocol.put(item, cas).addCallbacks(outcome, raise_overloaded).addCallbacks(acknowledge, failed)
+        put = self._first_join.deferred(lambda seconds: protocol.put(item, cas, seconds), LOOKUP_AND_WRITE_SECONDS)
+        return put.addCallbacks(outcome, raise_overloaded).addCallbacks(acknowledge, failed)
 
     def get(self, hash: str, salt: bytes, cache: bool | None) -> Deferred[Got | None]:
         """Finds the item with this hash; the arguments and errors are those of ``Node.get``."""
@@ -142,6 +149,7 @@ class Items:
         def found(result: ItemFound) -> Got | None:
             item = result.item
             if item is None:
+                self._socket()
                 return local
             if stored is not None and is_mutable:
                 if item.seq <= stored.seq:
@@ -150,7 +158,9 @@ class Items:
             return Got(item, result.node_id, result.token, local=False)
 
         salt = stored.salt if stored is not None and is_mutable else salt
-        return self._socket().get(target, salt, stored).addCallbacks(found, raise_overloaded)
+        protocol = self._socket()
+        got = self._first_join.deferred(lambda seconds: protocol.get(target, salt, stored, seconds), LOOKUP_SECONDS)
+        return got.addCallbacks(found, raise_overloaded)
 
     def _when_durable(self) -> Deferred[None]:
         """Fires when all items that were stored until now are on the disk. Fails with GrapeError if they are not."""

@@ -28,6 +28,7 @@ from grape.errors import not_running
 from grape.events import Callback, Events
 from grape.krpc.udp import bind_address, listen
 from grape.metrics import Counters, Stats
+from grape.node.first_join import FirstJoin
 from grape.node.identity import fits, new_id
 from grape.node.items import Got, Items
 from grape.node.maintenance import Maintenance, warn_if_unreachable
@@ -96,6 +97,7 @@ class Node(Service):
         self._own_items = OwnItems(
             reactor, self._socket, self._dice.random, self._journal.own_item_changed, self.counters
         )
+        self._first_join = FirstJoin(reactor)
         self._services = Services(
             config,
             reactor,
@@ -103,6 +105,7 @@ class Node(Service):
             self._peer_store,
             self._dice,
             self._reporter,
+            self._first_join,
             self._journal.own_announce_changed,
             self.counters,
         )
@@ -110,7 +113,13 @@ class Node(Service):
             self._table, tokens, self._item_store, self._own_items, self._peer_store, self._services.reannouncer
         )
         self._items = Items(
-            config, lambda: self.node_id, self._socket, self._item_store, self._own_items, self._journal
+            config,
+            lambda: self.node_id,
+            self._socket,
+            self._item_store,
+            self._own_items,
+            self._journal,
+            self._first_join,
         )
         self._responder = Responder(
             self._table,
@@ -173,14 +182,17 @@ class Node(Service):
         )
         warn_if_unreachable(config.dht_host, config.dht_bootstrap)
         self._reporter.listening()
+        if config.dht_bootstrap or contacts:
+            self._first_join.start()
         self._maintenance.start().addCallback(self._joined)
 
     def stopService(self) -> Deferred[None]:
-        """Ends the calls under way with what they have, and closes the socket and the state file. Fires when done."""
+        """Fails the calls under way with ERR_GRAPE_NOT_RUNNING, closes the socket and the state file, and then fires."""
         if self.running:
             super().stopService()
         self._services.reannouncer.stop()
         self._own_items.stop()
+        self._first_join.stop()
         if self._maintenance is not None:
             self._maintenance.stop()
             self._maintenance = None
@@ -333,6 +345,7 @@ class Node(Service):
 
     def _joined(self, _: None) -> None:
         if self.running:
+            self._first_join.over()
             self._reporter.ready()
 
     # Implements endpoint.Listener.
@@ -341,6 +354,7 @@ class Node(Service):
         """Reports a node that answered for the first time, and repeats what it should hold."""
         if not self.running:
             return
+        self._first_join.over()
         self._reporter.contact_listed(address)
         self._services.reannouncer.contacts_changed()
         self._own_items.contact_listed()

@@ -24,8 +24,9 @@ from grape.errors import GrapeError
 from grape.krpc.traversal import WriteOutcome
 from grape.metrics import Counters
 from grape.node.errors import accepted_by, overloaded
+from grape.node.first_join import FirstJoin
 from grape.node.reannounce import Reannouncer
-from grape.protocol import DHTProtocol
+from grape.protocol import LOOKUP_AND_WRITE_SECONDS, LOOKUP_SECONDS, DHTProtocol
 from grape.reactor import Clock
 from grape.store import MemoryPeers
 
@@ -71,6 +72,7 @@ class Services:
         peers: MemoryPeers,
         dice: random.Random,
         observer: Observer,
+        first_join: FirstJoin,
         announce_changed: Callable[[bytes, int], object] = lambda key, port: None,
         counters: Counters | None = None,
     ) -> None:
@@ -80,6 +82,7 @@ class Services:
         self._peers = peers
         self._dice = dice
         self._observer = observer
+        self._first_join = first_join
         self._lookups: Coalescer[bytes, Peers, list[str]] = Coalescer(self._pick)
         # Lookups in one time slot; a caller gets the sum of two.
         self._slots: Coalescer[bytes, Peers, Peers] = Coalescer(lambda peers: peers)
@@ -126,6 +129,9 @@ class Services:
             self._store(key, own_port)
 
         def outcome(written: WriteOutcome) -> int:
+            if not written.accepted:
+                # A node that stops ends its queries: their failures are no answer of the network.
+                self._socket()
             if written.asked == 0 and not self._config.dht_bootstrap:
                 # Alone: stored here, and announced to the nodes that are met while it lives.
                 if not is_stored:
@@ -143,10 +149,13 @@ class Services:
                 result = Failure()
             done(result)
 
-        try:
-            return protocol.announce(key, port, ended)
-        except Overloaded as error:
-            raise overloaded() from error
+        def begin(seconds: float) -> Cancellable:
+            try:
+                return protocol.announce(key, port, ended, seconds=seconds)
+            except Overloaded as error:
+                raise overloaded() from error
+
+        return self._first_join.run(begin, done, LOOKUP_AND_WRITE_SECONDS)
 
     def _in_both(self, names: Sequence[str], done: Callable[[list[str] | Failure], object]) -> Cancellable:
         """Looks up two names, those of a service in two time slots, and sums what is found."""
@@ -175,24 +184,33 @@ class Services:
             return joined
         protocol = self._socket()
 
-        def start(ended: Callable[[Peers], None]) -> Cancellable:
-            observer, seen = self._observer, None
-            if observer.is_watching:
-                observer.peers_seen(self._own(key, self._clock.seconds()), name, None)
-                seen = partial(self._seen, name)
-            return protocol.find_peers(key, seen, lambda peers, lookup: ended(self._merged(key, name, peers, lookup)))
+        def start(ended: Callable[[Peers | Failure], None]) -> Cancellable:
+            def begin(seconds: float) -> Cancellable:
+                observer, seen = self._observer, None
+                if observer.is_watching:
+                    observer.peers_seen(self._own(key, self._clock.seconds()), name, None)
+                    seen = partial(self._seen, name)
+                try:
+                    return protocol.find_peers(
+                        key, seen, lambda peers, lookup: ended(self._merged(key, name, peers, lookup)), seconds
+                    )
+                except Overloaded as error:
+                    raise overloaded() from error
 
-        try:
-            return lookups.start(key, start, done)
-        except Overloaded as error:
-            raise overloaded() from error
+            return self._first_join.run(begin, ended, LOOKUP_SECONDS)
+
+        return lookups.start(key, start, done)
 
     def _seen(self, name: str, peers: list[Address], through: Address) -> None:
         self._observer.peers_seen(peers, name, through)
 
-    def _merged(self, key: bytes, name: str, found: Peers, lookup: Found) -> Peers:
+    def _merged(self, key: bytes, name: str, found: Peers, lookup: Found) -> Peers | Failure:
         try:
+            # A node that stops ends its lookups early: what they have found so far is no answer.
+            self._socket()
             return self._merge(key, name, found, lookup)
+        except GrapeError:
+            return Failure()
         except Exception:
             log.failure("lookup of {name} could not be merged with stored peers", name=name)
             return found
