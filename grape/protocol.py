@@ -76,7 +76,8 @@ class DHTProtocol(KRPCProtocol):
     Public calls return a Deferred that can be cancelled; ``find_peers`` and ``announce``, the two most frequent calls,
     have a form that calls ``done`` instead and returns a Cancellable (a Deferred takes 0.9 us of their 70).
     Lookups end within ``LOOKUP_SECONDS`` with what they have found, writes within ``LOOKUP_AND_WRITE_SECONDS``, or
-    within the ``seconds`` that a call is given. Both fail with Overloaded when too many queries are in flight, and with nothing else.
+    within the ``seconds`` that a call is given. Both fail with Overloaded when too many queries are in flight, and with
+    nothing else.
 
     ``alpha`` is the number of queries that a lookup has in flight, ``max_queries`` the number that it sends;
     ``max_tables`` is the number of keys whose closest nodes are cached. All else is as in KRPCProtocol.

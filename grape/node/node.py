@@ -187,7 +187,7 @@ class Node(Service):
         self._maintenance.start().addCallback(self._joined)
 
     def stopService(self) -> Deferred[None]:
-        """Fails the calls under way with ERR_GRAPE_NOT_RUNNING, closes the socket and the state file, and then fires."""
+        """Fails the calls under way with ERR_GRAPE_NOT_RUNNING, and closes socket and state file. Fires when done."""
         if self.running:
             super().stopService()
         self._services.reannouncer.stop()

@@ -9,6 +9,7 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 
 from grape import Config, Grape, GrapeError
+from grape.node.first_join import FirstJoin
 from grape.node.items import Got, Items
 from grape.node.republish import OwnItems
 from grape.state.journal import NullJournal
@@ -303,7 +304,8 @@ def test_put_that_will_be_refused_replaces_nothing_meanwhile(network: MemoryNetw
     bare, changed = Bare(network), list[bytes]()
     own = OwnItems(network.reactor("10.9.9.9"), lambda: bare.protocol, lambda: 0.5, changed.append)
     items: Any = Items(
-        Config(), lambda: bare.table.own_id, lambda: bare.protocol, MemoryItems(), own, NullJournal()
+        Config(), lambda: bare.table.own_id, lambda: bare.protocol, MemoryItems(), own, NullJournal(),
+        FirstJoin(network.reactor("10.9.9.9")),
     )  # fmt: skip
     key = Key()
     hash = network.result(key.put(items, "new", 5))
