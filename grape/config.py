@@ -206,9 +206,9 @@ class Config:
     max_keys: int = declare(10_000, Setting(_ENTRIES, "names under which peers are stored"))
     #: Above it the oldest peer of the largest announcer is evicted. A lookup lists 100.
     max_peers_per_key: int = declare(2_000, Setting(_FEWER, "peers stored under one name"))
-    #: Above it the announcer's oldest peer is evicted.
+    #: A grape announces all instances of its host from one address. Above it the announcer's oldest peer is evicted.
     max_peers_per_announcer: int = declare(
-        128, Setting(_FEWER, "peers of one name that were announced from one UDP address")
+        1_024, Setting(_FEWER, "peers of one name that were announced from one UDP address")
     )
     #: A name counts for each of its peers, as in a state file: 10,000 names of usual length with a dozen peers each
     #: take 60 MB.

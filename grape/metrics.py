@@ -38,6 +38,9 @@ class Counters:
     # What is stored for others (grape.store, grape.dht)
     evicted_keys: int = counter("Keys (services) evicted with all their peers because the peer store was full.")
     evicted_peers: int = counter("Peers evicted because their key or their announcer had too many.")
+    evicted_peers_of_announcer: int = counter(
+        "Those of evicted_peers whose announcer, one UDP address, had more than max_peers_per_announcer."
+    )
     evicted_items: int = counter("Items evicted because the item store was full.")
     # The core counts these itself, as it imports nothing of ours; ``Node.stats()`` copies the number.
     unverified_puts: int = counter("Puts refused unverified because too many signatures were bad.")

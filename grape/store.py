@@ -25,7 +25,7 @@ from grape.metrics import Counters
 MAX_KEYS = DEFAULTS.max_keys
 # A service rarely has more than some dozens of peers; 2,000 is enough for a thousand hosts and as many attackers.
 MAX_PEERS_PER_KEY = DEFAULTS.max_peers_per_key
-# A grape announces for all services of its machine: more of them under one name than a lookup ever lists.
+# A grape announces all instances of a service on its host from one UDP address.
 MAX_PEERS_PER_ANNOUNCER = DEFAULTS.max_peers_per_announcer
 # With fewer peers a reply holds all of them: a key that shrinks below stops counting shares.
 FEW_PEERS = 50
@@ -106,17 +106,14 @@ class _Key:
             if len(self.peers) < FEW_PEERS:
                 self._fair_shares = None
 
-    def shrink(self, announcer: Address, per_announcer: int, in_all: int) -> Address | None:
-        """Evicts the oldest peer of an announcer above ``per_announcer``, or of the largest one above ``in_all``.
-
-        Returns the evicted peer, or None. At most one is too many: it is called after each announce.
-        """
+    def exceeds(self, announcer: Address, per_announcer: int) -> bool:
+        """Returns True if an announcer has more than ``per_announcer`` peers of this key."""
         share = self.announcers.get(announcer)
-        if share is None or len(share) <= per_announcer:
-            if len(self.peers) <= in_all:
-                return None
-            share = self.announcers[self.fair_shares.largest()]
-        gone = next(iter(share))
+        return share is not None and len(share) > per_announcer
+
+    def evict_from(self, announcer: Address) -> Address:
+        """Removes and returns the oldest peer of an announcer, which has at least one."""
+        gone = next(iter(self.announcers[announcer]))
         self.remove(gone)
         return gone
 
@@ -182,11 +179,12 @@ class MemoryPeers:
             entry.add(peer, announcer, now - age)
             if self._changed is not None:
                 self._changed(key, peer)
-        gone = entry.shrink(announcer, self._max_share, self._max_peers)
-        if gone is not None:
-            self.counters.evicted_peers += 1
-            if self._changed is not None:
-                self._changed(key, gone)
+        # At most one peer is too many.
+        if entry.exceeds(announcer, self._max_share):
+            self.counters.evicted_peers_of_announcer += 1
+            self._evict_peer(key, entry, announcer)
+        elif len(entry.peers) > self._max_peers:
+            self._evict_peer(key, entry, entry.fair_shares.largest())
         self._bytes += entry.bytes
         while len(self._keys) > self._max_keys or (self._bytes > self._max_bytes and len(self._keys) > 1):
             self._bytes -= self._drop(self._order.first()).bytes
@@ -227,6 +225,12 @@ class MemoryPeers:
         """Drops expired peers to free their memory; ``peers`` and ``sample`` never return them."""
         for key in list(self._keys):
             self._live(key, now)
+
+    def _evict_peer(self, key: bytes, entry: _Key, announcer: Address) -> None:
+        gone = entry.evict_from(announcer)
+        self.counters.evicted_peers += 1
+        if self._changed is not None:
+            self._changed(key, gone)
 
     def _live(self, key: bytes, now: float) -> _Key | None:
         entry = self._keys.get(key)

@@ -25,6 +25,7 @@ NAMES = (
     "faults",
     "evicted_keys",
     "evicted_peers",
+    "evicted_peers_of_announcer",
     "evicted_items",
     "unverified_puts",
     "renewed",

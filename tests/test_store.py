@@ -102,6 +102,13 @@ def test_full_key_evicts_the_oldest_peer_of_its_only_announcer() -> None:
     for n in (1, 2, 3, 1, 4):
         peers.announce(KEY, peer(n), 0.0, peer(99))
     assert peers.peers(KEY, 0.0) == [peer(3), peer(1), peer(4)]
+    assert peers.counters == Counters(evicted_peers=1, evicted_peers_of_announcer=1)
+
+
+def test_full_key_counts_an_eviction_apart_from_those_of_a_full_announcer() -> None:
+    peers = MemoryPeers(MAX_AGE, max_peers_per_key=3, max_peers_per_announcer=4)
+    for n in range(1, 5):
+        peers.announce(KEY, peer(n), 0.0, peer(99))
     assert peers.counters == Counters(evicted_peers=1)
 
 

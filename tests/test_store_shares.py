@@ -33,10 +33,21 @@ def test_sample_shows_an_honest_peer_after_nine_thousand_announces_from_one_addr
     store = MemoryPeers(240)
     store.announce(KEY, HONEST, 0.0, HONEST)
     flood(store, [INTRUDER])
-    assert len(store.peers(KEY, 1.0)) == 129
+    assert len(store.peers(KEY, 1.0)) == 1_025
     for _ in range(100):
         assert HONEST in store.sample(KEY, 100, 1.0, dice.sample)
-    assert store.counters.evicted_peers == 9_000 - 128
+    assert store.counters.evicted_peers == store.counters.evicted_peers_of_announcer == 9_000 - 1_024
+
+
+def test_sample_gives_each_of_a_thousand_peers_of_one_announcer_the_same_chance(dice: random.Random) -> None:
+    store = MemoryPeers(240)
+    flood(store, [INTRUDER], 1_000)
+    assert store.counters.evicted_peers == 0
+    drawn = Counter(peer for _ in range(2_000) for peer in store.sample(KEY, 100, 1.0, dice.sample))
+    # 200 are expected of each; the standard deviation is 13.
+    assert len(drawn) == 1_000
+    assert min(drawn.values()) > 140
+    assert max(drawn.values()) < 260
 
 
 def test_sample_shows_an_honest_peer_of_the_flooding_host(dice: random.Random) -> None:

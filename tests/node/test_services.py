@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
@@ -199,6 +200,36 @@ def test_lookup_returns_at_most_a_hundred_peers_in_random_order(network: MemoryN
     assert {len(answer) for answer in answers} == {len(set(answers[0]))} == {100}
     assert len({tuple(answer) for answer in answers}) == 20
     assert len(set().union(*answers)) == 150
+
+
+@pytest.mark.parametrize("number", [2, 3, 8])
+def test_lookup_gives_each_of_a_thousand_instances_on_one_host_the_same_chance(
+    network: MemoryNetwork, number: int
+) -> None:
+    grapes = make_grapes(network, number)
+    for port in range(1, 1_001):
+        assert network.result(grapes[0].announce("a", port)) == number - 1
+    for other in grapes[1:3]:
+        found = Counter[str]()
+        for _ in range(300):
+            answer = network.result(other.lookup("a"))
+            assert len(set(answer)) == 100
+            found.update(answer)
+        # 30 are expected of each; the standard deviation is 5.2.
+        assert len(found) == 1_000
+        assert max(found.values()) < 60
+        assert sum(port > 500 for port in (int(peer.partition(":")[2]) for peer in found.elements())) in range(
+            13_000, 17_000
+        )
+    assert sum(grape.stats().counters["evicted_peers"] for grape in grapes) == 0
+
+
+def test_instances_above_the_limit_of_an_announcer_are_counted(network: MemoryNetwork) -> None:
+    grapes = make_grapes(network, 2, max_peers_per_announcer=10)
+    for port in range(1, 16):
+        network.result(grapes[0].announce("a", port))
+    assert sorted(network.result(grapes[1].lookup("a"))) == sorted(f"10.0.0.1:{port}" for port in range(6, 16))
+    assert grapes[1].stats().counters["evicted_peers_of_announcer"] == 5
 
 
 def test_lookup_ignores_peers_of_port_0(network: MemoryNetwork) -> None:
