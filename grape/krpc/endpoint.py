@@ -174,6 +174,8 @@ class KRPCProtocol(DatagramProtocol):
             pending = self._transactions.close(message.transaction_id, addr)
             if pending is None:
                 self.counters.unexpected += 1
+                if not self.table.is_worth_asking(addr, now):
+                    self._dropped_answered(message, addr, now)
                 self._listener.warned("unexpected answer", addr)
             elif isinstance(message, Response):
                 self._response_received(message, pending, now)
@@ -265,6 +267,12 @@ class KRPCProtocol(DatagramProtocol):
             self._refuse(error, address)
         self._listener.warned(error.message, address)
 
+    def _dropped_answered(self, message: Response | Error, address: Address, now: float) -> None:
+        """Has a node pinged that answers after it was dropped: it was only paused, as by SIGSTOP."""
+        node_id = message.values.get(b"id") if isinstance(message, Response) else None
+        if isinstance(node_id, bytes) and len(node_id) == ID_BYTES:
+            self._admission.queried(node_id, address, now)
+
     def _error_received(self, error: Error, pending: Pending, now: float) -> None:
         contact = self.table.at(pending.address)
         if contact is not None:
@@ -307,7 +315,7 @@ class KRPCProtocol(DatagramProtocol):
             self._round_trips.measured(round_trip)
         listed = self.table.heard(node_id, pending.address, now, round_trip)
         if listed is Listed.NEW:
-            self._admission.listed(node_id, pending.address)
+            self._admission.forget(node_id, pending.address)
             self._call(self._listener.contact_listed, pending.address)
         elif listed is Listed.REPLACEMENT:
             rival = self.table.questionable_rival(node_id, now)
@@ -375,8 +383,10 @@ class KRPCProtocol(DatagramProtocol):
         for pending in slow:
             self._call(pending.outcome.slow, pending)
         for pending in failed:
-            if self.table.failed(pending.address, pending.sent_at, now) is not None:
-                self._call(self._listener.contact_dropped, pending.address)
+            dropped = self.table.failed(pending.address, pending.sent_at, now)
+            if dropped is not None:
+                self._admission.forget(dropped.id, dropped.address)
+                self._call(self._listener.contact_dropped, dropped.address)
             reason = QueryTimeout(f"{pending.address[0]}:{pending.address[1]}")
             self._call(pending.outcome.failed, pending, reason)
         self._set_timer()

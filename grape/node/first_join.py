@@ -1,7 +1,7 @@
-"""Holds calls back in the first join after a start, until a node has answered.
+"""Delays calls during the first join after a start until a node has answered.
 
-A service asks its grape as soon as HTTP answers. A lookup made before the ring has answered would find nothing, and the
-Node client keeps an empty result for ten seconds.
+A service calls its grape as soon as HTTP answers. A lookup made before another node has answered would find nothing, and
+the Node client keeps an empty result for ten seconds.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from grape.coalesce import Cancellable
@@ -19,17 +20,19 @@ from grape.reactor import Clock, Timer
 
 T = TypeVar("T")
 
+log = Logger(namespace="grape")
+
 # How long calls wait for the first answer, from the start of the join.
 FIRST_ANSWER_SECONDS = 1.5
-# When a call that has waited ends, from the start of the join: the Node client gives up after 2.5 s.
+# When a call that has waited ends at the latest, from the start of the join: the Node client gives up after 2.5 s.
 FIRST_CALL_SECONDS = 2.3
 
-# Begins the work of a call, which may take that many seconds.
+# Begins the work of a call, which may take the given number of seconds.
 Begin = Callable[[float], Cancellable]
 
 
 class _Waiting:
-    """A call that waits, or the work that it has begun."""
+    """A call that waits, then the work that it has begun."""
 
     __slots__ = ("_begin", "_failed", "_join", "_seconds", "_work")
 
@@ -41,28 +44,39 @@ class _Waiting:
         self._work: Cancellable | None = None
 
     def cancel(self) -> None:
+        """Ends the call without a result, whether it waits or has begun."""
         if not self._join.forget(self) and self._work is not None:
             self._work.cancel()
 
     def begin(self, left: float) -> None:
+        """Begins the work, which may take ``left`` seconds at most."""
         try:
             self._work = self._begin(min(self._seconds, left))
         except Exception:
-            self._failed(Failure())
+            self.fail(Failure())
 
-    def refuse(self) -> None:
-        self._failed(Failure(not_running()))
+    def fail(self, failure: Failure) -> None:
+        """Gives the caller a failure; logs what the caller raises, so that the calls after it still end."""
+        try:
+            self._failed(failure)
+        except Exception:
+            log.failure("callback {callback} for the result of a call that waited raised", callback=self._failed)
 
 
 class FirstJoin:
-    """Lets calls through, except between ``start()`` and ``over()`` or FIRST_ANSWER_SECONDS: then they wait."""
+    """Begins calls at once, except from ``start()`` until ``over()`` or for FIRST_ANSWER_SECONDS: then they wait."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._waiting: dict[_Waiting, None] = {}
-        # Set while calls wait.
+        # Set while calls wait: from ``start()`` on.
         self._timer: Timer | None = None
         self._ends_at = 0.0
+
+    @property
+    def is_under_way(self) -> bool:
+        """True while calls wait."""
+        return self._timer is not None
 
     def start(self) -> None:
         """Makes calls wait: the join begins."""
@@ -70,19 +84,20 @@ class FirstJoin:
         self._ends_at = self._clock.seconds() + FIRST_CALL_SECONDS
 
     def over(self) -> None:
-        """Lets the waiting calls begin, and later ones at once: a node has answered, or none does."""
+        """Begins the waiting calls, in the order in which they were made, and from now on each call at once."""
         for call in self._end():
             call.begin(self._ends_at - self._clock.seconds())
 
     def stop(self) -> None:
-        """Fails the waiting calls with ERR_GRAPE_NOT_RUNNING: the node stops."""
+        """Fails the waiting calls with ERR_GRAPE_NOT_RUNNING, because the node stops."""
         for call in self._end():
-            call.refuse()
+            call.fail(Failure(not_running()))
 
     def run(self, begin: Begin, failed: Callable[[Failure], object], seconds: float) -> Cancellable:
-        """Begins a call by ``begin(seconds)``, now or when the join is over; ``seconds`` is less for one that waited.
+        """Begins a call by ``begin(seconds)``: at once, or when the join is over and then with fewer seconds.
 
-        Returns what cancels it. What ``begin`` raises now is raised; what it raises later is given to ``failed``.
+        Returns the handle that cancels the call. An exception of ``begin`` is raised if it begins at once, and given to
+        ``failed`` if it begins later.
         """
         if self._timer is None:
             return begin(seconds)
@@ -97,7 +112,7 @@ class FirstJoin:
         return deferred_of(lambda done: self.run(lambda left: begin(left).addBoth(done), done, seconds))
 
     def forget(self, waiting: _Waiting) -> bool:
-        """Drops a call that is cancelled. Returns False if it does not wait any more."""
+        """Removes a call that is cancelled. Returns False if it no longer waits."""
         if waiting not in self._waiting:
             return False
         del self._waiting[waiting]

@@ -148,8 +148,10 @@ class Items:
 
         def found(result: ItemFound) -> Got | None:
             item = result.item
-            if item is None:
+            if item is None or item.key is not None:
+                # A node that stops ends its queries: it may not have seen the item, or not the newest one.
                 self._socket()
+            if item is None:
                 return local
             if stored is not None and is_mutable:
                 if item.seq <= stored.seq:

@@ -26,7 +26,8 @@ MAX_RETRY_SECONDS = 5.0
 # The table counts as shrunken below this share of the most contacts that it had; that peak decays at each check.
 SHRUNKEN_SHARE = 0.75
 PEAK_DECAY = 0.9995
-OWN_ENTRY_SECONDS = 60.0
+# How long an entry that turned out to be this node itself is left out: another node may come to that address.
+OWN_ENTRY_SECONDS = 5.0
 LIVENESS_CHECK_SECONDS = 5.0
 PINGS_PER_CHECK = 16
 LOST_PINGS_PER_CHECK = 4
@@ -110,6 +111,10 @@ class Maintenance:
         self._on_answer = tried
         self._query_entries().addCallback(lambda answered: None if answered else tried(None))
         return joined
+
+    def own_entries(self) -> frozenset[Address]:
+        """Returns the bootstrap entries that turned out to be this node itself."""
+        return frozenset(self._own_entries)
 
     def stop(self) -> None:
         """Ends all recurring work."""

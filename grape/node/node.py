@@ -31,6 +31,7 @@ from grape.metrics import Counters, Stats
 from grape.node.first_join import FirstJoin
 from grape.node.identity import fits, new_id
 from grape.node.items import Got, Items
+from grape.node.join_log import JoinLog
 from grape.node.maintenance import Maintenance, warn_if_unreachable
 from grape.node.reporter import Reporter, Trace
 from grape.node.republish import OwnItems
@@ -98,6 +99,7 @@ class Node(Service):
             reactor, self._socket, self._dice.random, self._journal.own_item_changed, self.counters
         )
         self._first_join = FirstJoin(reactor)
+        self._join_log = JoinLog(reactor, lambda: len(self._table))
         self._services = Services(
             config,
             reactor,
@@ -182,7 +184,8 @@ class Node(Service):
         )
         warn_if_unreachable(config.dht_host, config.dht_bootstrap)
         self._reporter.listening()
-        if config.dht_bootstrap or contacts:
+        self._join_log.start(config.dht_bootstrap, contacts, self._maintenance.own_entries)
+        if (config.dht_bootstrap or contacts) and not len(self._table):
             self._first_join.start()
         self._maintenance.start().addCallback(self._joined)
 
@@ -193,6 +196,7 @@ class Node(Service):
         self._services.reannouncer.stop()
         self._own_items.stop()
         self._first_join.stop()
+        self._join_log.stop()
         if self._maintenance is not None:
             self._maintenance.stop()
             self._maintenance = None
@@ -355,6 +359,7 @@ class Node(Service):
         if not self.running:
             return
         self._first_join.over()
+        self._join_log.contact_listed(address)
         self._reporter.contact_listed(address)
         self._services.reannouncer.contacts_changed()
         self._own_items.contact_listed()
@@ -362,6 +367,7 @@ class Node(Service):
     def contact_dropped(self, address: Address) -> None:
         """Repeats the announces that a contact held which no longer answers."""
         if self.running:
+            self._join_log.contact_dropped()
             self._services.reannouncer.contacts_changed()
 
     def warned(self, reason: str, address: Address) -> None:

@@ -108,9 +108,9 @@ class Services:
     def begin_announce(self, name: str | bytes, port: int, done: Callable[[int | Failure], object]) -> Cancellable:
         """Announces a service at ``port`` of this host: calls ``done`` with how many nodes accepted, or a Failure.
 
-        Port 0 is the grape's own UDP port. A node without contacts and without bootstrap nodes stores the announce
-        itself and makes it when it meets another node. Raises GrapeError ERR_GRAPE_SERVICE_PORT, ERR_GRAPE_ANNOUNCE,
-        ERR_GRAPE_OVERLOADED, ERR_GRAPE_NOT_RUNNING.
+        Port 0 is the grape's own UDP port. A node that stores the announce itself makes it again when it meets another
+        node, if none has accepted it: one with a ``host``, and one without contacts and without bootstrap nodes. Raises
+        GrapeError ERR_GRAPE_SERVICE_PORT, ERR_GRAPE_ANNOUNCE, ERR_GRAPE_OVERLOADED, ERR_GRAPE_NOT_RUNNING.
         """
         if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= MAX_PORT:
             raise GrapeError("ERR_GRAPE_SERVICE_PORT")
@@ -132,12 +132,14 @@ class Services:
             if not written.accepted:
                 # A node that stops ends its queries: their failures are no answer of the network.
                 self._socket()
-            if written.asked == 0 and not self._config.dht_bootstrap:
-                # Alone: stored here, and announced to the nodes that are met while it lives.
-                if not is_stored:
+                is_alone = written.asked == 0 and not self._config.dht_bootstrap
+                if is_alone and not is_stored:
                     self._store(key, own_port)
-                self.reannouncer.announced(key, port)
-                return 1
+                if is_alone or is_stored:
+                    # Lookups here list it: it is announced to the nodes that are met while it lives.
+                    self.reannouncer.announced(key, port)
+                if is_alone:
+                    return 1
             accepted = accepted_by(written)
             self.reannouncer.announced(key, port, written.holders)
             return accepted
@@ -185,6 +187,13 @@ class Services:
         protocol = self._socket()
 
         def start(ended: Callable[[Peers | Failure], None]) -> Cancellable:
+            first_join = self._first_join
+            if first_join.is_under_way:
+                cached = self._cached(key, self._clock.seconds())
+                if cached:
+                    ended(self._with_own(key, dict.fromkeys(cached, 1)))
+                    return _Ended()
+
             def begin(seconds: float) -> Cancellable:
                 observer, seen = self._observer, None
                 if observer.is_watching:
@@ -197,7 +206,7 @@ class Services:
                 except Overloaded as error:
                     raise overloaded() from error
 
-            return self._first_join.run(begin, ended, LOOKUP_SECONDS)
+            return first_join.run(begin, ended, LOOKUP_SECONDS)
 
         return lookups.start(key, start, done)
 
@@ -220,12 +229,21 @@ class Services:
         now = self._clock.seconds()
         if lookup.answered:
             self._remember(key, found, now)
-        elif key in self._found:
+        else:
             # No node can be reached: what an earlier lookup found is the best answer (docs/decisions/0003).
-            remembered, at = self._found[key]
-            if now - at < self._config.cache_age:
-                found = dict.fromkeys(remembered, 1)
-        for peer in self._own(key, now):
+            found = dict.fromkeys(self._cached(key, now), 1) or found
+        return self._with_own(key, found)
+
+    def _cached(self, key: bytes, now: float) -> Sequence[Address]:
+        """Returns the peers that an earlier lookup found, unless that is too long ago."""
+        if key not in self._found:
+            return ()
+        cached, at = self._found[key]
+        return cached if now - at < self._config.cache_age else ()
+
+    def _with_own(self, key: bytes, found: Peers) -> Peers:
+        """Adds the peers in this node's own store."""
+        for peer in self._own(key, self._clock.seconds()):
             found[peer] = found.get(peer, 0) + 1
         return found
 
@@ -260,6 +278,13 @@ class Services:
         peer = (self._config.announced_host or "127.0.0.1", port)
         self._peers.announce(key, peer, self._clock.seconds())
         self._observer.peer_stored(key, peer)
+
+
+class _Ended:
+    """The handle of a call that has ended."""
+
+    def cancel(self) -> None:
+        """Does nothing."""
 
 
 def _sum(first: Peers, second: Peers) -> Peers:

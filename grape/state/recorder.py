@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from grape.dht.compact import Address
+from grape.logs import counted
 from grape.metrics import Counters
 from grape.reactor import Clock, Timer
 from grape.state import records
@@ -105,6 +106,7 @@ class StateRecorder:
             self._writer = DirectWriter(file, self._stamp)
         self.problem = None
         self._timer = self._clock.callLater(WRITE_SECONDS, self._tick)
+        _log_restored(file.path, found, recorded)
         return Restored(found.node_id, [contact.address for contact in reversed(found.contacts)])
 
     def keep_id(self, node_id: bytes) -> None:
@@ -233,6 +235,20 @@ class StateRecorder:
         if file.leftovers is not None:
             log.warn("state file {path} is missing, but not its SQLite logs; moved these to {to}-*; created a new file",
                      path=file.path, to=file.leftovers)  # fmt: skip
+
+
+def _log_restored(path: str, found: records.Records, recorded: Recorded) -> None:
+    """Logs what a state file gave back, unless it is new."""
+    if found.node_id is None and not found.latest:
+        return
+    counts = (
+        (len(found.contacts), "contact"),
+        (len(recorded.peers), "service"),
+        (len(recorded.items), "item"),
+    )
+    node_id = found.node_id.hex() if found.node_id is not None else "none"
+    log.info("restored from {path}: node id {node_id}, {counts}", path=path, node_id=node_id,
+             counts=", ".join(counted(number, noun) for number, noun in counts))  # fmt: skip
 
 
 def recorder_of(path: str | None, durability: str, clock: Clock, counters: Counters) -> StateRecorder | None:
