@@ -13,6 +13,7 @@ from grape.dht.compact import Address
 from grape.dht.nodeid import distance, position, shared_bits
 from grape.dht.routing import (
     BAD_AFTER_FAILURES,
+    LOST_SECONDS,
     MAX_DROPPED,
     RELEARN_SECONDS,
     RENAMES,
@@ -222,12 +223,12 @@ def test_dropped_address_that_answers_is_listed_at_once(table: RoutingTable) -> 
     assert table.lost(10, 1_000.0) == []
 
 
-def test_lost_returns_dropped_addresses_in_turn_after_a_minute(table: RoutingTable) -> None:
+def test_lost_returns_dropped_addresses_in_turn_after_some_seconds(table: RoutingTable) -> None:
     for n in range(1, 6):
         table.heard(*far(n), 0.0)
         drop(table, far(n)[1], 10.0 * n)
-    assert table.lost(5, 12.0 + RELEARN_SECONDS - 0.1) == []
-    assert table.lost(5, 22.0 + RELEARN_SECONDS) == [far(1)[1], far(2)[1]]
+    assert table.lost(5, 12.0 + LOST_SECONDS - 0.1) == []
+    assert table.lost(5, 22.0 + LOST_SECONDS) == [far(1)[1], far(2)[1]]
     assert [table.lost(2, 1_000.0) for _ in range(3)] == [
         [far(3)[1], far(4)[1]],
         [far(5)[1], far(1)[1]],

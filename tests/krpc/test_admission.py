@@ -19,7 +19,7 @@ from grape.krpc.admission import (
 )
 from grape.metrics import Counters
 from grape.testing import MemoryNetwork
-from tests.simulation import Bare, Remote, Traffic
+from tests.simulation import Bare, Remote, Traffic, silent
 
 VICTIM = ("9.9.9.9", 6_881)
 PING = krpc.encode_query(b"aa", b"ping", {b"id": b"x" * 20})
@@ -111,3 +111,68 @@ def test_querier_is_pinged_once_a_minute_unless_max_strangers_others_came_since(
     for n, now in ((1, 0.0), (1, STRANGER_SECONDS - 1), (1, STRANGER_SECONDS), (2, 61.0), (3, 62.0), (1, 63.0)):
         admission.queried(b"x" * 20, host(n), now)
     assert pinged == [host(1), host(1), host(2), host(3), host(1)]
+
+
+def lose(network: MemoryNetwork, bare: Bare, remote: Remote) -> None:
+    """Has a contact dropped because it answers nothing."""
+    reply, remote.reply = remote.reply, silent
+    while bare.table.at(remote.address) is not None:
+        bare.protocol.check_liveness(remote.address, remote.id)
+        network.clock.advance(2.5)
+    remote.reply = reply
+
+
+def test_querier_that_is_back_within_its_first_minute_is_listed_at_its_next_query(network: MemoryNetwork) -> None:
+    bare, remote = Bare(network), Remote(network, "10.0.0.2")
+    remote.ask(bare.address, b"ping")
+    network.clock.advance(0.1)
+    assert bare.ears.listed == [remote.address]
+    lose(network, bare, remote)
+    assert network.clock.seconds() < STRANGER_SECONDS / 2
+    remote.ask(bare.address, b"ping")
+    network.clock.advance(0.1)
+    assert bare.ears.listed == [remote.address] * 2
+
+
+def test_replacement_that_took_a_place_and_was_dropped_is_pinged_again_at_its_next_query(
+    network: MemoryNetwork,
+) -> None:
+    pinged: list[Address] = []
+
+    def ping(address: Address, outcome: Outcome) -> bool:
+        pinged.append(address)
+        return False
+
+    admission = Admission(RoutingTable(bytes(20)), ping, Counters())
+    for now in (0.0, 1.0):
+        admission.queried(b"x" * 20, host(1), now)
+    admission.forget(b"x" * 20, host(1))
+    admission.queried(b"x" * 20, host(1), 2.0)
+    assert pinged == [host(1)] * 2
+
+
+def test_nodes_that_cannot_list_each_other_do_not_ping_each_other_for_ever(network: MemoryNetwork) -> None:
+    # The id of both is that of a contact elsewhere, which is kept.
+    first, second, kept = Bare(network, "10.0.0.1"), Bare(network, "10.0.0.2"), Remote(network, "10.0.0.3")
+    for bare, other in ((first, second), (second, first)):
+        bare.table.heard(other.table.own_id, kept.address, network.clock.seconds())
+    traffic = Traffic(network)
+    first.protocol.check_liveness(second.address)
+    network.clock.advance(30)
+    assert len(traffic.queries(b"ping")) <= 2 + 2
+
+
+def test_answer_that_comes_after_its_node_was_dropped_has_it_pinged(network: MemoryNetwork) -> None:
+    bare, remote = Bare(network), Remote(network, "10.0.0.2")
+    bare.knows(remote)
+    lose(network, bare, remote)
+    pings = remote.methods().count(b"ping")
+    remote.send(krpc.encode_response(b"zz", {b"id": remote.id}, bytes(6)), bare.address)
+    network.clock.advance(0.1)
+    assert remote.methods().count(b"ping") == pings + 1
+    assert bare.table.at(remote.address) is not None
+    # An answer that matches no query, from an address that was never dropped, has nobody pinged.
+    stranger = Remote(network, "10.0.0.3")
+    stranger.send(krpc.encode_response(b"zz", {b"id": stranger.id}, bytes(6)), bare.address)
+    network.clock.advance(0.1)
+    assert stranger.methods() == []
