@@ -66,7 +66,9 @@ class JoinLog:
         if self._is_joined:
             return
         if remembered and not bootstrap:
-            log.info("no bootstrap nodes; asking {contacts} of the last run", contacts=counted(len(remembered), "contact"))
+            log.info(
+                "no bootstrap nodes; asking {contacts} of the last run", contacts=counted(len(remembered), "contact")
+            )
         if bootstrap or remembered:
             self._call_later(NO_ANSWER_SECONDS, self._check_answers)
 
@@ -101,16 +103,16 @@ class JoinLog:
             self._begin_pause(now)
 
     def _check_answers(self) -> None:
-        if self._contacts():
+        if self._contacts() or self._is_joined is not None:
             return
         own = self._own_entries()
         others = [entry for entry in self._bootstrap if entry not in own]
         kinds = []
         if others:
-            kinds.append(f"{counted(len(others), 'bootstrap node')} answers: {_listed(others)}")
+            kinds.append(f"{len(others):,} bootstrap nodes answers: {_listed(others)}")
         if self._remembered:
-            number = counted(len(self._remembered), "contact")
-            kinds.append(f"{number} of the last run answers: {_listed(self._remembered)}")
+            number = len(self._remembered)
+            kinds.append(f"{number:,} contacts of the last run answers: {_listed(self._remembered)}")
         if kinds:
             self._is_joined = False
             log.warn("none of {nodes}; trying on", nodes="; none of ".join(kinds))

@@ -58,7 +58,7 @@ def test_bootstrap_name_that_cannot_be_resolved_is_logged_once_and_retried(netwo
         grape = lone_grape(network, "10.0.0.2", dht_bootstrap="first.example:20001")
         network.result(grape.when_ready())
         network.clock.advance(100)
-    assert [formatEvent(event) for event in logs if "first.example" in formatEvent(event)] == [
+    assert [formatEvent(event) for event in logs if "cannot be resolved" in formatEvent(event)] == [
         "bootstrap node first.example cannot be resolved; retrying"
     ]
     network.names["first.example"] = "10.0.0.1"
@@ -153,9 +153,39 @@ def test_own_address_among_the_bootstrap_nodes_does_no_harm(network: MemoryNetwo
     grape = lone_grape(network, dht_bootstrap=[FIRST, "10.0.0.2:20001"])
     network.result(grape.when_ready())
     network.clock.advance(600)
-    # Once a minute, as the address may become another node's.
-    assert len(traffic.queries(to=("10.0.0.1", 20_001), source=("10.0.0.1", 20_001))) <= 11
+    # Every five seconds at most, as the address may become another node's.
+    assert len(traffic.queries(to=("10.0.0.1", 20_001), source=("10.0.0.1", 20_001))) <= 121
     assert grape.stats().contacts == others
+
+
+def test_bootstrap_node_that_was_a_double_is_joined_within_ten_seconds_of_its_change(network: MemoryNetwork) -> None:
+    double = Remote(network, "10.0.0.9")
+    other = double.id
+    grape = lone_grape(network, dht_bootstrap="10.0.0.9:20001")
+    double.id = bytes.fromhex(grape.stats().node_id)
+    network.clock.advance(60)
+    assert grape.stats().contacts == 0
+    double.id = other
+    network.clock.advance(11)
+    assert grape.stats().contacts == 1
+
+
+def test_node_back_after_it_was_dropped_is_listed_within_ten_seconds_though_it_says_nothing(
+    network: MemoryNetwork,
+) -> None:
+    node = Remote(network, "10.0.0.9")
+    grape = lone_grape(network)
+    node.ask(("10.0.0.1", 20_001), b"ping")
+    network.clock.advance(1)
+    assert grape.stats().contacts == 1
+    node.reply = silent
+    while grape.stats().contacts:
+        network.result(grape.lookup("a"))
+        network.clock.advance(1)
+    network.clock.advance(1)
+    node.reply = friendly
+    network.clock.advance(10)
+    assert grape.stats().contacts == 1
 
 
 def test_bootstrap_node_that_answers_with_an_error_is_retried(network: MemoryNetwork) -> None:
