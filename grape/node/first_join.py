@@ -1,7 +1,7 @@
 """Delays calls during the first join after a start until a node has answered.
 
-A service calls its grape as soon as HTTP answers. A lookup made before another node has answered would find nothing, and
-the Node client keeps an empty result for ten seconds.
+A service calls its grape as soon as HTTP answers. A lookup made before another node has answered would find nothing,
+and the Node client keeps an empty result for ten seconds.
 """
 
 from __future__ import annotations

@@ -119,6 +119,41 @@ def test_isolated_grape_with_a_host_finds_its_own_services(network: MemoryNetwor
     assert network.result(grape.lookup("a")) == ["10.0.0.1:1"]
 
 
+@pytest.mark.parametrize("host", [None, "10.0.0.1"])
+def test_announce_that_failed_is_shared_later_exactly_if_lookups_here_list_it(
+    network: MemoryNetwork, host: str | None
+) -> None:
+    grape = lone_grape(network, host=host, dht_bootstrap=["10.0.0.2:20001"])
+    assert failure(network, grape.announce("a", 1)) == ("No nodes to query", 200)
+    listed = ["10.0.0.1:1"] if host else []
+    assert network.result(grape.lookup("a")) == listed
+    second = lone_grape(network, "10.0.0.2")
+    network.clock.advance(10)
+    network.result(grape.stopService())
+    assert network.result(second.lookup("a")) == listed
+
+
+def test_announce_that_no_node_accepted_is_made_to_the_next_node(network: MemoryNetwork) -> None:
+    refuses = Remote(network, "10.0.0.9", lambda query: friendly(query) if query.method != b"announce_peer" else None)
+    grape = lone_grape(network, host="10.0.0.1", dht_bootstrap=["10.0.0.9:20001"])
+    network.result(grape.when_ready())
+    assert failure(network, grape.announce("a", 1)) == ("All queries failed", 200)
+    second = lone_grape(network, "10.0.0.2", dht_bootstrap=[FIRST])
+    network.clock.advance(10)
+    network.result(grape.stopService())
+    assert b"announce_peer" in refuses.methods()
+    assert network.result(second.lookup("a")) == ["10.0.0.1:1"]
+
+
+def test_announce_that_failed_is_not_shared_once_it_is_too_old(network: MemoryNetwork) -> None:
+    grape = lone_grape(network, host="10.0.0.1", dht_bootstrap=["10.0.0.2:20001"], dht_peer_maxAge=10_000)
+    assert failure(network, grape.announce("a", 1)) == ("No nodes to query", 200)
+    network.clock.advance(10)
+    second = lone_grape(network, "10.0.0.2")
+    network.clock.advance(10)
+    assert network.result(second.lookup("a")) == []
+
+
 def test_announce_that_no_node_accepts_fails(network: MemoryNetwork) -> None:
     Remote(network, "10.0.0.1", lambda query: friendly(query) if query.method != b"announce_peer" else None)
     grape = lone_grape(network, "10.0.0.2", dht_bootstrap=[FIRST])
@@ -210,17 +245,15 @@ def test_lookup_gives_each_of_a_thousand_instances_on_one_host_the_same_chance(
     for port in range(1, 1_001):
         assert network.result(grapes[0].announce("a", port)) == number - 1
     for other in grapes[1:3]:
-        found = Counter[str]()
+        found: Counter[str] = Counter()
         for _ in range(300):
-            answer = network.result(other.lookup("a"))
+            answer: list[str] = network.result(other.lookup("a"))
             assert len(set(answer)) == 100
             found.update(answer)
         # 30 are expected of each; the standard deviation is 5.2.
         assert len(found) == 1_000
         assert max(found.values()) < 60
-        assert sum(port > 500 for port in (int(peer.partition(":")[2]) for peer in found.elements())) in range(
-            13_000, 17_000
-        )
+        assert 13_000 < sum(number for peer, number in found.items() if int(peer.partition(":")[2]) > 500) < 17_000
     assert sum(grape.stats().counters["evicted_peers"] for grape in grapes) == 0
 
 
@@ -228,7 +261,8 @@ def test_instances_above_the_limit_of_an_announcer_are_counted(network: MemoryNe
     grapes = make_grapes(network, 2, max_peers_per_announcer=10)
     for port in range(1, 16):
         network.result(grapes[0].announce("a", port))
-    assert sorted(network.result(grapes[1].lookup("a"))) == sorted(f"10.0.0.1:{port}" for port in range(6, 16))
+    found = network.result(grapes[1].lookup("a"))
+    assert sorted(found) == sorted(f"10.0.0.1:{port}" for port in range(6, 16))
     assert grapes[1].stats().counters["evicted_peers_of_announcer"] == 5
 
 
