@@ -304,7 +304,7 @@ class MemoryItems:
         return self._items.get(target)
 
     def put(self, item: Item, host: str = OWN) -> None:
-        """Stores ``item`` in place of what its target held; whether it may replace that is for the caller to check.
+        """Stores ``item`` in place of what its target held; the caller checks that it may.
 
         ``host`` is the IP address that it came from, or OWN. An item counts for the host that put it first, whoever
         puts it again: else a host could evict another's item with a flood of its own. What this grape puts becomes

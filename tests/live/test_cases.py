@@ -314,27 +314,55 @@ def test_log_says_that_no_bootstrap_node_answers_and_when_one_does(grape_process
     grape = grape_process("--bn", f"{api.node},{new_api().node}")
     until("it is said", lambda: f"none of 2 bootstrap nodes answers: {api.node}" in grape.process.stderr)
     grape_process(api=api)
-    until("it joined", lambda: f"joined through {api.node}" in grape.process.stderr)
+    until("it joined", lambda: f"joined through {api.node}, 1 contact" in grape.process.stderr)
     assert grape.process.stderr.count("none of 2 bootstrap nodes") == 1
+    assert grape.process.stderr.count("joined") == 1
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_log_says_that_a_grape_joined_whatever_starts_it(
+    grape_process: StartGrape, pair: tuple[GrapeProcess, GrapeProcess], command: str
+) -> None:
+    grape = grape_process("--bn", pair[0].api.node, "--state", ":memory:", command=command)
+    # twist logs as JSON, with the number of contacts as a field of its own.
+    until("it joined", lambda: re.search("joined.* through .*2 contacts", grape.process.output))
 
 
 def test_log_says_that_all_contacts_are_lost_and_that_the_ring_is_whole_again(
     grape_process: StartGrape, pair: tuple[GrapeProcess, GrapeProcess]
 ) -> None:
     first, second = pair
-    until("it joined", lambda: f"joined through {first.api.node}" in second.process.stderr)
+    until("it joined", lambda: f"joined through {first.api.node}, 1 contact" in second.process.stderr)
     first.end(signal.SIGKILL)
     for number in range(8):
         second.call("lookup", f"name {number}")
-    until("it is lost", lambda: re.search(r"lost.* contact", second.process.stderr), 30)
+    until("it is lost", lambda: "all contacts lost; trying to join again" in second.process.stderr, 30)
     again = grape_process(api=first.api)
-    until("it is back", lambda: re.search(r"again|rejoined", second.process.stderr), 30)
+    until("it is back", lambda: f"joined again through {first.api.node}, 1 contact" in second.process.stderr, 30)
+    assert second.process.stderr.count("all contacts lost") == 1
     assert again.process.status is None
 
 
-def test_log_says_what_the_state_file_gave_back_and_why_it_stops(pair: tuple[GrapeProcess, GrapeProcess]) -> None:
+def test_log_says_what_the_state_file_gave_back(
+    grape_process: StartGrape, pair: tuple[GrapeProcess, GrapeProcess], directory: Path
+) -> None:
+    first, second = pair
+    file = str(directory / "third.sqlite")
+    third = grape_process("--bn", first.api.node, "--state", file)
+    until("the ring is whole", lambda: first.call("announce", ["service", 7]) == 2)
+    third.call("put", "value")
+    assert "restored" not in third.process.stderr
+    third.end()
+    again = grape_process("--state", file, api=third.api)
+    line = rf"restored from {re.escape(file)}: node id [0-9a-f]{{40}}, 2 contacts, \d+ services?, \d+ items?\n"
+    assert re.search(line, again.process.stderr)
+    assert "no bootstrap nodes; asking 2 contacts of the last run" in again.process.stderr
+    until("it joined", lambda: re.search(r"joined through \S+, 2 contacts", again.process.stderr))
+    assert second.process.status is None
+
+
+def test_log_says_why_it_stops(pair: tuple[GrapeProcess, GrapeProcess]) -> None:
     second = pair[1]
-    assert second.call("announce", ["service", 7]) == 1
     second.end()
     assert "SIGTERM" in second.process.stderr
 
