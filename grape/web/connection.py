@@ -11,8 +11,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from twisted.internet import protocol
-from twisted.internet.interfaces import IAddress, IPushProducer, ITransport
-from twisted.internet.tcp import Server
+from twisted.internet.interfaces import IAddress, IPushProducer
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -23,6 +22,7 @@ from grape.web.answer import Answer
 from grape.web.head_cache import END, MAX_HEAD_BYTES, HeadCache
 from grape.web.parser import HEAD_SECONDS, RequestParser
 from grape.web.request import CALL_TARGETS, PendingRequest, Request
+from grape.web.sockets import write
 
 MAX_PIPELINED = 16
 IDLE_SECONDS = 30.0
@@ -276,26 +276,3 @@ class Connection(RequestParser):
         for request in queue:
             self._inner.dataReceived(request.head() + request.body)
         self._deaf = deaf
-
-
-def write(transport: ITransport, data: bytes) -> None:
-    """Sends ``data`` at once if nothing waits to be sent before it; Twisted sends what the socket does not take.
-
-    Twisted's own ``write`` waits for the next turn of the reactor and asks the system twice whether it may send: a lone
-    lookup costs 27 % more processor time that way. ``_tempDataBuffer`` is private to Twisted: a test pins it.
-    """
-    if (
-        type(transport) is Server
-        and transport.connected
-        and not transport.disconnecting
-        and not transport.dataBuffer
-        and not transport._tempDataBuffer
-    ):
-        try:
-            sent = transport.socket.send(data)
-        except OSError:
-            # It would block, or the client is gone: Twisted's write finds out which.
-            sent = 0
-        data = data[sent:]
-    if data:
-        transport.write(data)

@@ -1,4 +1,4 @@
-"""grape.web.connection.write, over real sockets: what the system does not take at once is sent by Twisted, in order."""
+"""grape.web.sockets.write, over real sockets: what the system does not take at once is sent by Twisted, in order."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.tcp import Port, Server
 from twisted.internet.testing import MemoryReactor
 
-from grape.web.connection import write
+from grape.web.sockets import write
 from tests.web.helpers import PEER
 
 SEND_BUFFER_BYTES = 4_096
