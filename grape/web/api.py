@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol, TypeVar
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -63,8 +63,22 @@ class Calls(Protocol):
     def get(self, hash: str, salt: bytes = b"", *, cache: bool | None = None) -> Deferred[Got | None]: ...
 
 
+class _Left:
+    """The work of an announce or a put whose client is gone."""
+
+    def cancel(self) -> None:
+        """Does nothing."""
+
+
+_LEFT = _Left()
+
+
 class _Call:
-    """A call under way: calls ``done`` with its answer, unless it is cancelled."""
+    """A call under way: calls ``done`` with its answer, unless it is cancelled.
+
+    ``work`` is what ``cancel`` ends: of a lookup or a get. An announce or a put has none, since it is made whether or
+    not its client waits for the answer, as the Node grape makes it.
+    """
 
     __slots__ = ("_api", "_done", "work")
 
@@ -79,12 +93,18 @@ class _Call:
         return self._done is not None
 
     def cancel(self) -> None:
-        """Cancels the work of the call; ``done`` is not called."""
-        if self._done is not None:
-            work, self.work, self._done = self.work, None, None
-            self._api.under_way -= 1
-            if work is not None:
-                work.cancel()
+        """Calls ``done`` no more, as its client is gone.
+
+        Ends a lookup or a get. An announce or a put goes on, and counts as under way until it ends.
+        """
+        if self._done is None or self.work is _LEFT:
+            return
+        if self.work is None:
+            self.work, self._done = _LEFT, self._api.leave_alone()
+            return
+        work, self.work, self._done = self.work, None, None
+        self._api.under_way -= 1
+        work.cancel()
 
     def end(self, answer: Answer) -> None:
         """Ends the call with its answer."""
@@ -121,19 +141,27 @@ class Api:
     def __init__(self, calls: Calls, max_calls: int = MAX_CALLS, counters: Counters | None = None) -> None:
         self._calls = calls
         self._max_calls = max_calls
+        #: The calls under way, those whose clients are gone among them.
         self.under_way = 0
+        # Announces and puts whose clients are gone, and what waits for their end.
+        self._unattended = 0
+        self._attended: list[Deferred[None]] = []
         self.counters = counters if counters is not None else Counters()
         # The method for "/lookup" is _lookup, and so on.
-        self._by_target: dict[bytes, Callable[[Json | Missing, _Call], Cancellable]] = {
+        self._by_target: dict[bytes, Callable[[Json | Missing, _Call], Cancellable | None]] = {
             call.path.encode(): getattr(self, f"_{call.name}") for call in CALLS
         }
 
     def call(self, request: Request) -> Deferred[Answer]:
-        """Returns the answer to a request. Does not fail; can be cancelled."""
+        """Returns the answer to a request. Does not fail; cancelled when the client is gone, as ``answer`` says."""
         return deferred(partial(self.answer, request))
 
     def answer(self, request: Request, done: Callable[[Answer], object]) -> Cancellable:
-        """Calls ``done`` with the answer to a request, maybe before it returns; never once the result is cancelled."""
+        """Calls ``done`` with the answer to a request, maybe before it returns; never once the result is cancelled.
+
+        To cancel ends a lookup or a get. An announce or a put that was begun is made in any case; it counts in
+        ``under_way`` until it ends.
+        """
         call = _Call(self, done)
         self.under_way += 1
         try:
@@ -143,6 +171,26 @@ class Api:
         if refusal is not None:
             call.end(refusal)
         return call
+
+    def when_attended(self) -> Deferred[None]:
+        """Returns a Deferred that fires once no announce or put is under way whose client is gone."""
+        if not self._unattended:
+            return succeed(None)
+        attended: Deferred[None] = Deferred()
+        self._attended.append(attended)
+        return attended
+
+    def leave_alone(self) -> Callable[[Answer], object]:
+        """Counts an announce or a put whose client is gone. Returns what takes its answer."""
+        self._unattended += 1
+        return self._unattended_ended
+
+    def _unattended_ended(self, answer: Answer) -> None:
+        self._unattended -= 1
+        if not self._unattended:
+            waiting, self._attended = self._attended, []
+            for attended in waiting:
+                attended.callback(None)
 
     def _start(self, call: _Call, request: Request) -> Answer | None:
         """Begins a call. Returns an answer that is known at once, or raises it as GrapeError."""
@@ -166,14 +214,14 @@ class Api:
             call.work = work
         return None
 
-    # The calls
+    # The calls. Those that write return nothing that could be cancelled.
 
     def _lookup(self, data: Json | Missing, call: _Call) -> Cancellable:
         if not isinstance(data, str):
             raise GrapeError("ERR_GRAPE_LOOKUP")
         return self._calls.begin_lookup(data, call.looked_up)
 
-    def _announce(self, data: Json | Missing, call: _Call) -> Cancellable:
+    def _announce(self, data: Json | Missing, call: _Call) -> None:
         if not isinstance(data, list):
             raise GrapeError("ERR_GRAPE_ANNOUNCE")
         port = integer(data[1]) if len(data) > 1 else None
@@ -182,20 +230,22 @@ class Api:
         name = data[0] if isinstance(data[0], str) else octets(data[0])
         if name is None:
             raise GrapeError("ERR_GRAPE_ANNOUNCE", 400)
-        return self._calls.begin_announce(name, port, call.announced)
+        self._calls.begin_announce(name, port, call.announced)
 
-    def _put(self, data: Json | Missing, call: _Call) -> Cancellable:
+    def _put(self, data: Json | Missing, call: _Call) -> None:
         refused = GrapeError("ERR_GRAPE_PUT", 400)
         if data is None or isinstance(data, Missing):
             raise refused
         if isinstance(data, str):
-            return self._calls.put(data).addBoth(call.put)
+            self._calls.put(data).addBoth(call.put)
+            return
         options = data if isinstance(data, dict) else {}
         key = buffer(options.get("k"), "hex", refused)
         if key is None:
             if "v" not in options:
                 raise GrapeError("opts.v not given")
-            return self._calls.put(storable(options["v"], refused)).addBoth(call.put)
+            self._calls.put(storable(options["v"], refused)).addBoth(call.put)
+            return
         signature = buffer(options.get("sig"), "hex", refused)
         salt = buffer(options.get("salt"), "utf-8", refused)
         if "v" not in options:
@@ -208,7 +258,7 @@ class Api:
             salt=salt or b"",
             cas=integer_member(options, "cas"),
         )
-        return put.addBoth(call.put)
+        put.addBoth(call.put)
 
     def _get(self, data: Json | Missing, call: _Call) -> Cancellable:
         refused = GrapeError("ERR_GRAPE_GET", 400)

@@ -1,6 +1,9 @@
 """Serves one connection of the HTTP server: requests in, answers out in the same order.
 
 The calls are answered here; at the first request for anything else the rest of the connection goes to twisted.web.
+
+A client may close its side of the connection once its requests are sent: it gets all its answers. Announces and puts
+that came whole are made even if their client is gone.
 """
 
 from __future__ import annotations
@@ -11,23 +14,25 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from twisted.internet import protocol
-from twisted.internet.interfaces import IAddress, IPushProducer
+from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IPushProducer
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from grape.coalesce import Cancellable
 from grape.reactor import Clock
 from grape.web.access import Access
-from grape.web.answer import Answer
+from grape.web.answer import BAD_REQUEST, Answer
 from grape.web.head_cache import END, MAX_HEAD_BYTES, HeadCache
 from grape.web.parser import HEAD_SECONDS, RequestParser
-from grape.web.request import CALL_TARGETS, PendingRequest, Request
-from grape.web.sockets import write
+from grape.web.request import CALL_TARGETS, WRITE_TARGETS, PendingRequest, Request
+from grape.web.sockets import close, write
 
 MAX_PIPELINED = 16
 IDLE_SECONDS = 30.0
 # How long the sender of a refused body may go on before the connection is cut; it needs some time to read the answer.
 LINGER_SECONDS = 2.0
+# How much a client may send after a request that ends its connection before it is cut off, too.
+DISCARDED_BYTES = 1_048_576
 
 
 class Answerer(Protocol):
@@ -51,7 +56,6 @@ class Factory(Protocol):
     head_cache: HeadCache
     clock: Clock
     max_payload_size: int
-    is_closing: bool
 
     def connection_opened(self, connection: Connection) -> None: ...
 
@@ -62,7 +66,7 @@ class Factory(Protocol):
     def response(self, answer: Answer, request: PendingRequest) -> bytes: ...
 
 
-@implementer(IPushProducer)
+@implementer(IPushProducer, IHalfCloseableProtocol)
 class Connection(RequestParser):
     """A client's connection, over TCP or a unix socket."""
 
@@ -77,27 +81,69 @@ class Connection(RequestParser):
         self._running = 0
         self._is_write_blocked = False
         self._is_starting = False
-        # The connection of twisted.web that takes the rest of this one.
+        # True once the connection is to be closed after the answers to what has come.
+        self._is_ending = False
+        self._discarded_bytes = 0
+        # The connection of twisted.web that takes the rest of this one, and the requests that it was given and has not
+        # begun to answer; and how many it had begun when this was last looked at.
         self._inner: Any = None
+        self._handed_over: deque[PendingRequest] = deque()
+        self._begun = 0
         # A unix socket has no IP addresses.
         self._local_host: str | None = getattr(self.transport.getHost(), "host", None)
         self.peer_host = getattr(self.transport.getPeer(), "host", None)
         self.opened_at = self.factory.clock.seconds()
         self.deadline = self.opened_at + HEAD_SECONDS
+        self.unread_deadline = math.inf
         self.transport.setTcpNoDelay(True)
         self.transport.registerProducer(self, True)
+        self._is_producer = True
         self.factory.connection_opened(self)
 
     def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
-        """Cancels what the client asked for."""
+        """Ends the lookups and gets that the client waited for. Announces and puts are made."""
         self.factory.connection_closed(self)
         self._deaf = True
         queue, self._queue = self._queue, deque()
+        if self._inner is not None:
+            self._forget_begun()
+            if self._inner.is_answering:
+                # Those behind the one that is answered are not parsed yet.
+                queue.extendleft(reversed(self._handed_over))
+            self._inner.connectionLost(reason)
         for request in queue:
+            if request.work is None and request.answer is None and request.target in WRITE_TARGETS:
+                self._start(request)
             if request.work is not None:
                 request.work.cancel()
+
+    def readConnectionLost(self) -> None:
+        """Answers all that has come whole, now that the client has closed its side, and closes the connection then.
+
+        Twisted calls it again whenever reading is resumed.
+        """
+        if self._request is not None and not self._deaf:
+            self._is_ending = True
+            self._refuse(BAD_REQUEST)
+        elif self._queue or self._inner is not None:
+            self.close_when_answered()
+        else:
+            self._stop_producing()
+            close(self.transport)
+
+    def writeConnectionLost(self) -> None:
+        """Does nothing: this side of the connection is closed after a refusal."""
+
+    def close_when_answered(self) -> None:
+        """Closes the connection once the requests that have come are answered: now if there are none."""
+        self._is_ending = True
         if self._inner is not None:
-            self._inner.connectionLost(reason)
+            self._inner.close_when_answered()
+        elif not self._queue:
+            self._close()
+        elif self._queue[-1].answer is not None:
+            self._queue[-1].keep_alive = False
+            self._deaf = True
 
     @property
     def is_idle(self) -> bool:
@@ -107,11 +153,13 @@ class Connection(RequestParser):
     def pauseProducing(self) -> None:
         """Reads no more requests while the client does not read its answers."""
         self._is_write_blocked = True
+        self.unread_deadline = self.factory.clock.seconds() + IDLE_SECONDS
         self.transport.pauseProducing()
 
     def resumeProducing(self) -> None:
         """Goes on once the client reads again."""
         self._is_write_blocked = False
+        self.unread_deadline = math.inf
         self._run()
         self._read_on()
 
@@ -125,6 +173,7 @@ class Connection(RequestParser):
     def dataReceived(self, data: bytes) -> None:
         """Takes some bytes of one request or of several."""
         if self._deaf:
+            self._discard(data)
             return
         if self._request is None and self._inner is None:
             data = self._read_known(data)
@@ -133,6 +182,17 @@ class Connection(RequestParser):
             self._data = data
         self._is_read_again = False
         self._parse(data)
+
+    def _discard(self, data: bytes) -> None:
+        """Throws away what comes after the last request that is answered, up to a limit."""
+        self._discarded_bytes += len(data)
+        if self._discarded_bytes <= DISCARDED_BYTES:
+            return
+        if self.is_idle:
+            self.transport.abortConnection()
+        else:
+            # Answers are owed; with unread data the connection is reset when it is closed after them.
+            self.transport.pauseProducing()
 
     def _read_known(self, data: bytes) -> bytes:
         """Takes the calls whose heads are known from the front of ``data``; returns the rest, for the parser."""
@@ -212,6 +272,9 @@ class Connection(RequestParser):
         request.work = self.factory.api.answer(request, lambda answer: self._answered(answer, request))
 
     def _answered(self, answer: Answer, request: PendingRequest) -> None:
+        if self._is_ending and self._queue and request is self._queue[-1]:
+            request.keep_alive = False
+            self._deaf = True
         request.answer = self.factory.response(answer, request)
         self._flush()
 
@@ -229,13 +292,13 @@ class Connection(RequestParser):
             self._running -= 1
             answers += request.answer or b""
         write(self.transport, answers)
-        if request.refused:
+        if request.refused and not self._is_ending and self._discarded_bytes <= DISCARDED_BYTES:
             # The client may still be sending: to close at once could cost it the answer.
             self.deadline = self.factory.clock.seconds() + LINGER_SECONDS
+            self._stop_producing()
             self.transport.loseWriteConnection()
-        elif not request.keep_alive or (self.factory.is_closing and not queue):
-            self._deaf = True
-            self.transport.loseConnection()
+        elif not request.keep_alive:
+            self._close()
         else:
             if was_full:
                 self._read_on()
@@ -250,7 +313,8 @@ class Connection(RequestParser):
             return
         self._deaf = True
         if self._inner is not None and self._inner.requests:
-            self.transport.loseConnection()  # The answer would overtake one that is not there yet.
+            # The refusal would overtake an answer that is not there yet: that answer is the last.
+            self.close_when_answered()
             return
         request = self._request or PendingRequest(b"", b"", {}, self.peer_host)
         request.refused = True
@@ -263,7 +327,7 @@ class Connection(RequestParser):
     def _hand_over(self) -> None:
         """Gives the requests in line, and all that follow on this connection, to twisted.web."""
         if self._inner is None:
-            self.transport.unregisterProducer()
+            self._stop_producing()
             self._inner = self.factory.site.buildProtocol(self.transport.getPeer())
             self._inner.makeConnection(self.transport)
         deaf, queue = self._deaf, list(self._queue)
@@ -273,6 +337,30 @@ class Connection(RequestParser):
             # What could not be read is not handed on: the answer before it is the last.
             queue.pop()
             queue[-1].keep_alive = False
+        self._forget_begun()
         for request in queue:
+            self._handed_over.append(request)
             self._inner.dataReceived(request.head() + request.body)
         self._deaf = deaf
+        if self._is_ending:
+            self._inner.close_when_answered()
+
+    def _forget_begun(self) -> None:
+        """Forgets the requests that twisted.web has begun to answer."""
+        begun, self._begun = self._begun, self._inner.begun
+        for _ in range(self._begun - begun):
+            self._handed_over.popleft()
+
+    def _stop_producing(self) -> None:
+        """Has the transport pause and resume this no more: one whose producer is paused would not close."""
+        if self._is_producer:
+            self._is_producer = False
+            self.unread_deadline = math.inf
+            self.transport.unregisterProducer()
+
+    def _close(self) -> None:
+        """Closes the connection once its answers are sent; a client that does not read them is cut off."""
+        self._deaf = True
+        self.deadline = self.factory.clock.seconds() + IDLE_SECONDS
+        self._stop_producing()
+        (self._inner or self.transport).loseConnection()

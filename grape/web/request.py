@@ -122,6 +122,9 @@ CALLS = (
 # The targets of the calls, as clients send them: without a query, and nothing in them percent-encoded.
 CALL_TARGETS = frozenset(call.path.encode() for call in CALLS)
 
+# Of those, the ones that are made even if their client is gone before they are begun.
+WRITE_TARGETS = frozenset(call.path.encode() for call in CALLS if call.right is Right.WRITE)
+
 
 class Request:
     """An HTTP request, read to its end.

@@ -58,7 +58,6 @@ class HTTPServerFactory(ServerFactory):
         self.access = access
         self.max_payload_size = max_payload_size
         self.head_cache = HeadCache()
-        self.is_closing = False
         self.counters = counters if counters is not None else Counters()
         self._max_connections = max_connections
         self._max_per_host = max_per_host
@@ -114,19 +113,16 @@ class HTTPServerFactory(ServerFactory):
             self._stop_timers()
             closed, self._closed = self._closed, None
             if closed is not None:
-                self.is_closing = False
                 closed.callback(None)
 
     def close(self) -> Deferred[None]:
         """Closes all connections: idle ones now, others once they are answered. Fires within CLOSING_SECONDS."""
         if not self._connections:
             return succeed(None)
-        self.is_closing = True
         closed = self._closed = Deferred()
         self._deadline = self.clock.callLater(CLOSING_SECONDS, self._abort, None)
         for connection in list(self._connections):
-            if connection.is_idle:
-                connection.transport.loseConnection()
+            connection.close_when_answered()
         return closed
 
     def response(self, answer: Answer, request: PendingRequest) -> bytes:
@@ -182,7 +178,7 @@ class HTTPServerFactory(ServerFactory):
     def _abort(self, now: float | None) -> None:
         """Cuts the connections whose deadline is over, or (None) all."""
         for connection in list(self._connections):
-            if now is None or connection.deadline <= now:
+            if now is None or min(connection.deadline, connection.unread_deadline) <= now:
                 connection.transport.abortConnection()
 
     def _stop_timers(self) -> None:

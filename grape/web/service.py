@@ -12,19 +12,18 @@ from twisted.application.service import Service
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IReactorTCP
+from twisted.internet.interfaces import IListeningPort
 
 from grape.node.node import Node
 from grape.reactor import Reactor
 from grape.web.access import Access, Advice, Rules, flag_advice, keyword_advice
 from grape.web.api import Api
 from grape.web.lazy_site import LazySite
-from grape.web.server import HTTPServerFactory
+from grape.web.server import CLOSING_SECONDS, HTTPServerFactory
+from grape.web.sockets import listen
 
 if TYPE_CHECKING:
     from twisted.web.resource import IResource
-
-BACKLOG = 512
 
 ResourceFactory: TypeAlias = "Callable[[Node, Api, int, Access | None], IResource]"
 
@@ -91,14 +90,26 @@ class HTTPService(Service):
         self._site.load_soon(self._node.when_ready())
 
     def stopService(self) -> Deferred[None]:
-        """Accepts no more connections, and closes those there are once they are answered; fires within 1.5 s."""
+        """Accepts no more connections, and closes those there are once they are answered; fires within 1.5 s.
+
+        Announces and puts whose clients are gone have that time, too.
+        """
         super().stopService()
         self._site.stop()
         port, self._port = self._port, None
         closed = maybeDeferred(port.stopListening if port is not None else lambda: None)
-        return closed.addCallback(lambda _: DeferredList([self._server.close(), self._site.close()])).addCallback(
-            lambda _: None
-        )
+        return closed.addCallback(lambda _: self._finish())
+
+    def _finish(self) -> Deferred[None]:
+        attended = self._api.when_attended()
+        patience = self._reactor.callLater(CLOSING_SECONDS, attended.cancel) if not attended.called else None
+
+        def forget_patience(_: object) -> None:
+            if patience is not None and patience.active():
+                patience.cancel()
+
+        attended.addBoth(forget_patience)
+        return DeferredList([self._server.close(), self._site.close(), attended]).addCallback(lambda _: None)
 
     def _access(self, advice: Advice) -> Access:
         return Access(self._config.allow_origin, self._config.allow_host, gethostname(), advice)
@@ -118,7 +129,5 @@ class HTTPService(Service):
                 self._port = self._listen("0.0.0.0")
 
     def _listen(self, host: str) -> IListeningPort:
-        # Without a port for HTTP a reactor without TCP will do.
-        reactor = cast("IReactorTCP", self._reactor)
         assert self._config.api_port is not None
-        return reactor.listenTCP(self._config.api_port, self._server, backlog=BACKLOG, interface=host)
+        return listen(self._reactor, host, self._config.api_port, self._server)

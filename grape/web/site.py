@@ -9,17 +9,16 @@ from __future__ import annotations
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
+from zope.interface import implementer
 
 from grape.reactor import Clock, Timer
 from grape.web.answer import PAYLOAD_TOO_BIG
-from grape.web.connection import IDLE_SECONDS
+from grape.web.connection import DISCARDED_BYTES, IDLE_SECONDS
 from grape.web.server import CLOSING_SECONDS
-
-# How much of a refused body is read and thrown away, so that its sender comes to read the answer.
-DISCARDED_BYTES = 1_048_576
 
 
 class LimitedRequest(Request):
@@ -53,6 +52,7 @@ class LimitedRequest(Request):
             self.channel.loseConnection()
             return
         channel = cast("GrapeChannel", self.channel)
+        channel.begun += 1
         channel.site.active.add(channel)
         super().requestReceived(command, path, version)
 
@@ -86,10 +86,15 @@ class LimitedRequest(Request):
         )
 
 
+@implementer(IHalfCloseableProtocol)
 class GrapeChannel(HTTPChannel):
     """A connection that its site knows of while it lasts."""
 
     site: GrapeSite
+    #: How many whole requests were given to the resource so far.
+    begun = 0
+    #: True once the connection is to be closed after the answers to what has come.
+    is_ending = False
 
     def connectionMade(self) -> None:
         """Tells the site of the connection."""
@@ -100,6 +105,23 @@ class GrapeChannel(HTTPChannel):
         """Closes an idle connection without a line in the log, as the server does."""
         transport: Any = self.transport
         transport.abortConnection()
+
+    @property
+    def is_answering(self) -> bool:
+        """True while the resource has a request that it has not answered."""
+        return self in self.site.active
+
+    def close_when_answered(self) -> None:
+        """Closes the connection once the whole requests that have come are answered: now if there are none."""
+        self.is_ending = True
+        self.site.answered(self)
+
+    def readConnectionLost(self) -> None:
+        """Answers what has come whole, now that the client has closed its side, and closes the connection then."""
+        self.close_when_answered()
+
+    def writeConnectionLost(self) -> None:
+        """Does nothing."""
 
     def connectionLost(self, reason: object = None) -> None:
         """Tells the site that the connection is gone."""
@@ -140,13 +162,12 @@ class GrapeSite(Site):
         closed = self._closing = Deferred()
         self._deadline = self.reactor.callLater(CLOSING_SECONDS, self._abort)
         for channel in list(self.connections):
-            if channel not in self.active:
-                channel.loseConnection()
+            channel.close_when_answered()
         return closed
 
     def answered(self, channel: GrapeChannel) -> None:
-        """Closes a connection that was answered while the site closes."""
-        if self._closing is not None and channel not in self.active:
+        """Closes a connection that is to be closed after its answers, if it has had all of them."""
+        if channel.is_ending and not channel.is_answering:
             channel.loseConnection()
 
     def disconnected(self, channel: GrapeChannel) -> None:

@@ -1,9 +1,53 @@
-"""Sends over the TCP transports of Twisted without waiting for the next turn of the reactor."""
+"""Listens for, sends over and closes TCP connections where Twisted's own way does not fit."""
 
 from __future__ import annotations
 
-from twisted.internet.interfaces import ITransport
-from twisted.internet.tcp import Server
+import socket
+from contextlib import suppress
+from typing import cast
+
+from twisted.internet.interfaces import IListeningPort, IReactorTCP, ITransport
+from twisted.internet.posixbase import PosixReactorBase
+from twisted.internet.protocol import ServerFactory, connectionDone
+from twisted.internet.tcp import Port, Server
+
+from grape.reactor import Clock
+
+BACKLOG = 512
+# How many connections are accepted before the reactor closes those that were aborted for them.
+MAX_ACCEPTS = 16
+
+
+def listen(reactor: Clock, host: str, port: int, factory: ServerFactory) -> IListeningPort:
+    """Opens a listening TCP socket. ``::`` is all addresses, IPv4 included. Raises Twisted's CannotListenError."""
+    if not isinstance(reactor, PosixReactorBase):
+        return cast("IReactorTCP", reactor).listenTCP(port, factory, backlog=BACKLOG, interface=host)
+    listening = APIPort(port, factory, BACKLOG, host, reactor)
+    listening.startListening()
+    return cast("IListeningPort", listening)
+
+
+class APIPort(Port):
+    """A listening TCP socket, which serves IPv4, too, if it is bound to ``::``.
+
+    Twisted leaves that to the system, which denies it where ``net.ipv6.bindv6only`` is 1. And Twisted accepts 100 and
+    more connections in one turn of the reactor, while one that is aborted is only closed in the next turn: a limit on
+    connections would not keep the process from running out of file descriptors.
+    """
+
+    def createInternetSocket(self) -> socket.socket:
+        """Returns the socket, not bound yet."""
+        opened: socket.socket = super().createInternetSocket()
+        if self.addressFamily == socket.AF_INET6:
+            # Some systems (OpenBSD) have no sockets for both families: the API is on IPv6 alone there.
+            with suppress(OSError):
+                opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        return opened
+
+    def doRead(self) -> None:
+        """Accepts the connections that wait, MAX_ACCEPTS at most."""
+        self.numberAccepts = MAX_ACCEPTS
+        super().doRead()
 
 
 def write(transport: ITransport, data: bytes) -> None:
@@ -27,3 +71,21 @@ def write(transport: ITransport, data: bytes) -> None:
         data = data[sent:]
     if data:
         transport.write(data)
+
+
+def close(transport: ITransport) -> None:
+    """Closes a connection that its client has closed: at once if nothing waits to be sent, else after that.
+
+    That is what Twisted does for protocols without half-closed connections; its ``loseConnection`` takes one more turn
+    of the reactor and two more system calls.
+    """
+    if (
+        type(transport) is Server
+        and transport.connected
+        and not transport.disconnecting
+        and not transport.dataBuffer
+        and not transport._tempDataBuffer
+    ):
+        transport.connectionLost(connectionDone)
+    else:
+        transport.loseConnection()

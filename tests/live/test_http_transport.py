@@ -65,7 +65,7 @@ CONFORMING: dict[str, set[int | tuple[int, bytes]]] = {
     "transport/bad-chunk": {400, CLOSED},
     # 403: over loopback, "x" does not name this machine.
     "transport/post-without-length": {INVALID, 411, 403},
-    "transport/client-half-closes-after-full-request": {NO_PEERS, CLOSED},
+    "transport/client-half-closes-after-full-request": {NO_PEERS},
     "transport/http2-preface": {400, 505, CLOSED},
     # 403: a page's origin is not asked for its body.
     "transport/cors-preflight": {INVALID, 403},

@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import ServerFactory
 from twisted.internet.testing import StringTransport, StringTransportWithDisconnection
 from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
 
 from grape.coalesce import Cancellable
 from grape.testing import HeapClock, MemoryNetwork
@@ -94,6 +95,30 @@ class Page(Resource):
         return b"page of " + bytes(request.uri) + b" " + bytes(request.content.read())
 
 
+class SlowPage(Resource):
+    """Answers requests with their bodies, one at a time, when it is told to."""
+
+    isLeaf = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waiting: list[Any] = []
+        self.bodies: list[bytes] = []
+
+    def render(self, request: Any) -> int:
+        self._waiting.append(request)
+        self.bodies.append(request.content.read())
+        return NOT_DONE_YET
+
+    def answer(self) -> None:
+        """Answers the oldest request."""
+        request = self._waiting.pop(0)
+        body = self.bodies[-1 - len(self._waiting)]
+        request.setHeader(b"content-length", b"%d" % len(body))
+        request.write(body)
+        request.finish()
+
+
 class Transport(StringTransport):
     """A client's side of a server's connection, which shows how the connection was ended."""
 
@@ -121,14 +146,20 @@ class Transport(StringTransport):
         """Has the server receive bytes."""
         self.protocol.dataReceived(data)
 
+    def half_close(self) -> None:
+        """Has the server see that the client sends no more, as Twisted shows it each time that it reads."""
+        for _ in range(2):
+            if self.ended in ("", "half closed"):
+                self.protocol.readConnectionLost()
+
 
 class Server:
     """A server with its API, its clock and its clients."""
 
-    def __init__(self, access: Access | None = None) -> None:
+    def __init__(self, access: Access | None = None, page: Resource | None = None) -> None:
         self.api = FakeApi()
         self.clock = HeapClock()
-        site = GrapeSite(Page(), LIMIT, self.clock)
+        site = GrapeSite(page or Page(), LIMIT, self.clock)
         access = access or Access()
         self.factory = HTTPServerFactory(self.api, site, self.clock, access, LIMIT, MAX_CONNECTIONS, PER_HOST)
         self.transports: list[Transport] = []

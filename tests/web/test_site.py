@@ -13,9 +13,9 @@ from twisted.logger import capturedLogs
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from grape.web.connection import IDLE_SECONDS
+from grape.web.connection import DISCARDED_BYTES, IDLE_SECONDS
 from grape.web.server import CLOSING_SECONDS
-from grape.web.site import DISCARDED_BYTES, GrapeSite
+from grape.web.site import GrapeSite
 from tests.web.helpers import LIMIT, SiteClient, chunked, request
 
 

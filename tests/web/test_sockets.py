@@ -1,4 +1,4 @@
-"""grape.web.sockets.write, over real sockets: what the system does not take at once is sent by Twisted, in order."""
+"""grape.web.sockets, over real sockets: what is sent directly, what listens on both families, and how it accepts."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from twisted.internet.address import IPv4Address
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.base import BasePort
+from twisted.internet.posixbase import PosixReactorBase
+from twisted.internet.protocol import Factory, Protocol, ServerFactory
 from twisted.internet.tcp import Port, Server
 from twisted.internet.testing import MemoryReactor
 
-from grape.web.sockets import write
-from tests.web.helpers import PEER
+from grape.testing import MemoryNetwork
+from grape.web.sockets import MAX_ACCEPTS, APIPort, close, listen, write
+from tests.web.helpers import PEER, TCPReactor
 
 SEND_BUFFER_BYTES = 4_096
 SECONDS = 10.0
@@ -29,6 +32,7 @@ class Pair:
         with socket.create_server(("127.0.0.1", 0)) as listening:
             self.client = socket.create_connection(listening.getsockname())
             accepted, _ = listening.accept()
+        self._accepted = accepted
         accepted.setblocking(False)
         accepted.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         self.client.settimeout(SECONDS)
@@ -51,7 +55,7 @@ class Pair:
 
     def close(self) -> None:
         self.client.close()
-        self.transport.socket.close()
+        self._accepted.close()
 
 
 @pytest.fixture
@@ -119,3 +123,85 @@ def test_twisted_keeps_unsent_data_where_write_looks_for_it(pair: Pair) -> None:
     assert transport.dataBuffer
     assert transport._tempDataBuffer == []
     assert isinstance(transport.getPeer(), IPv4Address)
+
+
+# Closing
+
+
+def test_close_closes_at_once_if_nothing_waits_to_be_sent(pair: Pair) -> None:
+    close(pair.transport)
+    assert (pair.transport.connected, pair.reactor.getWriters()) == (0, [])
+    assert pair.client.recv(100) == b""
+
+
+def test_close_sends_first_what_waits(pair: Pair) -> None:
+    write(pair.transport, BIG)
+    close(pair.transport)
+    assert pair.transport.connected
+    assert pair.received(len(BIG)) == BIG
+
+
+# Listening
+
+
+@pytest.fixture
+def system_with_bindv6only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes sockets as a system does on which net.ipv6.bindv6only is 1."""
+    create = BasePort.createInternetSocket
+
+    def createInternetSocket(self: Port) -> socket.socket:
+        made: socket.socket = create(self)
+        if self.addressFamily == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        return made
+
+    monkeypatch.setattr(BasePort, "createInternetSocket", createInternetSocket)
+
+
+@pytest.fixture
+def port(request: pytest.FixtureRequest) -> Iterator[Port]:
+    """Returns a port that listens on a host, by default on 127.0.0.1, without a reactor that runs."""
+    listening = APIPort(0, Factory.forProtocol(Protocol), interface=getattr(request, "param", "127.0.0.1"))
+    listening.reactor = MemoryReactor()
+    listening.startListening()
+    yield listening
+    listening.socket.close()
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no sockets for both families")
+@pytest.mark.usefixtures("system_with_bindv6only")
+@pytest.mark.parametrize("port", ["::"], indirect=True)
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_port_on_all_addresses_serves_both_families_whatever_the_system_says(port: Port, host: str) -> None:
+    with socket.create_connection((host, port.getHost().port), timeout=SECONDS):
+        pass
+
+
+@pytest.mark.parametrize("port", ["127.0.0.1"], indirect=True)
+def test_port_on_one_address_listens_there_alone(port: Port) -> None:
+    assert port.getHost().host == "127.0.0.1"
+
+
+def test_port_accepts_few_connections_in_a_turn(port: Port) -> None:
+    """Those that are aborted for new ones are only closed between two turns."""
+    accepted: list[Protocol] = []
+
+    class Accepted(Protocol):
+        def connectionMade(self) -> None:
+            accepted.append(self)
+
+    port.factory = Factory.forProtocol(Accepted)
+    number = 3 * MAX_ACCEPTS
+    clients = [socket.create_connection(("127.0.0.1", port.getHost().port), timeout=SECONDS) for _ in range(number)]
+    for turn in range(1, 4):
+        port.doRead()
+        assert len(accepted) == turn * MAX_ACCEPTS
+    for client in (*clients, *(protocol.transport.socket for protocol in accepted)):  # type: ignore[union-attr]
+        client.close()
+
+
+def test_listen_takes_the_ports_of_a_reactor_that_has_its_own(network: MemoryNetwork) -> None:
+    reactor, factory = TCPReactor(network), ServerFactory()
+    listen(reactor, "::", 30_001, factory)
+    assert reactor.factories == [factory]
+    assert not isinstance(reactor, PosixReactorBase)
