@@ -82,6 +82,12 @@ def new_api() -> Api:
     return Api(free_port(), free_port())
 
 
+def heed_signals() -> None:
+    """Undoes in a new process that signals are ignored, as they are where a shell runs the tests in the background."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Process:
     """Runs a process, its output in files of ``directory``, until ``close`` ends it by its own id.
 
@@ -94,6 +100,7 @@ class Process:
         number = sum(path.suffix == ".out" for path in directory.iterdir())
         self._out, self._err = directory / f"{number}.out", directory / f"{number}.err"
         self.command = command
+        options.setdefault("preexec_fn", heed_signals)
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self._popen = subprocess.Popen(
                 command, cwd=directory, env={**_ENVIRONMENT, **(environment or {})}, stdout=out, stderr=err, **options
