@@ -19,9 +19,10 @@ import grape
 from grape import Config, Grape
 from grape.cli.run import COMMANDS
 from grape.config import DURABILITIES
+from grape.daemon.service import Daemon
 from grape.settings.declaration import Setting, declare, settings_of
 from grape.settings.kinds import Whole
-from grape.tap import Daemon, Options, makeService
+from grape.tap import Options, makeService
 from grape.testing import MemoryNetwork
 from tests.simulation import Remote
 

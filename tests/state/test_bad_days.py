@@ -16,11 +16,11 @@ import pytest
 from twisted.logger import LogEvent, LogLevel
 
 from grape import Config, Grape, GrapeError
+from grape.daemon.service import Daemon
 from grape.state.examine import schema
 from grape.state.lock import StateError
 from grape.state.recorder import MAX_RETRY_SECONDS
 from grape.state.sqlite import StateFile
-from grape.tap import Daemon
 from grape.testing import MemoryNetwork
 from tests.simulation import Key, outcome
 from tests.state.conftest import Kill, line_of

@@ -1,0 +1,137 @@
+"""Runs a grape as a process of its own: logs where it listens; ends the process with one line if it cannot start."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import os
+import shlex
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NoReturn
+
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.error import CannotListenError
+from twisted.logger import Logger
+
+from grape import __version__
+from grape.config import Config
+from grape.reactor import Reactor
+from grape.service import Grape
+from grape.state.lock import StateError, StateInUse
+from grape.web.service import CannotListenTCP
+
+# Containers made, less those gone, before the collector looks: three times Python's own number. With more, what
+# hostile requests leave behind in cycles is felt.
+GC_THRESHOLD = 2_000
+# As in sysexits.h: a resource is not available; a file cannot be read or written.
+EXIT_CANNOT_LISTEN = 69
+EXIT_IN_USE = 69
+EXIT_STATE = 74
+ALL_ADDRESSES = ("", "0.0.0.0", "::")
+
+log = Logger(namespace="grape")
+
+
+class Daemon(MultiService):
+    """A grape as a process of its own: logs where it listens, and ends the process if it cannot."""
+
+    def __init__(self, config: Config, reactor: Reactor | None, twistd: Mapping[str, object] | None = None) -> None:
+        super().__init__()
+        self._twistd = twistd if twistd is not None else {}
+        self.grape = Grape.from_config(config, reactor)
+        self.grape.setServiceParent(self)
+
+    def privilegedStartService(self) -> None:
+        """Opens the sockets, while the process may still have the rights for it."""
+        self._or_exit(super().privilegedStartService)
+
+    def startService(self) -> None:
+        """Starts the grape. A socket that cannot be opened ends the process with one line and status 69."""
+        self._or_exit(super().startService)
+        spare_the_collector()
+        log.info("{line}", line=self.first_line())
+
+    def stopService(self) -> Deferred[None]:
+        """Stops the grape, and logs when its sockets are closed."""
+        dht, api = self.grape.dht_address, self.grape.api_address
+        were = " and ".join(
+            f"{name} {_host_and_port(*address)}"
+            for name, address in (("DHT udp", dht), ("HTTP API", api))
+            if address is not None
+        )
+
+        def stopped(_: object) -> None:
+            if were:
+                log.info("{line}", line=f"grape {__version__} stopped: {were} closed")
+
+        return maybeDeferred(super().stopService).addCallback(stopped)
+
+    def first_line(self) -> str:
+        """Returns the line that says where the grape listens, and a call to try."""
+        dht, api = self.grape.dht_address, self.grape.api_address
+        parts = [f"DHT udp {_bound(*dht) if dht is not None else 'closed'}"]
+        parts.append(f"HTTP API listening on {_bound(*api)}" if api is not None else "no HTTP API")
+        count = len(self.grape.config.dht_bootstrap)
+        parts.append(f"{count or 'no'} bootstrap node{'s' * (count != 1)}")
+        line = f"grape {__version__}: {', '.join(parts)}"
+        if api is None:
+            return line
+        host, port = api
+        url = f"http://{_host_and_port('127.0.0.1' if host in ALL_ADDRESSES else host, port)}/announce"
+        body = shlex.quote('{"data":["rest:util:net",1337]}')
+        return f"{line}; try: curl -d {body} {url}"
+
+    def _or_exit(self, start: Callable[[], None]) -> None:
+        try:
+            start()
+        except CannotListenError as error:
+            reason = getattr(error.socketError, "strerror", None) or error.socketError
+            host = "all addresses" if error.interface in ALL_ADDRESSES else error.interface
+            kind, flag = ("TCP", "--aph") if isinstance(error, CannotListenTCP) else ("UDP", "--dp")
+            is_port = getattr(error.socketError, "errno", None) in (errno.EADDRINUSE, errno.EACCES)
+            hint = f"{flag} chooses another port" if is_port else "-b chooses another address"
+            problem = f"cannot listen on {kind} port {error.port} of {host}: {reason} ({hint})"
+            self._exit(error, problem, EXIT_CANNOT_LISTEN)
+        except StateError as error:
+            self._exit(error, f"--state {error}", EXIT_IN_USE if isinstance(error, StateInUse) else EXIT_STATE)
+
+    def _exit(self, error: Exception, problem: str, status: int) -> NoReturn:
+        if "nodaemon" in self._twistd and not self._twistd["nodaemon"]:
+            # The process is a child of the one on the terminal, to which Twisted brings errors, but no exits.
+            raise error
+        # twistd has put its log in the place of stderr: the line belongs in both.
+        for stream in dict.fromkeys((sys.stderr, sys.__stderr__)):
+            if stream is not None:
+                stream.write(f"grape: {problem}\n")
+        self._remove_pid_file()
+        raise SystemExit(status) from error
+
+    def _remove_pid_file(self) -> None:
+        """Removes the file that twistd wrote before it started us, as twistd itself does only after it ran."""
+        name = self._twistd.get("pidfile")
+        try:
+            if isinstance(name, str) and name and Path(name).read_text().strip() == str(os.getpid()):
+                Path(name).unlink()
+        except OSError:
+            pass
+
+
+def _bound(host: str, port: int) -> str:
+    return f"{_host_and_port(host, port)}{' (all addresses)' if host in ALL_ADDRESSES else ''}"
+
+
+def _host_and_port(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def spare_the_collector() -> None:
+    """Has the collector of cycles look only at objects made from now on, and more rarely.
+
+    A grape makes hardly any cycles, and everything that it stores would be searched again and again.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_THRESHOLD, 10, 10)
