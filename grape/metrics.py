@@ -90,5 +90,6 @@ class Stats:
     queries_in_flight: int
     #: Counts by name; ``grape.metrics.help_texts()`` says what each means.
     counters: dict[str, int]
-    #: Why puts are refused now: the state file cannot be written. None while all is well.
+    #: Why state is not on the disk now, as the file cannot be written: puts are refused, or state is in memory only.
+    #: None while all is well.
     degraded: str | None = None

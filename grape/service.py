@@ -69,13 +69,24 @@ class Grape(MultiService):
         self._compose(from_keywords(Config, given), reactor, dice)
 
     @classmethod
-    def from_config(cls, config: Config, reactor: Reactor | None = None) -> Grape:
-        """Makes a grape of a ``Config``, whose times are in seconds."""
+    def from_config(cls, config: Config, reactor: Reactor | None = None, *, is_state_optional: bool = False) -> Grape:
+        """Makes a grape of a ``Config``, whose times are in seconds.
+
+        With ``is_state_optional`` a state file that the process may not write is a warning and ``stats().degraded``
+        says so; otherwise ``startService`` raises StateError.
+        """
         grape = cls.__new__(cls)
-        grape._compose(config, reactor)
+        grape._compose(config, reactor, is_state_optional=is_state_optional)
         return grape
 
-    def _compose(self, config: Config, reactor: Reactor | None, dice: random.Random | None = None) -> None:
+    def _compose(
+        self,
+        config: Config,
+        reactor: Reactor | None,
+        dice: random.Random | None = None,
+        *,
+        is_state_optional: bool = False,
+    ) -> None:
         super().__init__()
         if reactor is None:
             from twisted.internet import reactor as installed
@@ -83,7 +94,7 @@ class Grape(MultiService):
             reactor = cast("Reactor", installed)
         self.config = config
         self._reactor = reactor
-        self.node = Node(config, reactor, trace=tracer(os.environ), dice=dice)
+        self.node = Node(config, reactor, trace=tracer(os.environ), dice=dice, is_state_optional=is_state_optional)
         self.node.setServiceParent(self)
         self.http = HTTPService(self.node, reactor, _make_resource)
         if config.api_port is not None:

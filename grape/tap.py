@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from typing import NoReturn, cast
+from collections.abc import Mapping, Sequence
+from io import TextIOWrapper
+from typing import NoReturn, TextIO, cast
 
 import attrs
+from twisted.logger import Logger
 from twisted.python.usage import Options as UsageOptions
 
 from grape import __version__
 from grape.config import Config
+from grape.daemon.limits import connection_limit, raise_descriptor_limit
 from grape.daemon.service import EXIT_CANNOT_LISTEN as EXIT_CANNOT_LISTEN
 from grape.daemon.service import EXIT_IN_USE as EXIT_IN_USE
 from grape.daemon.service import EXIT_STATE as EXIT_STATE
 from grape.daemon.service import GC_THRESHOLD as GC_THRESHOLD
 from grape.daemon.service import Daemon as Daemon
 from grape.daemon.service import spare_the_collector as spare_the_collector
+from grape.daemon.signals import RunningReactor, Signals
+from grape.daemon.state_file import with_state_file
 from grape.errors import ConfigError
+from grape.logs import counting_repeats
 from grape.reactor import Reactor, Steppable, use_monotonic_clock
 from grape.settings.declaration import settings_of
 from grape.settings.flags import FlagError, columns, help_entries, read_flags, render, wrap
@@ -30,6 +36,11 @@ ABOUT = (
     "The HTTP API has no authentication and no TLS, and it listens on all addresses unless -b or --api-bind says "
     "otherwise.",
 )
+
+# The descriptors up to this one are no log file of their own.
+STDERR = 2
+
+log = Logger(namespace="grape")
 
 
 class Options(UsageOptions):
@@ -107,14 +118,31 @@ def makeService(options: Options) -> Daemon:
     from twisted.internet import reactor
 
     use_monotonic_clock(cast("Steppable", reactor))
-    return Daemon(_with_state(options.config), cast("Reactor", reactor), options.parent)
+    runner = options.parent
+    if runner is not None and "fileLogObserverFactory" in runner:
+        # twist makes its log after this; twistd made its own before.
+        runner["fileLogObserverFactory"] = counting_repeats(runner["fileLogObserverFactory"])
+    signals = Signals(cast("RunningReactor", reactor), _log_file(runner), ends_by_signal=runner is not None)
+    config, is_state_optional = with_state_file(_with_connections(options.config, reactor), os.environ)
+    return Daemon(config, cast("Reactor", reactor), runner, signals, is_state_optional=is_state_optional)
 
 
-def _with_state(config: Config) -> Config:
-    """Returns the config with a state file, unless one is named or the port is for the system to choose."""
-    if config.state is not None or config.dht_port == 0:
-        return config
-    name = f"grape-{config.dht_port}.sqlite"
-    # systemd sets a list, usually of one. Otherwise the working directory is used: twistd's --rundir.
-    folder = next(filter(None, os.environ.get("STATE_DIRECTORY", "").split(":")), "")
-    return attrs.evolve(config, state=os.path.join(folder, name))
+def _with_connections(config: Config, reactor: object) -> Config:
+    """Returns the config with a limit of HTTP connections for which there are descriptors."""
+    descriptors = raise_descriptor_limit(reactor)
+    connections = connection_limit(config.max_connections, descriptors)
+    if connections < config.max_connections:
+        log.warn(
+            "at most {connections} HTTP connections instead of {wanted}: the process may open {descriptors} files and "
+            "sockets; raise the limit (ulimit -Hn, LimitNOFILE=)",
+            connections=connections,
+            wanted=config.max_connections,
+            descriptors=descriptors,
+        )
+    return attrs.evolve(config, max_connections=connections)
+
+
+def _log_file(runner: Mapping[str, object] | None) -> TextIO | None:
+    """Returns the log file that twist opened; None if it logs elsewhere, or for twistd, which reopens its own."""
+    file = runner.get("logFile") if runner is not None else None
+    return file if isinstance(file, TextIOWrapper) and file.fileno() > STDERR else None

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -44,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = Options()
     options.commands = [(command.synopsis, command.help) for command in COMMANDS.values()]
     options.parseOptions(words)
-    log_to_stderr()
+    lines = log_to_stderr()
     service = makeService(options)
     from twisted.internet import reactor as global_reactor
 
@@ -52,8 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     service.privilegedStartService()
     service.startService()
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
-    reactor.callWhenRunning(_stop_on_signals, reactor)
+    lines.flush_by(reactor.callLater)
     reactor.run()
+    lines.flush(at_end=True)
 
 
 def _without_tls() -> None:
@@ -63,16 +63,3 @@ def _without_tls() -> None:
     """
     # None is how Python marks a module that cannot be imported.
     sys.modules.setdefault("OpenSSL", None)  # type: ignore[arg-type]
-
-
-def _stop_on_signals(reactor: Any) -> None:
-    """Stops the reactor at the first signal, with status 0; Twisted's own handlers fail at a second one."""
-    stopping: list[int] = []
-
-    def stop(number: int, _: object) -> None:
-        if not stopping:
-            stopping.append(number)
-            reactor.callFromThread(reactor.stop)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)

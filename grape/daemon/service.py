@@ -8,6 +8,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -18,6 +19,8 @@ from twisted.logger import Logger
 
 from grape import __version__
 from grape.config import Config
+from grape.daemon.signals import Signals
+from grape.daemon.state_file import WAIT_SECONDS, wait_for
 from grape.reactor import Reactor
 from grape.service import Grape
 from grape.state.lock import StateError, StateInUse
@@ -30,26 +33,49 @@ GC_THRESHOLD = 2_000
 EXIT_CANNOT_LISTEN = 69
 EXIT_IN_USE = 69
 EXIT_STATE = 74
+# What the parent of a daemon reads of the status pipe of twistd.
+MAX_STATUS_BYTES = 100
+# As a shell tells of a process that Ctrl-C ended.
+EXIT_INTERRUPTED = 130
 ALL_ADDRESSES = ("", "0.0.0.0", "::")
 
 log = Logger(namespace="grape")
 
 
 class Daemon(MultiService):
-    """A grape as a process of its own: logs where it listens, and ends the process if it cannot."""
+    """Runs a grape as a process of its own: logs where it listens, and ends the process if it cannot.
 
-    def __init__(self, config: Config, reactor: Reactor | None, twistd: Mapping[str, object] | None = None) -> None:
+    ``twistd`` has the options of twistd or twist. ``signals`` are answered from the start on; without them the process
+    keeps its handlers. With ``is_state_optional`` a state file that the process may not write is a warning.
+    ``patience`` is the time in seconds for which a file that another process has is waited for.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        reactor: Reactor | None,
+        twistd: Mapping[str, object] | None = None,
+        signals: Signals | None = None,
+        *,
+        is_state_optional: bool = False,
+        patience: float = WAIT_SECONDS,
+    ) -> None:
         super().__init__()
         self._twistd = twistd if twistd is not None else {}
-        self.grape = Grape.from_config(config, reactor)
+        self._signals = signals
+        self._patience = patience
+        self._is_prepared = False
+        self.grape = Grape.from_config(config, reactor, is_state_optional=is_state_optional)
         self.grape.setServiceParent(self)
 
     def privilegedStartService(self) -> None:
         """Opens the sockets, while the process may still have the rights for it."""
+        self._or_exit(self._prepare)
         self._or_exit(super().privilegedStartService)
 
     def startService(self) -> None:
         """Starts the grape. A socket that cannot be opened ends the process with one line and status 69."""
+        self._or_exit(self._prepare)
         self._or_exit(super().startService)
         spare_the_collector()
         log.info("{line}", line=self.first_line())
@@ -84,6 +110,17 @@ class Daemon(MultiService):
         body = shlex.quote('{"data":["rest:util:net",1337]}')
         return f"{line}; try: curl -d {body} {url}"
 
+    def _prepare(self) -> None:
+        """Answers signals, and waits for the state file: a grape that stops gives it back after its ports."""
+        if self._is_prepared:
+            return
+        self._is_prepared = True
+        if self._signals is not None:
+            self._signals.install(self.grape.stats)
+        path = self.grape.config.state_file
+        if path is not None:
+            wait_for(path, _say, self._patience)
+
     def _or_exit(self, start: Callable[[], None]) -> None:
         try:
             start()
@@ -97,15 +134,19 @@ class Daemon(MultiService):
             self._exit(error, problem, EXIT_CANNOT_LISTEN)
         except StateError as error:
             self._exit(error, f"--state {error}", EXIT_IN_USE if isinstance(error, StateInUse) else EXIT_STATE)
+        except KeyboardInterrupt:
+            # The reactor does not run yet: Python's own handler raised it.
+            self._remove_pid_file()
+            raise SystemExit(EXIT_INTERRUPTED) from None
 
     def _exit(self, error: Exception, problem: str, status: int) -> NoReturn:
-        if "nodaemon" in self._twistd and not self._twistd["nodaemon"]:
-            # The process is a child of the one on the terminal, to which Twisted brings errors, but no exits.
-            raise error
-        # twistd has put its log in the place of stderr: the line belongs in both.
-        for stream in dict.fromkeys((sys.stderr, sys.__stderr__)):
-            if stream is not None:
-                stream.write(f"grape: {problem}\n")
+        status_pipe = self._twistd.get("statusPipe")
+        if isinstance(status_pipe, int):
+            # The process is a child of the one on the terminal, which prints what comes through this pipe.
+            line = f"1 grape: {problem}".encode("ascii", "backslashreplace")
+            with suppress(OSError):
+                os.write(status_pipe, line[:MAX_STATUS_BYTES])
+        _say(problem)
         self._remove_pid_file()
         raise SystemExit(status) from error
 
@@ -117,6 +158,15 @@ class Daemon(MultiService):
                 Path(name).unlink()
         except OSError:
             pass
+
+
+def _say(line: str) -> None:
+    """Writes a line to stderr at once. ``twist`` begins its log only when the reactor runs."""
+    # twistd has put its log in the place of stderr: the line belongs in both.
+    for stream in dict.fromkeys((sys.stderr, sys.__stderr__)):
+        if stream is not None:
+            stream.write(f"grape: {line}\n")
+            stream.flush()
 
 
 def _bound(host: str, port: int) -> str:

@@ -50,6 +50,7 @@ class Node(Service):
     """A DHT node as a Twisted service; ``grape.Grape`` is a Node with the HTTP API.
 
     ``trace(line)`` is called with the Node grape's debug lines. ``dice`` replaces the system's randomness in tests.
+    With ``is_state_optional`` a state file that the process may not write is a warning, no error.
 
     Calls return Deferreds that can be cancelled; they fail with GrapeError. Events (``on``, ``off``):
 
@@ -69,6 +70,7 @@ class Node(Service):
         *,
         trace: Trace | None = None,
         dice: random.Random | None = None,
+        is_state_optional: bool = False,
     ) -> None:
         random_bytes: RandomBytes = os.urandom if dice is None else dice.randbytes
         self.config = config
@@ -80,7 +82,9 @@ class Node(Service):
         self._events = Events()
         self._reporter = Reporter(self._events, trace, lambda: self.dht_port)
         self._table = RoutingTable(self.node_id, rules=PublicRules() if config.profile == "public" else PrivateRules())
-        self._recorder = recorder_of(config.state_file, config.durability, reactor, self.counters)
+        self._recorder = recorder_of(
+            config.state_file, config.durability, reactor, self.counters, is_optional=is_state_optional
+        )
         self._journal: Journal = self._recorder if self._recorder is not None else NullJournal()
         self._peer_store = MemoryPeers(
             config.dht_peer_max_age,

@@ -54,7 +54,8 @@ class StateRecorder:
     """Writes a node's state to the file that ``open_file()`` opens; implements ``grape.state.journal.Journal``.
 
     ``now()`` returns what the machine's clocks say. Changes are noted from the first ``open()`` to the end of the
-    process, also between ``close()`` and the next ``open()``.
+    process, also between ``close()`` and the next ``open()``. With ``is_optional`` a file that the process may not
+    write is a warning: state is kept in memory only, and ``problem`` says so.
     """
 
     def __init__(
@@ -63,12 +64,16 @@ class StateRecorder:
         open_file: OpenFile,
         now: Callable[[], Moment] | None = None,
         counters: Counters | None = None,
+        *,
+        is_optional: bool = False,
     ) -> None:
         self.counters = counters if counters is not None else Counters()
-        #: Why the file cannot be written at this time; None while it can.
+        #: Why nothing can be written to the file at this time; None while it can.
         self.problem: str | None = None
         self._clock = clock
         self._open_file = open_file
+        self._is_optional = is_optional
+        self._is_in_memory = False
         self._now = now if now is not None else Moment.now
         self._changed = ChangedKeys()
         self._collector: ChangeCollector | None = None
@@ -85,7 +90,12 @@ class StateRecorder:
 
     def open(self, recorded: Recorded) -> Restored:
         """Opens the file, restores what it holds into ``recorded`` and starts to write. Raises StateError."""
-        file = self._open_file()
+        try:
+            file = self._open_file()
+        except StateError as error:
+            self._do_without(error)
+            return Restored(None, [])
+        self._is_in_memory = False
         try:
             self._log_opening(file)
             found = records.read(file.contents.rows)
@@ -94,16 +104,12 @@ class StateRecorder:
             heartbeat = found.heartbeat
             self._offset = (heartbeat.seconds_at(self._now()) if heartbeat is not None else found.latest) - now
             restore(found, recorded, self._changed, now, self._offset)
+            self._writer = self._start_writer(file)
         except BaseException:
             file.close()
             raise
         self._file = file
         self._collector = ChangeCollector(recorded, self._changed, self._offset, found.contacts)
-        call_from_thread: Any = getattr(self._clock, "callFromThread", None)
-        if call_from_thread is not None:
-            self._writer = ThreadWriter(file, call_from_thread, self._stamp)
-        else:
-            self._writer = DirectWriter(file, self._stamp)
         self.problem = None
         self._timer = self._clock.callLater(WRITE_SECONDS, self._tick)
         _log_restored(file.path, found, recorded)
@@ -141,6 +147,8 @@ class StateRecorder:
     @property
     def refusal(self) -> str | None:
         """Why puts are refused at this time; None while they are taken."""
+        if self._is_in_memory:
+            return None
         if self._writer is None:
             return "the state file is closed"
         if self.problem is not None:
@@ -149,7 +157,7 @@ class StateRecorder:
 
     def when_durable(self, done: OnDurable) -> None:
         """Calls ``done(None)`` once every item stored so far is on the disk, else ``done(reason)``."""
-        if self._writer is None or self._collector is None or self.problem is not None:
+        if self._is_in_memory or self._writer is None or self._collector is None or self.problem is not None:
             done(self.refusal)
         else:
             self._write(self._writer, self._collector.collect_items(self._clock.seconds()), done)
@@ -223,6 +231,29 @@ class StateRecorder:
         """Returns the heartbeat, which every commit contains. Called in the writer's thread."""
         return [records.heartbeat_change(Heartbeat(self._clock.seconds() + self._offset, self._now()))]
 
+    def _start_writer(self, file: StateFile) -> Writer:
+        call_from_thread: Any = getattr(self._clock, "callFromThread", None)
+        if call_from_thread is None:
+            return DirectWriter(file, self._stamp)
+        try:
+            return ThreadWriter(file, call_from_thread, self._stamp)
+        except RuntimeError as error:
+            problem = f"{error} to write it; raise the limit of processes (ulimit -u, TasksMax=)"
+            raise StateError(file.path, problem) from error
+
+    def _do_without(self, error: StateError) -> None:
+        """Goes on in memory if the file is optional and may not be written; raises ``error`` otherwise."""
+        if not self._is_optional or not error.is_unwritable:
+            raise error
+        self._is_in_memory = True
+        self.problem = f"state is kept in memory only: {error}"
+        log.warn(
+            "state file {path} cannot be written ({problem}): state is kept in memory only and lost at the end; "
+            "--state FILE names another file, --state :memory: keeps none",
+            path=error.path,
+            problem=error.problem,
+        )
+
     def _log_opening(self, file: StateFile) -> None:
         if file.moved_to is not None:
             self.counters.state_moved_aside += 1
@@ -251,8 +282,12 @@ def _log_restored(path: str, found: records.Records, recorded: Recorded) -> None
              counts=", ".join(counted(number, noun) for number, noun in counts))  # fmt: skip
 
 
-def recorder_of(path: str | None, durability: str, clock: Clock, counters: Counters) -> StateRecorder | None:
+def recorder_of(
+    path: str | None, durability: str, clock: Clock, counters: Counters, *, is_optional: bool = False
+) -> StateRecorder | None:
     """Returns a recorder for the state file at ``path``; None without a path."""
     if path is None:
         return None
-    return StateRecorder(clock, lambda: StateFile(path, durability=durability), counters=counters)
+    return StateRecorder(
+        clock, lambda: StateFile(path, durability=durability), counters=counters, is_optional=is_optional
+    )

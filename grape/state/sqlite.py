@@ -34,7 +34,10 @@ class StateFile:
     def __init__(
         self, path: str, *, durability: str = "full", scripts: Sequence[str] | None = None, connect: Connect = connect
     ) -> None:
-        self.path = os.path.realpath(path)
+        try:
+            self.path = os.path.realpath(path)
+        except FileNotFoundError as error:
+            raise StateError(path, "the working directory was removed") from error
         #: What was wrong with the file found at ``path``, and the name that it was given; None if it was intact.
         self.damage: str | None = None
         self.moved_to: str | None = None
