@@ -319,9 +319,9 @@ def test_grape_names_the_keyword_that_is_wrong(keyword: str, value: Any, problem
 @pytest.mark.parametrize(
     ("keyword", "text"),
     [
-        ("max_call", "no setting 'max_call'; did you mean 'max_calls'?"),
-        ("dht_max_tables", "no setting 'dht_max_tables'; did you mean 'dht_maxTables'?"),
-        ("bogus", "no setting 'bogus'"),
+        ("max_call", "Grape has no keyword 'max_call'; did you mean 'max_calls'?"),
+        ("dht_max_tables", "Grape has no keyword 'dht_max_tables'; did you mean 'dht_maxTables'?"),
+        ("bogus", "Grape has no keyword 'bogus' (README.md lists them)"),
     ],
 )
 def test_grape_refuses_an_unknown_keyword_with_the_nearest_one(keyword: str, text: str) -> None:

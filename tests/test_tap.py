@@ -59,16 +59,16 @@ SPELLED = [
 
 
 @attrs.frozen(kw_only=True)
-class MorePigeons(Config):
+class WithOneMore(Config):
     """The declaration of a grape with one more setting."""
 
-    max_pigeons: int = declare(7, Setting(Whole(1, 100), "pigeons in flight"))
+    max_retries: int = declare(7, Setting(Whole(1, 100), "repetitions of a query"))
 
 
-class PigeonOptions(Options):
+class MoreOptions(Options):
     """The flags of that declaration."""
 
-    declaration = MorePigeons
+    declaration = WithOneMore
 
 
 def config(*words: str) -> Config:
@@ -153,11 +153,11 @@ def test_options_take_switches_without_a_value() -> None:
 def test_options_of_a_copy_of_the_declaration_have_the_setting_that_was_added(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    options = PigeonOptions()
-    options.parseOptions(["--max-pigeons", "8", "--max-keys", "9"])
-    assert options.config == MorePigeons(max_pigeons=8, max_keys=9)
-    assert "--max-pigeons N" in help_of(PigeonOptions(), capsys, "--help")
-    assert "unknown flag --max-pigeons" in refusal("--max-pigeons", "8")
+    options = MoreOptions()
+    options.parseOptions(["--max-retries", "8", "--max-keys", "9"])
+    assert options.config == WithOneMore(max_retries=8, max_keys=9)
+    assert "--max-retries N" in help_of(MoreOptions(), capsys, "--help")
+    assert "unknown flag --max-retries" in refusal("--max-retries", "8")
 
 
 @pytest.mark.parametrize(

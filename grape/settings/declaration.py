@@ -114,7 +114,8 @@ def from_keywords(declaration: type[C], given: Mapping[str, object]) -> C:
         setting = settings.get(keyword)
         if setting is None:
             near = nearest(keyword, settings)
-            raise TypeError(f"no setting {keyword!r}" + (f"; did you mean {near!r}?" if near is not None else ""))
+            hint = f"; did you mean {near!r}?" if near is not None else " (README.md lists them)"
+            raise TypeError(f"Grape has no keyword {keyword!r}{hint}")
         if value is None and isinstance(setting.kind, Milliseconds):
             continue
         values[setting.name] = setting.from_value(value, keyword)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Collection, Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from grape.settings.declaration import Declaration, Setting, nearest, settings_of
 from grape.settings.kinds import Switch
@@ -30,13 +30,14 @@ class Given(NamedTuple):
 def read_flags(declaration: Declaration, words: Iterable[str], others: Collection[str] = ()) -> Given:
     """Reads the flags of a declaration; ``others`` are known flags too, for the hint at an unknown one.
 
-    A flag's value follows it after "=" or as the next word. Of a flag that is given twice the last value counts; lists
-    are joined. Raises FlagError, and ConfigError for a wrong value, which says the flag as it was typed.
+    A flag's value follows it after "=" or as the next word. Of a flag that is given twice the last value counts, but
+    each is checked; lists are joined. Raises FlagError, and ConfigError for a wrong value, which says the flag as it
+    was typed.
     """
     settings = settings_of(declaration)
     flags = {spelling: setting for setting in settings for spelling in setting.spellings}
     off = {f"--{setting.off}": setting for setting in settings if setting.off}
-    texts: dict[str, tuple[Setting, str, str]] = {}
+    values: dict[str, object] = {}
     without: set[str] = set()
     stray: list[str] = []
     left = list(words)
@@ -50,6 +51,8 @@ def read_flags(declaration: Declaration, words: Iterable[str], others: Collectio
             without.add(off[word].name)
             continue
         setting = flags.get(flag)
+        if setting is None and (flag in off or flag in others):
+            raise FlagError(f"{flag} takes no value")
         if setting is None:
             near = nearest(flag, [*flags, *off, *others])
             raise FlagError(
@@ -57,15 +60,17 @@ def read_flags(declaration: Declaration, words: Iterable[str], others: Collectio
             )
         if not equals:
             text = _next(setting, flag, left)
-        if setting.kind.is_list and setting.name in texts:
-            text = f"{texts[setting.name][1]},{text}"
-        texts[setting.name] = setting, text, flag
-    values = {
-        name: setting.from_text(text, flag)
-        for name, (setting, text, flag) in texts.items()
-        if name not in without and not (setting.may_be_bare and not text)
-    }
-    return Given(values, stray)
+        if text or not setting.may_be_bare:
+            value = setting.from_text(text, flag)
+            values[setting.name] = _joined(values.get(setting.name), value) if setting.kind.is_list else value
+        elif not setting.kind.is_list:
+            values.pop(setting.name, None)
+    return Given({name: value for name, value in values.items() if name not in without}, stray)
+
+
+def _joined(former: object, value: object) -> tuple[object, ...]:
+    """Returns the values of a list that was given in parts, each once."""
+    return tuple(dict.fromkeys((*cast("tuple[object, ...]", former or ()), *cast("tuple[object, ...]", value))))
 
 
 def _next(setting: Setting, flag: str, left: list[str]) -> str:

@@ -14,14 +14,12 @@ from grape.settings.kinds import Milliseconds, Switch, Whole
 
 
 @attrs.frozen(kw_only=True)
-class Pigeons:
-    """A declaration of another thing."""
+class Sample:
+    """A declaration with a setting of each kind."""
 
-    loft_size: int = declare(
-        7, Setting(Whole(1, 100), "pigeons", flag="ls", also=("l",), keywords=("loft_Size", "size"))
-    )
-    flight: float | None = declare(None, Setting(Milliseconds(10, 10_000), "time of flight", unset="any"))
-    carrier: bool = declare(False, Setting(Switch(), "carries messages"))
+    max_size: int = declare(7, Setting(Whole(1, 100), "entries", flag="ls", also=("l",), keywords=("max_Size", "size")))
+    delay: float | None = declare(None, Setting(Milliseconds(10, 10_000), "time to wait", unset="any"))
+    quiet: bool = declare(False, Setting(Switch(), "logs less"))
     name: str = "no setting"
 
     def __attrs_post_init__(self) -> None:
@@ -29,51 +27,49 @@ class Pigeons:
 
 
 @attrs.frozen(kw_only=True)
-class MorePigeons(Config):
+class WithOneMore(Config):
     """The declaration of a grape with one more setting."""
 
-    max_pigeons: int = declare(7, Setting(Whole(1, 100), "pigeons in flight"))
+    max_retries: int = declare(7, Setting(Whole(1, 100), "repetitions of a query"))
 
 
 def test_settings_of_a_class_have_the_names_and_defaults_of_its_fields() -> None:
-    loft_size, flight, carrier = settings_of(Pigeons)
-    assert (loft_size.name, loft_size.flag, loft_size.keywords) == ("loft_size", "ls", ("loft_Size", "size"))
-    assert loft_size.spellings == ("--ls", "-l", "--l")
-    assert (flight.name, flight.flag, flight.keywords, flight.spellings) == (
-        "flight", "flight", ("flight",), ("--flight",))  # fmt: skip
-    assert [setting.default for setting in settings_of(Pigeons)] == [7, None, False]
-    assert [setting.default_text for setting in settings_of(Pigeons)] == ["7", "any", "off"]
-    assert (loft_size.may_be_none, flight.may_be_none, carrier.may_be_none) == (False, True, False)
+    max_size, delay, quiet = settings_of(Sample)
+    assert (max_size.name, max_size.flag, max_size.keywords) == ("max_size", "ls", ("max_Size", "size"))
+    assert max_size.spellings == ("--ls", "-l", "--l")
+    assert (delay.name, delay.flag, delay.keywords, delay.spellings) == (
+        "delay", "delay", ("delay",), ("--delay",))  # fmt: skip
+    assert [setting.default for setting in settings_of(Sample)] == [7, None, False]
+    assert [setting.default_text for setting in settings_of(Sample)] == ["7", "any", "off"]
+    assert (max_size.may_be_none, delay.may_be_none, quiet.may_be_none) == (False, True, False)
 
 
 def test_settings_of_a_copy_have_the_one_that_was_added() -> None:
-    assert settings_of(MorePigeons)[:-1] == settings_of(Config)
-    assert settings_of(MorePigeons)[-1].name == "max_pigeons"
-    assert from_keywords(MorePigeons, {"max_pigeons": 8, "max_keys": 9}) == MorePigeons(max_pigeons=8, max_keys=9)
-    with pytest.raises(ConfigError, match=r"^max_pigeons takes a whole number from 1 to 100, not 0$"):
-        MorePigeons(max_pigeons=0)
-    with pytest.raises(TypeError, match=r"^no setting 'max_pigeon'; did you mean 'max_pigeons'\?$"):
-        from_keywords(MorePigeons, {"max_pigeon": 8})
+    assert settings_of(WithOneMore)[:-1] == settings_of(Config)
+    assert settings_of(WithOneMore)[-1].name == "max_retries"
+    assert from_keywords(WithOneMore, {"max_retries": 8, "max_keys": 9}) == WithOneMore(max_retries=8, max_keys=9)
+    with pytest.raises(ConfigError, match=r"^max_retries takes a whole number from 1 to 100, not 0$"):
+        WithOneMore(max_retries=0)
+    with pytest.raises(TypeError, match=r"^Grape has no keyword 'max_retrie'; did you mean 'max_retries'\?$"):
+        from_keywords(WithOneMore, {"max_retrie": 8})
 
 
 def test_from_keywords_takes_the_users_units_and_names() -> None:
-    assert from_keywords(Pigeons, {"size": 5, "flight": 250, "carrier": True}) == Pigeons(
-        loft_size=5, flight=0.25, carrier=True
-    )
-    assert from_keywords(Pigeons, {"flight": None}) == from_keywords(Pigeons, {}) == Pigeons()
+    assert from_keywords(Sample, {"size": 5, "delay": 250, "quiet": True}) == Sample(max_size=5, delay=0.25, quiet=True)
+    assert from_keywords(Sample, {"delay": None}) == from_keywords(Sample, {}) == Sample()
 
 
 @pytest.mark.parametrize(
     ("given", "text"),
     [
         ({"size": 0}, "size takes a whole number from 1 to 100, not 0"),
-        ({"loft_Size": None}, "loft_Size takes a whole number from 1 to 100, not None"),
-        ({"flight": 9.5}, "flight takes a number of milliseconds from 10 to 10000, not 9.5"),
+        ({"max_Size": None}, "max_Size takes a whole number from 1 to 100, not None"),
+        ({"delay": 9.5}, "delay takes a number of milliseconds from 10 to 10000, not 9.5"),
     ],
 )
 def test_from_keywords_says_the_keyword_that_is_wrong(given: dict[str, object], text: str) -> None:
     with pytest.raises(ConfigError) as raised:
-        from_keywords(Pigeons, given)
+        from_keywords(Sample, given)
     assert str(raised.value) == text
     assert raised.value.name == next(iter(given))
 
@@ -81,22 +77,22 @@ def test_from_keywords_says_the_keyword_that_is_wrong(given: dict[str, object], 
 @pytest.mark.parametrize(
     ("keyword", "hint"),
     [
-        ("loft_size", "; did you mean 'loft_Size'?"),
-        ("fligt", "; did you mean 'flight'?"),
-        ("name", ""),
-        ("zebra", ""),
+        ("max_size", "; did you mean 'max_Size'?"),
+        ("dely", "; did you mean 'delay'?"),
+        ("name", " (README.md lists them)"),
+        ("zebra", " (README.md lists them)"),
     ],
 )
 def test_from_keywords_refuses_an_unknown_keyword_with_the_nearest_one(keyword: str, hint: str) -> None:
     with pytest.raises(TypeError) as raised:
-        from_keywords(Pigeons, {keyword: 1})
-    assert str(raised.value) == f"no setting {keyword!r}{hint}"
+        from_keywords(Sample, {keyword: 1})
+    assert str(raised.value) == f"Grape has no keyword {keyword!r}{hint}"
 
 
 def test_a_declaration_says_its_own_field_and_unit() -> None:
-    given: dict[str, Any] = {"flight": 0.001}
-    with pytest.raises(ConfigError, match=r"^flight takes a number of seconds from 0\.01 to 10, not 0\.001$"):
-        Pigeons(**given)
+    given: dict[str, Any] = {"delay": 0.001}
+    with pytest.raises(ConfigError, match=r"^delay takes a number of seconds from 0\.01 to 10, not 0\.001$"):
+        Sample(**given)
 
 
 def test_nearest_name_ignores_dashes_underscores_and_case() -> None:

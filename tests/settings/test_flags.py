@@ -9,35 +9,36 @@ import pytest
 
 from grape.config import Config
 from grape.errors import ConfigError
-from grape.settings.declaration import Setting, declare
+from grape.settings.declaration import Setting, declare, from_keywords
 from grape.settings.flags import FlagError, columns, help_entries, read_flags, render, table, wrap
 from grape.settings.kinds import Milliseconds, Switch, Text, Texts, Whole
 from grape.settings.texts import file_name
 
 
 @attrs.frozen(kw_only=True)
-class Pigeons:
-    """A declaration of another thing."""
+class Sample:
+    """A declaration with a setting of each kind."""
 
-    size: int = declare(7, Setting(Whole(1, 100), "pigeons", flag="s", also=("loft_Size",)))
-    flight: float = declare(2.5, Setting(Milliseconds(10, 10_000), "time of flight"))
-    route: tuple[str, ...] = declare(
-        (), Setting(Texts("towns", file_name, placeholder="TOWN,..."), "towns", off="no-route", may_be_bare=True)
+    size: int = declare(7, Setting(Whole(1, 100), "entries", flag="s", also=("max_Size",)))
+    delay: float = declare(2.5, Setting(Milliseconds(10, 10_000), "time to wait"))
+    hosts: tuple[str, ...] = declare(
+        (),
+        Setting(Texts("host names", file_name, placeholder="HOST,..."), "hosts", off="no-hosts", may_be_bare=True),
     )
-    home: str | None = declare(None, Setting(Text("a town", file_name), "town", unset="none", may_be_bare=True))
-    carrier: bool = declare(False, Setting(Switch(), "carries a|b"))
+    file: str | None = declare(None, Setting(Text("a name", file_name), "file", unset="none", may_be_bare=True))
+    quiet: bool = declare(False, Setting(Switch(), "logs a|b"))
 
 
 @attrs.frozen(kw_only=True)
-class MorePigeons(Config):
+class WithOneMore(Config):
     """The declaration of a grape with one more setting."""
 
-    max_pigeons: int = declare(7, Setting(Whole(1, 100), "pigeons in flight"))
+    max_retries: int = declare(7, Setting(Whole(1, 100), "repetitions of a query"))
 
 
 def values(*words: str) -> dict[str, object]:
-    """Returns what flags of ``Pigeons`` say."""
-    given = read_flags(Pigeons, words)
+    """Returns what flags of ``Sample`` say."""
+    given = read_flags(Sample, words)
     assert not given.words
     return given.values
 
@@ -48,22 +49,22 @@ def values(*words: str) -> dict[str, object]:
         (["-s", "8"], {"size": 8}),
         (["-s=8"], {"size": 8}),
         (["--s", "8"], {"size": 8}),
-        (["--loft_Size=0x10"], {"size": 16}),
-        (["-s", "8", "--loft_Size", "9"], {"size": 9}),
-        (["--flight", "250"], {"flight": 0.25}),
-        (["--route", "a,b"], {"route": ("a", "b")}),
-        (["--route", "a", "--route=b", "--route", "c,d"], {"route": ("a", "b", "c", "d")}),
-        (["--route"], {}),
-        (["--route", "--carrier"], {"carrier": True}),
-        (["--route", "a", "--no-route"], {}),
-        (["--no-route", "--route", "a"], {}),
-        (["--home", "-s", "8"], {"size": 8}),
-        (["--home="], {}),
-        (["--home", "a=b"], {"home": "a=b"}),
-        (["--carrier"], {"carrier": True}),
-        (["--carrier=true"], {"carrier": True}),
-        (["--carrier=false"], {"carrier": False}),
-        (["--carrier", "--carrier=false"], {"carrier": False}),
+        (["--max_Size=0x10"], {"size": 16}),
+        (["-s", "8", "--max_Size", "9"], {"size": 9}),
+        (["--delay", "250"], {"delay": 0.25}),
+        (["--hosts", "a,b"], {"hosts": ("a", "b")}),
+        (["--hosts", "a", "--hosts=b", "--hosts", "c,d"], {"hosts": ("a", "b", "c", "d")}),
+        (["--hosts"], {}),
+        (["--hosts", "--quiet"], {"quiet": True}),
+        (["--hosts", "a", "--no-hosts"], {}),
+        (["--no-hosts", "--hosts", "a"], {}),
+        (["--file", "-s", "8"], {"size": 8}),
+        (["--file="], {}),
+        (["--file", "a=b"], {"file": "a=b"}),
+        (["--quiet"], {"quiet": True}),
+        (["--quiet=true"], {"quiet": True}),
+        (["--quiet=false"], {"quiet": False}),
+        (["--quiet", "--quiet=false"], {"quiet": False}),
         ([], {}),
     ],
 )
@@ -72,28 +73,30 @@ def test_read_flags_returns_the_values_of_the_declaration(words: list[str], expe
 
 
 def test_read_flags_returns_other_words() -> None:
-    given = read_flags(Pigeons, ["help", "-s", "8", "--carrier", "me"])
-    assert (given.values, given.words) == ({"size": 8, "carrier": True}, ["help", "me"])
+    given = read_flags(Sample, ["help", "-s", "8", "--quiet", "me"])
+    assert (given.values, given.words) == ({"size": 8, "quiet": True}, ["help", "me"])
 
 
 @pytest.mark.parametrize(
     ("words", "text"),
     [
         (["--siz", "8"], "unknown flag --siz (try --help)"),
-        (["--loft-siz=8"], "unknown flag --loft-siz; did you mean --loft_Size?"),
-        (["-flight", "8"], "unknown flag -flight; did you mean --flight?"),
-        (["--no-rout"], "unknown flag --no-rout; did you mean --no-route?"),
-        (["--no-route=a"], "unknown flag --no-route; did you mean --no-route?"),
+        (["--max-siz=8"], "unknown flag --max-siz; did you mean --max_Size?"),
+        (["-delay", "8"], "unknown flag -delay; did you mean --delay?"),
+        (["--no-host"], "unknown flag --no-host; did you mean --no-hosts?"),
+        (["--no-hosts=a"], "--no-hosts takes no value"),
+        (["--no-hosts="], "--no-hosts takes no value"),
+        (["--help=1"], "--help takes no value"),
         (["--halp"], "unknown flag --halp; did you mean --help?"),
         (["-x"], "unknown flag -x (try --help)"),
         (["--"], "unknown flag -- (try --help)"),
         (["-s"], "-s needs a value: -s N"),
-        (["--flight", "--carrier"], "--flight needs a value: --flight MS"),
+        (["--delay", "--quiet"], "--delay needs a value: --delay MS"),
     ],
 )
-def test_read_flags_refuses_an_unknown_flag_and_one_without_its_value(words: list[str], text: str) -> None:
+def test_read_flags_refuses_an_unknown_flag_a_missing_value_and_one_too_many(words: list[str], text: str) -> None:
     with pytest.raises(FlagError) as raised:
-        read_flags(Pigeons, words, ["--help"])
+        read_flags(Sample, words, ["--help"])
     assert str(raised.value) == text
 
 
@@ -101,44 +104,48 @@ def test_read_flags_refuses_an_unknown_flag_and_one_without_its_value(words: lis
     ("words", "text"),
     [
         (["-s", "-1"], "-s takes a whole number from 1 to 100, not -1"),
-        (["--loft_Size", "x"], "--loft_Size takes a whole number from 1 to 100, not 'x'"),
-        (["--flight=5"], "--flight takes a number of milliseconds from 10 to 10000, not 5"),
-        (["--carrier=yes"], "--carrier takes true or false, not 'yes'"),
+        (["--max_Size", "x"], "--max_Size takes a whole number from 1 to 100, not 'x'"),
+        (["--delay=5"], "--delay takes a number of milliseconds from 10 to 10000, not 5"),
+        (["--quiet=yes"], "--quiet takes true or false, not 'yes'"),
+        (["-s", "0", "-s", "8"], "-s takes a whole number from 1 to 100, not 0"),
+        (["-s", "0", "--max_Size", "8"], "-s takes a whole number from 1 to 100, not 0"),
+        (["--quiet=yes", "--quiet"], "--quiet takes true or false, not 'yes'"),
     ],
 )
 def test_read_flags_says_the_flag_as_it_was_typed(words: list[str], text: str) -> None:
     with pytest.raises(ConfigError) as raised:
-        read_flags(Pigeons, words)
+        read_flags(Sample, words)
     assert str(raised.value) == text
 
 
-def test_a_setting_added_to_a_copy_is_a_flag_and_in_help_and_table() -> None:
-    assert read_flags(MorePigeons, ["--max-pigeons", "8"]).values == {"max_pigeons": 8}
-    assert help_entries(MorePigeons) == [*help_entries(Config), ("--max-pigeons N", "pigeons in flight [7]")]
-    row = "| `--max-pigeons N` |  | `max_pigeons` | 7 | pigeons in flight |\n"
-    assert table(MorePigeons) == table(Config) + row
+def test_setting_added_to_a_copy_is_a_flag_and_a_keyword_and_in_help_and_table() -> None:
+    assert read_flags(WithOneMore, ["--max-retries", "8"]).values == {"max_retries": 8}
+    assert from_keywords(WithOneMore, {"max_retries": 8}).max_retries == 8
+    assert help_entries(WithOneMore) == [*help_entries(Config), ("--max-retries N", "repetitions of a query [7]")]
+    row = "| `--max-retries N` |  | `max_retries` | 7 | repetitions of a query |\n"
+    assert table(WithOneMore) == table(Config) + row
 
 
 def test_help_names_all_spellings_and_the_default_in_the_users_unit() -> None:
-    assert help_entries(Pigeons) == [
-        ("-s, --s, --loft_Size N", "pigeons [7]"),
-        ("--flight MS", "time of flight [2500]"),
-        ("--route TOWN,...", "towns []"),
-        ("--no-route", "ignores --route"),
-        ("--home TEXT", "town [none]"),
-        ("--carrier", "carries a|b [off]"),
+    assert help_entries(Sample) == [
+        ("-s, --s, --max_Size N", "entries [7]"),
+        ("--delay MS", "time to wait [2500]"),
+        ("--hosts HOST,...", "hosts []"),
+        ("--no-hosts", "ignores --hosts"),
+        ("--file TEXT", "file [none]"),
+        ("--quiet", "logs a|b [off]"),
     ]
 
 
 def test_table_has_a_row_for_each_setting() -> None:
-    assert table(Pigeons).splitlines() == [
+    assert table(Sample).splitlines() == [
         "| flag | also | keyword | default |  |",
         "| --- | --- | --- | --- | --- |",
-        "| `-s N` | `--s`, `--loft_Size` | `size` | 7 | pigeons |",
-        "| `--flight MS` |  | `flight` | 2500 | time of flight |",
-        "| `--route TOWN,...` | `--no-route` | `route` |  | towns |",
-        "| `--home TEXT` |  | `home` | none | town |",
-        r"| `--carrier` |  | `carrier` | off | carries a\|b |",
+        "| `-s N` | `--s`, `--max_Size` | `size` | 7 | entries |",
+        "| `--delay MS` |  | `delay` | 2500 | time to wait |",
+        "| `--hosts HOST,...` | `--no-hosts` | `hosts` |  | hosts |",
+        "| `--file TEXT` |  | `file` | none | file |",
+        r"| `--quiet` |  | `quiet` | off | logs a\|b |",
     ]
 
 
