@@ -48,12 +48,12 @@ _MEMORY = Whole(1_000_000, 2**40, "bytes", placeholder="BYTES")
 
 
 def _texts(given: str | Iterable[str]) -> tuple[str, ...]:
-    """Tells mypy what the constructor takes; ``check`` converts, as it knows the name for the error."""
+    """Returns texts as they were given; its types are for mypy, and ``check`` converts them (it knows the name)."""
     return cast("tuple[str, ...]", given)
 
 
 def _nodes(given: str | Iterable[str | Address] | bool | None) -> tuple[Address, ...]:
-    """Does for addresses of nodes what ``_texts`` does for texts."""
+    """Returns addresses of nodes as they were given; its types are for mypy, and ``check`` converts them."""
     return cast("tuple[Address, ...]", given)
 
 
@@ -224,8 +224,14 @@ class Config:
         MAX_QUERIES, Setting(Whole(20, MAX_CANDIDATES), "queries that one lookup sends in all")
     )
     #: 128 liveness checks a second are begun for nodes that sent a query.
-    max_verifying: int = declare(
-        512, Setting(Whole(16, 10**5), "nodes that are pinged at once, to become contacts if they answer")
+    max_liveness_checks: int = declare(
+        512,
+        Setting(
+            Whole(16, 10**5),
+            "nodes that are pinged at once, to become contacts if they answer",
+            also=("max-verifying",),
+            keywords=("max_liveness_checks", "max_verifying"),
+        ),
     )
     #: They are not pinged again, and in the public profile the bytes sent to them are limited.
     max_strangers: int = declare(4_096, Setting(Whole(16, 10**6), "addresses remembered because they never answered"))
@@ -250,7 +256,11 @@ class Config:
         default=(),
         converter=_texts,
         metadata=metadata(
-            Setting(_HEADER_HOSTS, "names by which the HTTP API may be called over loopback", unset="localhost")
+            Setting(
+                _HEADER_HOSTS,
+                "names, beside localhost and this machine's, by which the HTTP API may be called",
+                unset="none",
+            )
         ),
     )
     profile: str = declare(
@@ -321,6 +331,7 @@ class Limits(TypedDict, total=False):
     max_item_bytes: int
     max_pending: int
     max_queries_per_lookup: int
+    max_liveness_checks: int
     max_verifying: int
     max_strangers: int
     max_announces: int

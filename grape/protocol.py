@@ -11,7 +11,7 @@ import attrs
 from twisted.internet.defer import Deferred, fail, maybeDeferred
 
 from grape.coalesce import Cancellable, deferred
-from grape.config import MAX_TABLES
+from grape.config import DEFAULTS, MAX_TABLES
 from grape.dht import items as bep44
 from grape.dht import messages as krpc
 from grape.dht.bounded import BoundedDict
@@ -23,7 +23,6 @@ from grape.dht.nodeid import RandomBytes, position
 from grape.dht.responder import Responder
 from grape.dht.routing import MAX_GONE, K, RoutingTable
 from grape.dht.transactions import MAX_PENDING
-from grape.krpc.admission import MAX_STRANGERS, MAX_VERIFYING
 from grape.krpc.endpoint import KRPCProtocol, Listener
 from grape.krpc.traversal import Arguments, Traversal, Write, WriteOutcome
 from grape.metrics import Counters
@@ -98,8 +97,8 @@ class DHTProtocol(KRPCProtocol):
         max_tables: int = MAX_TABLES,
         max_pending: int = MAX_PENDING,
         max_queries: int = MAX_QUERIES,
-        max_verifying: int = MAX_VERIFYING,
-        max_strangers: int = MAX_STRANGERS,
+        max_liveness_checks: int = DEFAULTS.max_liveness_checks,
+        max_strangers: int = DEFAULTS.max_strangers,
     ) -> None:
         super().__init__(
             reactor,
@@ -111,7 +110,7 @@ class DHTProtocol(KRPCProtocol):
             counters=counters,
             read_only=read_only,
             max_pending=max_pending,
-            max_verifying=max_verifying,
+            max_liveness_checks=max_liveness_checks,
             max_strangers=max_strangers,
         )
         self._alpha = alpha

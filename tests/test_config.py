@@ -11,12 +11,11 @@ import attrs
 import pytest
 
 from grape import Config, ConfigError, Grape
-from grape.config import DEFAULTS, Keywords, parse_bootstrap
+from grape.config import Keywords, parse_bootstrap
 from grape.settings.declaration import Setting, from_keywords, settings_of
 from grape.settings.flags import help_entries, read_flags, table
 from grape.settings.kinds import Milliseconds, Whole
 from grape.testing import MemoryNetwork
-from grape.web.api import MAX_CALLS
 
 README = Path(__file__).parents[1] / "README.md"
 SETTINGS = settings_of(Config)
@@ -56,11 +55,6 @@ def test_every_setting_has_a_help_text_of_one_line(setting: Setting) -> None:
 @every_setting
 def test_every_default_is_a_value_that_its_setting_takes(setting: Setting) -> None:
     assert setting.checked(setting.default) == setting.default
-
-
-def test_parts_that_are_used_alone_have_the_declared_limits() -> None:
-    assert Config() == DEFAULTS
-    assert DEFAULTS.max_calls == MAX_CALLS
 
 
 def test_every_flag_and_keyword_belongs_to_one_setting() -> None:

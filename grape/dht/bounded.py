@@ -1,6 +1,6 @@
 """Provides the bounded dictionary for everything that other hosts can make us remember.
 
-Under 60 lines: it is the one eviction rule that the caches and marks of all packages share.
+Under 60 lines: it is the one eviction rule that the core, the node and the stores share.
 """
 
 from __future__ import annotations

@@ -15,7 +15,6 @@ from grape.dht import bencoding
 from grape.dht.bencoding import BValue
 from grape.dht.errors import RemoteProtocolError
 
-GENERIC_ERROR = 201
 SERVER_ERROR = 202
 PROTOCOL_ERROR = 203
 METHOD_UNKNOWN = 204

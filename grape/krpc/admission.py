@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from grape.config import DEFAULTS
 from grape.dht import messages
 from grape.dht.addresses import scope
 from grape.dht.bounded import BoundedDict
@@ -23,11 +22,9 @@ from grape.dht.routing import RoutingTable
 from grape.dht.transactions import Outcome, Pending
 from grape.metrics import Counters
 
-MAX_VERIFYING = DEFAULTS.max_verifying
 STRANGER_SECONDS = 60.0
-MAX_STRANGERS = DEFAULTS.max_strangers
-UNVERIFIED_BYTES_PER_SECOND = 16_384
-ALL_UNVERIFIED_BYTES_PER_SECOND = 1_000_000
+STRANGER_BYTES_PER_SECOND = 16_384
+ALL_STRANGERS_BYTES_PER_SECOND = 1_000_000
 # For all queriers together: queries from many false addresses must not become pings to as many victims.
 LIVENESS_CHECKS_PER_SECOND = 128.0
 LIVENESS_CHECKS_AT_ONCE = 512.0
@@ -61,8 +58,8 @@ class LivenessCheck:
 class Admission:
     """Pings queriers that could be listed, within limits.
 
-    ``ping(address, outcome)`` sends a ping and returns False if it could not be sent. At most ``max_verifying`` checks
-    are in flight; ``max_strangers`` addresses are remembered as checked within the last minute.
+    ``ping(address, outcome)`` sends a ping and returns False if it could not be sent. At most
+    ``max_liveness_checks`` are in flight; ``max_strangers`` addresses are remembered as checked within the last minute.
     """
 
     def __init__(
@@ -70,17 +67,17 @@ class Admission:
         table: RoutingTable,
         ping: Ping,
         counters: Counters,
-        max_verifying: int = MAX_VERIFYING,
-        max_strangers: int = MAX_STRANGERS,
+        max_liveness_checks: int,
+        max_strangers: int,
     ) -> None:
         self._table = table
         self._ping = ping
         self._counters = counters
-        self._max_checking = max_verifying
+        self._max_checking = max_liveness_checks
         self._checking: set[Address] = set()
         # When an unlisted querier, by address and id, was pinged last.
         self._checked_at: BoundedDict[tuple[Address, bytes], float] = BoundedDict(max_strangers)
-        self._unverified = HostRateLimit(UNVERIFIED_BYTES_PER_SECOND, ALL_UNVERIFIED_BYTES_PER_SECOND, max_strangers)
+        self._to_strangers = HostRateLimit(STRANGER_BYTES_PER_SECOND, ALL_STRANGERS_BYTES_PER_SECOND, max_strangers)
         self._checks = RateLimit(LIVENESS_CHECKS_PER_SECOND, LIVENESS_CHECKS_AT_ONCE)
 
     def queried(self, node_id: bytes, address: Address, now: float) -> None:
@@ -116,7 +113,7 @@ class Admission:
         """
         if not self._table.rules.is_public or self._table.at(address) is not None or scope(address[0]) != "global":
             return True
-        if self._unverified.allows(address[0], size, now):
+        if self._to_strangers.allows(address[0], size, now):
             return True
         self._counters.shaped += 1
         return False

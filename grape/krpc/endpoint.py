@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.protocol import DatagramProtocol
 from twisted.logger import Logger
 
+from grape.config import DEFAULTS
 from grape.dht import messages as krpc
 from grape.dht.compact import Address, is_ipv4
 from grape.dht.errors import (
@@ -31,7 +32,7 @@ from grape.dht.responder import Responder, not_durable
 from grape.dht.routing import Listed, RoutingTable
 from grape.dht.rtt import RoundTrips
 from grape.dht.transactions import MAX_PENDING, NOBODY, Outcome, Pending, Transactions
-from grape.krpc.admission import MAX_STRANGERS, MAX_VERIFYING, Admission, LivenessCheck
+from grape.krpc.admission import Admission, LivenessCheck
 from grape.krpc.traversal import Arguments
 from grape.krpc.udp import SendTo, is_send_error_harmless, sender
 from grape.metrics import Counters
@@ -83,7 +84,7 @@ class KRPCProtocol(DatagramProtocol):
     """One UDP socket that speaks KRPC. ``responder`` answers queries; ``table`` is updated with each answer.
 
     With ``read_only`` (BEP 43) queries are not answered and ours carry ``ro``. ``max_pending`` bounds the queries in
-    flight, ``max_verifying`` the liveness checks among them, ``max_strangers`` the queriers remembered as checked.
+    flight, ``max_liveness_checks`` the checks among them, ``max_strangers`` the queriers remembered as checked.
     """
 
     noisy = False
@@ -100,8 +101,8 @@ class KRPCProtocol(DatagramProtocol):
         counters: Counters | None = None,
         read_only: bool = False,
         max_pending: int = MAX_PENDING,
-        max_verifying: int = MAX_VERIFYING,
-        max_strangers: int = MAX_STRANGERS,
+        max_liveness_checks: int = DEFAULTS.max_liveness_checks,
+        max_strangers: int = DEFAULTS.max_strangers,
     ) -> None:
         self.table = table
         self.counters = counters if counters is not None else Counters()
@@ -118,7 +119,7 @@ class KRPCProtocol(DatagramProtocol):
         self._send_to: SendTo | None = None
         self._ping = self.frame(b"ping", {})
         self._journal: Journal = journal if journal is not None else NullJournal()
-        self._admission = Admission(table, self._send_ping, self.counters, max_verifying, max_strangers)
+        self._admission = Admission(table, self._send_ping, self.counters, max_liveness_checks, max_strangers)
 
     @property
     def port(self) -> int:

@@ -103,6 +103,6 @@ def bind_address(host: str, port: int) -> str:
         raise CannotListenError(host, port, error) from error
 
 
-def is_loopback(host: str) -> bool:
-    """Returns True if a host is this machine by its loopback name or address."""
+def is_localhost(host: str) -> bool:
+    """Returns True for the name ``localhost`` and for the addresses 127.*."""
     return host == "localhost" or host.startswith("127.")

@@ -17,7 +17,7 @@ from grape.dht.compact import Address, is_ipv4
 from grape.dht.errors import AnsweredByOurselves
 from grape.dht.nodeid import RandomBytes, position, random_id_sharing
 from grape.dht.routing import K
-from grape.krpc.udp import is_loopback
+from grape.krpc.udp import is_localhost
 from grape.protocol import DHTProtocol
 from grape.reactor import Clock, Timer
 
@@ -208,7 +208,7 @@ class Maintenance:
 
     def _not_joined(self, entry: Address, failure: Failure) -> bool:
         if failure.check(AnsweredByOurselves):
-            if entry not in self._own_entries and (not is_loopback(entry[0]) or entry[1] != self._protocol.port):
+            if entry not in self._own_entries and (not is_localhost(entry[0]) or entry[1] != self._protocol.port):
                 log.info("bootstrap node {host}:{port} answers with this grape's own node id: it is this grape itself, "
                          "or has a copy of its state file", host=entry[0], port=entry[1])  # fmt: skip
             self._own_entries[entry] = self._reactor.seconds() + OWN_ENTRY_SECONDS
@@ -291,6 +291,6 @@ class Maintenance:
 
 def warn_if_unreachable(dht_host: str, bootstrap: Sequence[Address]) -> None:
     """Logs a warning if the UDP socket is bound to loopback and a bootstrap node is on another machine."""
-    if dht_host.startswith("127.") and not all(is_loopback(host) for host, _ in bootstrap):
+    if dht_host.startswith("127.") and not all(is_localhost(host) for host, _ in bootstrap):
         log.warn("DHT listens on {host} only: bootstrap nodes on other machines cannot answer it "
                  "(--dht-bind names another address)", host=dht_host)  # fmt: skip

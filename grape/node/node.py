@@ -318,7 +318,7 @@ class Node(Service):
                 max_tables=config.dht_max_tables,
                 max_pending=config.max_pending,
                 max_queries=config.max_queries_per_lookup,
-                max_verifying=config.max_verifying,
+                max_liveness_checks=config.max_liveness_checks,
                 max_strangers=config.max_strangers,
             )
             host = bind_address(config.dht_host, config.dht_port)

@@ -10,11 +10,11 @@ from grape.dht.compact import Address
 from grape.dht.routing import RoutingTable
 from grape.dht.transactions import Outcome
 from grape.krpc.admission import (
-    ALL_UNVERIFIED_BYTES_PER_SECOND,
+    ALL_STRANGERS_BYTES_PER_SECOND,
     LIVENESS_CHECKS_AT_ONCE,
     LIVENESS_CHECKS_PER_SECOND,
+    STRANGER_BYTES_PER_SECOND,
     STRANGER_SECONDS,
-    UNVERIFIED_BYTES_PER_SECOND,
     Admission,
 )
 from grape.metrics import Counters
@@ -51,10 +51,10 @@ def test_bytes_to_an_address_that_never_answered_are_limited_in_public(
     network: MemoryNetwork, bare: Bare, datagram: bytes
 ) -> None:
     sent = bytes_sent_to_the_victim(network, bare, datagram, 2_000)
-    assert UNVERIFIED_BYTES_PER_SECOND - 200 < sent <= UNVERIFIED_BYTES_PER_SECOND
+    assert STRANGER_BYTES_PER_SECOND - 200 < sent <= STRANGER_BYTES_PER_SECOND
     assert bare.protocol.counters.shaped > 1_000
     network.clock.advance(1)
-    assert 0 < bytes_sent_to_the_victim(network, bare, datagram, 2_000) <= UNVERIFIED_BYTES_PER_SECOND
+    assert 0 < bytes_sent_to_the_victim(network, bare, datagram, 2_000) <= STRANGER_BYTES_PER_SECOND
 
 
 def test_bytes_to_all_addresses_that_never_answered_are_limited_in_public(network: MemoryNetwork, bare: Bare) -> None:
@@ -62,7 +62,7 @@ def test_bytes_to_all_addresses_that_never_answered_are_limited_in_public(networ
     network.sent = lambda source, destination, sent: sizes.append(len(sent))
     for n in range(20_000):
         bare.protocol.datagramReceived(PING, host(n))
-    assert ALL_UNVERIFIED_BYTES_PER_SECOND - 200 < sum(sizes) <= ALL_UNVERIFIED_BYTES_PER_SECOND
+    assert ALL_STRANGERS_BYTES_PER_SECOND - 200 < sum(sizes) <= ALL_STRANGERS_BYTES_PER_SECOND
 
 
 def test_liveness_checks_count_as_bytes_in_public(network: MemoryNetwork, bare: Bare) -> None:
@@ -70,7 +70,7 @@ def test_liveness_checks_count_as_bytes_in_public(network: MemoryNetwork, bare: 
     network.sent = lambda source, destination, sent: sizes.append(len(sent))
     for port in range(1, 501):
         bare.protocol.datagramReceived(PING, (VICTIM[0], port))
-    assert UNVERIFIED_BYTES_PER_SECOND - 200 < sum(sizes) <= UNVERIFIED_BYTES_PER_SECOND
+    assert STRANGER_BYTES_PER_SECOND - 200 < sum(sizes) <= STRANGER_BYTES_PER_SECOND
     assert bare.protocol.counters.queries_out > 10
 
 
@@ -107,7 +107,7 @@ def test_querier_is_pinged_once_a_minute_unless_max_strangers_others_came_since(
         # The ping could not be sent: the check has ended and the querier is not listed.
         return False
 
-    admission = Admission(RoutingTable(bytes(20)), ping, Counters(), max_strangers=2)
+    admission = Admission(RoutingTable(bytes(20)), ping, Counters(), max_liveness_checks=512, max_strangers=2)
     for n, now in ((1, 0.0), (1, STRANGER_SECONDS - 1), (1, STRANGER_SECONDS), (2, 61.0), (3, 62.0), (1, 63.0)):
         admission.queried(b"x" * 20, host(n), now)
     assert pinged == [host(1), host(1), host(2), host(3), host(1)]
@@ -143,7 +143,7 @@ def test_replacement_that_took_a_place_and_was_dropped_is_pinged_again_at_its_ne
         pinged.append(address)
         return False
 
-    admission = Admission(RoutingTable(bytes(20)), ping, Counters())
+    admission = Admission(RoutingTable(bytes(20)), ping, Counters(), max_liveness_checks=512, max_strangers=4_096)
     for now in (0.0, 1.0):
         admission.queried(b"x" * 20, host(1), now)
     admission.forget(b"x" * 20, host(1))

@@ -13,7 +13,7 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.logger import LogEvent
 
 from grape.dht.compact import Address
-from grape.krpc.udp import DATAGRAMS_PER_TURN, Port, is_loopback, is_send_error_harmless, listen
+from grape.krpc.udp import DATAGRAMS_PER_TURN, Port, is_localhost, is_send_error_harmless, listen
 from grape.testing import MemoryNetwork, MemoryPort
 
 THERE = ("127.0.0.1", 20_001)
@@ -41,10 +41,10 @@ def test_send_error_that_comes_twice_counts() -> None:
     assert not is_send_error_harmless(refused, b"x", THERE, ConnectionRefusedError())
 
 
-def test_loopback_is_127_and_localhost() -> None:
-    assert is_loopback("localhost")
-    assert is_loopback("127.0.0.2")
-    assert not is_loopback("10.0.0.1")
+def test_localhost_is_its_name_and_127() -> None:
+    assert is_localhost("localhost")
+    assert is_localhost("127.0.0.2")
+    assert not is_localhost("10.0.0.1")
 
 
 class Ears(DatagramProtocol):
