@@ -17,7 +17,7 @@ log = Logger(namespace="grape")
 
 
 class Cancellable(Protocol):
-    """Work under way."""
+    """Work that can be ended before it has a result, such as a lookup or a write in flight."""
 
     def cancel(self) -> object:
         """Ends the work without a result. Does nothing once it has ended."""
@@ -39,7 +39,7 @@ def deferred(start: Callable[[Callable[[T | Failure], object]], Cancellable]) ->
 
 
 class _Caller(Generic[V]):
-    """One of the callers that wait for a piece of work."""
+    """Holds the callback of one caller of a piece of work, and cancels the wait."""
 
     __slots__ = ("_work", "done")
 
@@ -53,7 +53,7 @@ class _Caller(Generic[V]):
 
 
 class _Work(Generic[V]):
-    """A piece of work under way, and its callers."""
+    """Keeps the callers that wait for one piece of work, and cancels the work when the last of them leaves."""
 
     __slots__ = ("_by_key", "_key", "callers", "under_way")
 

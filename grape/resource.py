@@ -40,7 +40,7 @@ class GrapeResource(RoutedResource):
     app = Klein()
     route: ClassVar[Routes[GrapeResource]] = Routes(app)
 
-    def __init__(self, node: Node, api: Api, max_payload_size: int, access: Access | None = None) -> None:
+    def __init__(self, node: Node, api: Api, max_payload_size: int, access: Access | None) -> None:
         super().__init__(access, max_payload_size)
         self.node = node
         self._api = api

@@ -20,7 +20,7 @@ from grape.node.items import Got
 from grape.node.node import Node
 from grape.reactor import Reactor
 from grape.settings.declaration import from_keywords
-from grape.web.access import Access, Rules
+from grape.web.access import CONFIGURED_ACCESS, Access
 from grape.web.api import Api
 from grape.web.service import HTTPService
 
@@ -169,7 +169,7 @@ class Grape(MultiService):
         """
         return self.node.when_ready()
 
-    def resource(self, access: Access | Rules | None = Rules.CONFIGURED) -> IResource:
+    def resource(self, access: Access | None = CONFIGURED_ACCESS) -> IResource:
         """Returns the HTTP API as a resource, to be mounted in another twisted.web site at any path.
 
         It refuses web pages as the own port does (``allow_origin``, ``allow_host``); ``access=None`` leaves these rules

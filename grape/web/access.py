@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from enum import Enum
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from grape.web.answer import PREFLIGHT, TEXT_TYPE, Answer, Headers
 from grape.web.request import Fields
@@ -22,12 +21,6 @@ _HOST = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[0-9a-z._-]+)(?::\d{1,5})?")
 
 # From the name of a setting and a value to the words that tell an operator how to allow that value.
 Advice: TypeAlias = Callable[[str, str], str]
-
-
-class Rules(Enum):
-    """Stands for the rules that a grape's own settings make."""
-
-    CONFIGURED = "configured"
 
 
 def flag_advice(setting: str, value: str) -> str:
@@ -123,6 +116,10 @@ class Access:
             return is_loopback(name)
         # A page on another machine may call by any name; what a browser reads by GET must be under a name of ours.
         return method not in (b"GET", b"HEAD") or _is_address(name)
+
+
+#: As the ``access`` of a resource: the rules that the grape's settings make (``allow_origin``, ``allow_host``).
+CONFIGURED_ACCESS: Final = Access()
 
 
 @lru_cache(maxsize=1_024)

@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from grape.coalesce import Cancellable, deferred
+from grape.config import DEFAULTS
 from grape.encoding import Value, to_json
 from grape.errors import GrapeError
 from grape.metrics import Counters
@@ -36,8 +37,6 @@ from grape.web.body import (
 from grape.web.request import CALLS, Request
 
 T = TypeVar("T")
-
-MAX_CALLS = 1_024
 
 log = Logger(namespace="grape")
 
@@ -138,7 +137,7 @@ class _Call:
 class Api:
     """The calls of a node, at most ``max_calls`` of them under way at a time."""
 
-    def __init__(self, calls: Calls, max_calls: int = MAX_CALLS, counters: Counters | None = None) -> None:
+    def __init__(self, calls: Calls, max_calls: int = DEFAULTS.max_calls, counters: Counters | None = None) -> None:
         self._calls = calls
         self._max_calls = max_calls
         #: The calls under way, those whose clients are gone among them.

@@ -65,6 +65,7 @@ class HeadCache:
             or not data.startswith(b"POST %b HTTP/1.1\r\n" % target)
         ):
             return
+        # By hand, not by the BoundedDict of grape.dht: web imports nothing of the DHT.
         if len(self._heads) >= MAX_HEADS:
             del self._heads[next(iter(self._heads))]
         self._heads[data[:head_bytes], local_host] = Head(target, headers, int(length))

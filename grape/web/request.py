@@ -22,7 +22,10 @@ _SCHEMES = (b"http", b"https")
 
 
 class Right(Enum):
-    """A permission that a caller needs for a route."""
+    """Names the permission that a route asks of its callers.
+
+    Declared, not enforced yet: the API has no authentication.
+    """
 
     #: Nothing: health checks.
     NONE = "none"

@@ -65,7 +65,10 @@ class Routes(Generic[S]):
         return declare
 
     def get(self, path: str, summary: str, right: Right, *parameters: Parameter, exempt: bool = False) -> Decorator[S]:
-        """Declares a route that is found by GET and HEAD."""
+        """Declares a route that is found by GET and HEAD.
+
+        ``right`` is declared, not enforced yet: the API has no authentication.
+        """
         return self(Route(path, ("GET",), summary, right, parameters, exempt=exempt))
 
     def mount(self, routes: Routes[M], owner: Callable[[S], M]) -> None:

@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IListeningPort
 
 from grape.node.node import Node
 from grape.reactor import Reactor
-from grape.web.access import Access, Advice, Rules, flag_advice, keyword_advice
+from grape.web.access import CONFIGURED_ACCESS, Access, Advice, flag_advice, keyword_advice
 from grape.web.api import Api
 from grape.web.lazy_site import LazySite
 from grape.web.server import CLOSING_SECONDS, HTTPServerFactory
@@ -59,9 +59,9 @@ class HTTPService(Service):
         )
         self._port: IListeningPort | None = None
 
-    def resource(self, access: Access | Rules | None = Rules.CONFIGURED) -> IResource:
+    def resource(self, access: Access | None = CONFIGURED_ACCESS) -> IResource:
         """Returns the API as a resource for another site, under the configured rules of access, other ones, or none."""
-        return self._resource(self._access(keyword_advice) if isinstance(access, Rules) else access)
+        return self._resource(self._access(keyword_advice) if access is CONFIGURED_ACCESS else access)
 
     @property
     def port(self) -> int | None:

@@ -116,7 +116,10 @@ class SteppedImport:
             setattr(sys.modules[parent], child, module)
 
     def _give_up(self, package: str) -> None:
-        """Leaves a package to the program that imported it between two steps, which knows nothing of its modules."""
+        """Drops the bare package in favour of the one that the program itself imported between two steps.
+
+        Modules that were loaded under the bare one become members of the other.
+        """
         bare = self._bare.pop(package, None)
         for name, value in vars(bare).items() if bare is not None else ():
             if isinstance(value, ModuleType) and not hasattr(sys.modules[package], name):

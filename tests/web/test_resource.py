@@ -15,7 +15,7 @@ from twisted.web.resource import Resource
 import grape.resource
 from grape import Grape
 from grape.testing import MemoryNetwork
-from grape.web.access import Access, Rules
+from grape.web.access import Access
 from grape.web.request import CALL_TARGETS, CALLS
 from grape.web.site import GrapeSite
 from tests.web.helpers import SiteClient, TCPReactor, answers, connect, request
@@ -40,7 +40,7 @@ def a_grape(network: MemoryNetwork, **settings: Any) -> tuple[Grape, TCPReactor]
     return started, reactor
 
 
-def mounted(grape: Grape, *access: Access | Rules | None) -> SiteClient:
+def mounted(grape: Grape, *access: Access | None) -> SiteClient:
     """Returns a client of a site that has the grape's resource at /tools/grape."""
     root, tools = Resource(), Resource()
     root.putChild(b"tools", tools)
