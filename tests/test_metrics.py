@@ -5,7 +5,7 @@ from __future__ import annotations
 from grape.metrics import Counters, help_texts
 from grape.testing import MemoryNetwork, make_grapes
 
-# Users and the gauntlet read these: none may be renamed or left out.
+# Users and the gauntlet read these: none may be renamed or left out. Others may be added.
 NAMES = (
     "datagrams_in",
     "datagrams_out",
@@ -41,8 +41,8 @@ NAMES = (
 
 def test_stats_have_every_counter_by_name(network: MemoryNetwork) -> None:
     (grape,) = make_grapes(network, 1)
-    assert tuple(grape.stats().counters) == NAMES
-    assert tuple(grape.node.stats().counters) == NAMES
+    assert set(grape.stats().counters) >= set(NAMES)
+    assert set(grape.node.stats().counters) == set(grape.stats().counters)
 
 
 def test_counters_start_at_0_and_are_read_by_name() -> None:
@@ -54,6 +54,6 @@ def test_counters_start_at_0_and_are_read_by_name() -> None:
 
 def test_counters_all_have_a_help_text_of_their_own() -> None:
     texts = help_texts()
-    assert tuple(texts) == NAMES
-    assert len(set(texts.values())) == len(NAMES)
+    assert set(texts) == set(Counters().as_dict())
+    assert len(set(texts.values())) == len(texts)
     assert all(text[0].isupper() and text.endswith(".") for text in texts.values())
