@@ -15,7 +15,7 @@ from types import ModuleType
 
 # All modules that ``grape.resource`` and ``grape.web.site`` load, in the order in which they finish loading, and what a
 # first request loads. A name that another version of a library does not have is passed over; a module that is not named
-# here is loaded by the one that imports it. tests/web/test_site_modules.py compares the names with what is loaded.
+# here is loaded by the one that imports it. .ci/site-modules compares the names with what is loaded.
 SITE_MODULES = tuple(
     """
     twisted.web twisted.protocols.basic twisted.web._abnf twisted.web._responses twisted.web.http_headers

@@ -27,17 +27,17 @@ from tests.web.helpers import LIMIT, PEER, SiteClient, request
 EVIL = b"Origin: http://evil.example\r\n"
 
 
-class Weather:
+class Mounted:
     """Routes of a class that is no resource."""
 
-    route: ClassVar[Routes[Weather]] = Routes()
+    route: ClassVar[Routes[Mounted]] = Routes()
 
     def __init__(self) -> None:
-        self.degrees = 21
+        self.number = 21
 
-    @route.get("/weather", "Tells the weather.", Right.READ)
+    @route.get("/mounted", "Returns a number.", Right.READ)
     def tell(self, request: Request) -> Answer:
-        return Answer(200, b"%d" % self.degrees)
+        return Answer(200, b"%d" % self.number)
 
 
 class Pages(RoutedResource):
@@ -48,7 +48,7 @@ class Pages(RoutedResource):
 
     def __init__(self, access: Access | None = None) -> None:
         super().__init__(access, LIMIT)
-        self.weather = Weather()
+        self.mounted = Mounted()
         self.requests: list[Request] = []
         self.later: Deferred[Answer] = Deferred()
 
@@ -77,7 +77,7 @@ class Pages(RoutedResource):
     def echo(self, request: Request) -> Answer:
         return Answer(200, request.body)
 
-    route.mount(Weather.route, lambda pages: pages.weather)
+    route.mount(Mounted.route, lambda pages: pages.mounted)
 
     @app.handle_errors(HTTPException)
     def unknown(self, request: IRequest, failure: Failure) -> Deferred[bytes]:
@@ -171,9 +171,9 @@ def test_fault_of_a_route_is_logged_and_its_text_not_shown(mount: Mount, logged_
 
 
 def test_routes_of_another_class_are_mounted(mount: Mount) -> None:
-    mount.pages.weather.degrees = 25
-    assert mount.ask(b"/weather") == (200, b"25")
-    assert {"/hello", "/weather"} <= {route.path for route in Pages.route}
+    mount.pages.mounted.number = 25
+    assert mount.ask(b"/mounted") == (200, b"25")
+    assert {"/hello", "/mounted"} <= {route.path for route in Pages.route}
 
 
 def test_body_over_the_limit_is_refused_by_a_site_without_a_limit() -> None:
@@ -220,7 +220,7 @@ def test_target_that_is_no_path_is_unknown(target: bytes) -> None:
 
 def test_routes_are_under_the_access_rules() -> None:
     mount = Mount(b"/tools", Access(["https://app.example"]))
-    for path in (b"/hello", b"/nothing", b"/weather"):
+    for path in (b"/hello", b"/nothing", b"/mounted"):
         assert mount.ask(path, headers=EVIL)[0] == 403
         mount.client.send(request(b"", mount.path + path, b"Origin: https://app.example\r\n", b"GET"))
         assert b"access-control-allow-origin: https://app.example" in mount.client.received().lower()
