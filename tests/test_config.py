@@ -57,6 +57,12 @@ def test_every_default_is_a_value_that_its_setting_takes(setting: Setting) -> No
     assert setting.checked(setting.default) == setting.default
 
 
+def test_max_liveness_checks_is_taken_by_its_former_name_too() -> None:
+    expected = Config(max_liveness_checks=20)
+    assert from_keywords(Config, {"max_verifying": 20}) == expected
+    assert Config(**read_flags(Config, ["--max-verifying", "20"]).values) == expected  # type: ignore[arg-type]
+
+
 def test_every_flag_and_keyword_belongs_to_one_setting() -> None:
     flags = [flag for setting in SETTINGS for flag in (*setting.spellings, f"--{setting.off}")]
     keywords = [keyword for setting in SETTINGS for keyword in setting.keywords]
