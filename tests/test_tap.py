@@ -11,7 +11,6 @@ import attrs
 import pytest
 from twisted.application.service import IService
 from twisted.internet import reactor as global_reactor
-from twisted.internet.error import CannotListenError
 from twisted.plugin import getPlugins
 from twisted.python.usage import Options as UsageOptions
 
@@ -19,12 +18,9 @@ import grape
 from grape import Config, Grape
 from grape.cli.run import COMMANDS
 from grape.config import DURABILITIES
-from grape.daemon.service import Daemon
 from grape.settings.declaration import Setting, declare, settings_of
 from grape.settings.kinds import Whole
 from grape.tap import Options, makeService
-from grape.testing import MemoryNetwork
-from tests.simulation import Remote
 
 # A flag as the Node grape's documentation has it, a text, the setting and its value.
 FLAGS: list[tuple[list[str], str, str, object]] = [
@@ -295,6 +291,7 @@ def test_make_service_makes_a_grape_of_the_options(monkeypatch: pytest.MonkeyPat
     reactor: Any = global_reactor
     # makeService gives the reactor another clock: only for its own process.
     monkeypatch.setattr(reactor, "seconds", reactor.seconds)
+    monkeypatch.setattr(reactor, "listenTCP", reactor.listenTCP)
     options = Options()
     options.parseOptions(["--dp", "21001", "--aph", "31001", "-b", "127.0.0.1"])
     service = makeService(options)
@@ -326,66 +323,10 @@ def test_make_service_chooses_the_state_file(
 ) -> None:
     reactor: Any = global_reactor
     monkeypatch.setattr(reactor, "seconds", reactor.seconds)
+    monkeypatch.setattr(reactor, "listenTCP", reactor.listenTCP)
     monkeypatch.delenv("STATE_DIRECTORY", raising=False)
     if folder is not None:
         monkeypatch.setenv("STATE_DIRECTORY", folder)
     options = Options()
     options.parseOptions(flags)
     assert makeService(options).grape.config.state_file == file
-
-
-def test_daemon_ends_the_process_with_one_line_if_its_port_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
-    network = MemoryNetwork()
-    Remote(network, "10.0.0.1")
-    daemon = Daemon(Config(api_port=None), network.reactor("10.0.0.1"))
-    for start in (daemon.privilegedStartService, daemon.startService):
-        with pytest.raises(SystemExit) as raised:
-            start()
-        assert raised.value.code == 69
-        assert isinstance(raised.value.__cause__, CannotListenError)
-        err = capsys.readouterr().err
-        assert err.startswith("grape: cannot listen on UDP port 20001 of 10.0.0.1: ")
-        assert err.count("\n") == 1
-
-
-@pytest.mark.parametrize(
-    ("dht", "api", "nodes", "line", "url"),
-    [
-        (
-            ("0.0.0.0", 20_001),
-            ("::", 30_001),
-            "",
-            "DHT udp 0.0.0.0:20001 (all addresses), HTTP API listening on [::]:30001 (all addresses), "
-            "no bootstrap nodes",
-            "http://127.0.0.1:30001/announce",
-        ),
-        (
-            ("10.0.0.1", 20_001),
-            ("0.0.0.0", 30_001),
-            "a:1",
-            "DHT udp 10.0.0.1:20001, HTTP API listening on 0.0.0.0:30001 (all addresses), 1 bootstrap node",
-            "http://127.0.0.1:30001/announce",
-        ),
-        (
-            ("127.0.0.1", 20_001),
-            ("::1", 30_001),
-            "a:1,b:2",
-            "DHT udp 127.0.0.1:20001, HTTP API listening on [::1]:30001, 2 bootstrap nodes",
-            "http://[::1]:30001/announce",
-        ),
-        (("127.0.0.1", 20_001), None, "", "DHT udp 127.0.0.1:20001, no HTTP API, no bootstrap nodes", None),
-    ],
-)
-def test_first_line_says_what_is_bound_and_a_call_to_try(
-    dht: tuple[str, int],
-    api: tuple[str, int] | None,
-    nodes: str,
-    line: str,
-    url: str | None,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(Grape, "dht_address", dht)
-    monkeypatch.setattr(Grape, "api_address", api)
-    daemon = Daemon(Config(dht_bootstrap=nodes), MemoryNetwork().reactor("10.0.0.1"))
-    call = f"""; try: curl -d '{{"data":["rest:util:net",1337]}}' {url}""" if url is not None else ""
-    assert daemon.first_line() == f"grape {grape.__version__}: {line}{call}"

@@ -124,8 +124,8 @@ class Signals:
         try:
             new = os.open(self._log_file.name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         except OSError as error:
-            log.error("SIGUSR1: log file {path} cannot be reopened: {error}; the old one is written on",
-                      path=self._log_file.name, error=error.strerror or error)  # fmt: skip
+            log.warn("SIGUSR1: log file {path} cannot be reopened: {error}; goes on in the old one",
+                     path=self._log_file.name, error=error.strerror or error)  # fmt: skip
             return
         os.dup2(new, self._log_file.fileno(), inheritable=False)
         os.close(new)

@@ -93,8 +93,11 @@ def test_second_process_is_told_which_process_uses_the_file(
     second = start([GRAPE, "--dp", "0", "--aph", "0", "--state", name])
     assert second.ended() == 69
     pid = first.process.pid
+    path = f"{directory.resolve()}/{name}"
     assert re.fullmatch(
-        rf"grape: --state {directory.resolve()}/{name}: in use by process {pid} since .* UTC\n", second.stderr
+        rf"grape: state file {path} is in use by process {pid} since .* UTC; waiting up to 5 s for it\n"
+        rf"grape: --state {path}: in use by process {pid} since .* UTC\n",
+        second.stderr,
     )
     imported = run(
         [GRAPE, "state", "import", name], cwd=directory, input="", capture_output=True, text=True, check=False

@@ -147,9 +147,13 @@ def test_flipped_byte_leaves_a_node_that_starts_and_serves_nothing_wrong(
 def refusal(network: MemoryNetwork, state: str, capsys: pytest.CaptureFixture[str]) -> tuple[str, object]:
     """The line and the status with which a process ends that cannot use its file."""
     daemon = Daemon(Config(api_port=None, state=state), network.reactor("10.0.0.1"), patience=0)
-    with pytest.raises(SystemExit) as raised:
+
+    def start() -> None:
         daemon.privilegedStartService()
         daemon.startService()
+
+    with pytest.raises(SystemExit) as raised:
+        start()
     line = capsys.readouterr().err
     assert line.count("\n") == 1
     assert network.ports == {}
