@@ -275,9 +275,7 @@ def test_stopping_gives_no_false_answer(grape_ring: StartRing, connections: str)
         answers: list[tuple[int, bytes, str]] = []
         port = grape.api.api_port
 
-        def ask(
-            caller: int, port: int = port, answers: list[tuple[int, bytes, str]] = answers
-        ) -> None:  # fmt: skip
+        def ask(caller: int, port: int = port, answers: list[tuple[int, bytes, str]] = answers) -> None:
             client = Client(port)
             with suppress(OSError, ClientError), client:
                 for number in range(10_000):
@@ -662,7 +660,6 @@ def test_slow_request_ends_in_time(grape_process: StartGrape) -> None:
         waiting.sendall(b"POST /put HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n")
         assert waiting.recv(4_096) == b"HTTP/1.1 100 Continue\r\n\r\n"
         slow.settimeout(1)
-        ends = None
         for byte in b"POST /" + b"x" * 20:
             try:
                 slow.sendall(bytes([byte]))

@@ -167,15 +167,21 @@ def test_body_that_is_too_big_is_refused_before_it_is_complete(sent: bytes, serv
 
 @pytest.mark.parametrize(
     ("start", "seconds"),
-    [(b"POST /lookup HTTP/1.1\r\nHo", HEAD_SECONDS), (request(b"12")[:-1], BODY_SECONDS), (b"", HEAD_SECONDS)],
-    ids=["head", "body", "nothing"],
+    [
+        (b"POST /lo", HEAD_SECONDS),
+        (b"POST /lookup HTTP/1.1\r\nHo", HEAD_SECONDS),
+        (request(b"12")[:-1], BODY_SECONDS),
+        (request(b"12", headers=b"Expect: 100-continue\r\n")[:-2], BODY_SECONDS),
+        (b"", HEAD_SECONDS),
+    ],
+    ids=["request line", "head", "body", "expected body", "nothing"],
 )
 def test_slow_request_is_cut_off_however_often_a_byte_comes(start: bytes, seconds: float, server: Server) -> None:
     client = server.connect()
     client.send(start)
     for _ in range(int(seconds) - 1):
         server.clock.advance(1)
-        if start.endswith(b"Ho"):
+        if start.endswith(b"o"):
             client.send(b"o")
     assert client.ended == ""
     server.clock.advance(3)
