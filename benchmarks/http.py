@@ -22,6 +22,7 @@ CONNECTIONS = 32
 LOOKUP_NAMES = 1_000
 ANNOUNCE_NAMES = 100
 FIRST_PORT = 10_000
+ANNOUNCES = 3
 VALUE = "an item that is held, of a usual length: " + "0123456789" * 6
 MORE_SECONDS = 15.0
 
@@ -89,8 +90,9 @@ def prepare(ports: Sequence[Ports]) -> str:
     """Announces the names through the second grape, puts an item through the first, and returns its hash."""
     with Client(ports[1].api, seconds=10.0) as other:
         for n, name in enumerate(names(LOOKUP_NAMES)):
-            if other.call("announce", [name, FIRST_PORT + n]) != GRAPES - 1:
-                raise BenchmarkError(f"the announce of {name} did not reach the two others")
+            # Repeated, because an announce on a busy machine may not wait for a grape that answers late.
+            if all(other.call("announce", [name, FIRST_PORT + n]) != GRAPES - 1 for _ in range(ANNOUNCES)):
+                raise BenchmarkError(f"{ANNOUNCES} announces of {name} did not reach the two other grapes")
     with Client(ports[0].api, seconds=10.0) as first:
         item = first.call("put", {"v": VALUE})
     if not isinstance(item, str) or len(item) != 40:
