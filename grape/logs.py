@@ -1,8 +1,7 @@
 """Sets up the log on stderr, and writes the Node grape's debug lines where the environment asks for them.
 
-Debug lines appear when DEBUG names ``grenache:grape``, as for programs that use Node's ``debug`` package.
-
-Under 60 lines: it is the log's set-up alone; what is logged stands where it happens.
+A line that repeats within a minute is counted instead. Debug lines appear when DEBUG names ``grenache:grape``, as for
+programs that use Node's ``debug`` package.
 """
 
 from __future__ import annotations

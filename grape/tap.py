@@ -14,7 +14,7 @@ from twisted.python.usage import Options as UsageOptions
 
 from grape import __version__
 from grape.config import Config
-from grape.daemon.limits import ListeningReactor, bound_accepts, connection_limit, raise_descriptor_limit
+from grape.daemon.limits import connection_limit, raise_descriptor_limit
 from grape.daemon.service import EXIT_CANNOT_LISTEN as EXIT_CANNOT_LISTEN
 from grape.daemon.service import EXIT_IN_USE as EXIT_IN_USE
 from grape.daemon.service import EXIT_STATE as EXIT_STATE
@@ -118,7 +118,6 @@ def makeService(options: Options) -> Daemon:
     from twisted.internet import reactor
 
     use_monotonic_clock(cast("Steppable", reactor))
-    bound_accepts(cast("ListeningReactor", reactor))
     runner = options.parent
     if runner is not None and "fileLogObserverFactory" in runner:
         # twist makes its log after this; twistd made its own before.

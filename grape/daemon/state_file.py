@@ -1,4 +1,7 @@
-"""Chooses the state file of a process, and waits for one that another process is about to give back."""
+"""Chooses the state file of a process, and waits for one that another process is about to give back.
+
+Under 60 lines: only our own processes have a default state file and wait for it.
+"""
 
 from __future__ import annotations
 

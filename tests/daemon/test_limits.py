@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
-from twisted.internet.protocol import Factory
 
 from grape.daemon.limits import (
-    MAX_ACCEPTED_AT_ONCE,
     MAX_SELECT_DESCRIPTORS,
-    BoundedPort,
     connection_limit,
     raise_descriptor_limit,
 )
@@ -68,11 +64,3 @@ def test_refused_limit_stays(limits: tuple[int, int], monkeypatch: pytest.Monkey
     monkeypatch.setattr(resource, "getrlimit", lambda which: (256, resource.RLIM_INFINITY))
     monkeypatch.setattr(resource, "setrlimit", refuse)
     assert raise_descriptor_limit(object()) == 256
-
-
-def test_port_accepts_few_connections_at_once() -> None:
-    # Twisted sets the number when it listens, and raises it while connections come.
-    port: Any = BoundedPort(0, Factory())
-    for number in (100, 120, 3):
-        port.numberAccepts = number
-        assert port.numberAccepts == min(number, MAX_ACCEPTED_AT_ONCE)
