@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import pty
 import re
 import resource
 import signal
@@ -357,49 +359,109 @@ def test_upload_behind_a_last_request_is_not_read(grape_process: StartGrape) -> 
 # Signals
 
 
+every_command = pytest.mark.parametrize("command", COMMANDS)
+
+
+def ports_of(api: Api) -> list[str]:
+    """Returns the flags of a grape at these ports."""
+    return ["--dp", str(api.dht_port), "--aph", str(api.api_port), "-b", HOST]
+
+
+@every_command
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
-@pytest.mark.parametrize("command", ["grape", "twistd -n grape"])
-def test_signal_for_a_reload_or_a_look_ends_nothing(
-    grape_process: StartGrape, number: signal.Signals, command: str
-) -> None:
-    grape = grape_process(command=command)
-    assert grape.call("announce", ["service", 1]) == 1
-    grape.process.signal(number)
-    until("it answers", lambda: grape.call("lookup", "service") == [f"{HOST}:1"])
+def test_signal_for_a_reload_or_a_look_ends_nothing(start: Start, number: signal.Signals, command: str) -> None:
+    api = new_api()
+    process = start([*COMMANDS[command], *ports_of(api)], stdin=subprocess.DEVNULL)
+    process.wait_for("an answer", api.answers)
+    assert api.call("announce", ["service", 1]) == 1
+    for _ in range(2):
+        process.signal(number)
+        assert api.call("lookup", "service") == [f"{HOST}:1"]
+    said = f"{number.name}: {'node_id=' if number == signal.SIGUSR2 else ''}"
+    # The same line twice is written twice: each is an answer. twist writes JSON, which has it in two fields or one.
+    process.wait_for("two answers", lambda: sum(said in line for line in process.output.splitlines()) == 2)
     if number == signal.SIGUSR2:
-        until("its figures are in the log", lambda: "datagrams_in" in grape.process.output)
-    if number == signal.SIGHUP:
-        until("it says so", lambda: "SIGHUP" in grape.process.output)
-    assert grape.process.status is None
+        assert " services=1 " in process.output
+        assert " datagrams_in=0 " in process.output
+    process.signal(signal.SIGTERM)
+    process.ended()
+    assert "Traceback" not in process.output
 
 
-def test_hup_ends_a_grape_on_a_terminal_cleanly(start: Start) -> None:
-    import pty
-
+@every_command
+def test_hup_ends_a_grape_on_a_terminal_cleanly(start: Start, command: str, directory: Path) -> None:
     leader, follower = pty.openpty()
     api = new_api()
-    ports = ["--dp", str(api.dht_port), "--aph", str(api.api_port), "-b", HOST]
-    process = start([*COMMANDS["grape"], *ports], stdin=follower)
     try:
+        process = start([*COMMANDS[command], *ports_of(api)], stdin=follower)
         process.wait_for("an answer", api.answers)
+        process.signal(signal.SIGHUP)
         process.signal(signal.SIGHUP)
         assert process.ended() == 0
     finally:
-        for end in (leader, follower):
-            socket.close(end)
+        os.close(leader)
+        os.close(follower)
+    assert "SIGHUP: stopping" in process.output
+    assert "Traceback" not in process.output
+    # SQLite removes its log when the file is closed.
+    assert not (directory / f"grape-{api.dht_port}.sqlite-wal").exists()
 
 
-def test_signal_that_was_ignored_at_the_start_stays_ignored(start: Start) -> None:
+@every_command
+def test_signals_that_were_ignored_at_the_start_stay_ignored(start: Start, command: str) -> None:
     api = new_api()
-    ports = ["--dp", str(api.dht_port), "--aph", str(api.api_port), "-b", HOST]
-    # As nohup starts a program.
-    process = start(
-        ["sh", "-c", "trap '' HUP; exec \"$@\"", "sh", *COMMANDS["grape"], *ports], stdin=subprocess.DEVNULL
-    )
+    # As nohup, or a shell that starts something in the background.
+    ignoring = ["sh", "-c", "trap '' HUP INT USR1 USR2; exec \"$@\"", "sh"]
+    process = start([*ignoring, *COMMANDS[command], *ports_of(api)], stdin=subprocess.DEVNULL)
     process.wait_for("an answer", api.answers)
-    process.signal(signal.SIGHUP)
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+        process.signal(number)
     assert api.answers()
-    assert "SIGHUP" not in process.output
+    assert "SIG" not in process.output
+    process.signal(signal.SIGTERM)
+    process.ended()
+
+
+def test_signals_are_answered_by_a_daemon_of_twistd(start: Start, directory: Path) -> None:
+    leader, follower = pty.openpty()
+    api = new_api()
+    log, pid = directory / "grape.log", directory / "grape.pid"
+    daemon = [COMMANDS["twistd -n grape"][0], f"--logfile={log}", f"--pidfile={pid}", "grape", *ports_of(api)]
+    try:
+        # It was started on a terminal, but has none as a daemon.
+        assert start(daemon, stdin=follower).ended() == 0
+        number = int(pid.read_text())
+        try:
+            until("an answer", api.answers)
+            for sent in (signal.SIGHUP, signal.SIGUSR2):
+                os.kill(number, sent)
+                until("it says so", partial(lambda name: f"{name}: " in log.read_text(), sent.name))
+            os.kill(number, signal.SIGUSR1)
+            until("twistd's own handler moves the log", (directory / "grape.log.1").exists)
+            assert api.answers()
+        finally:
+            os.kill(number, signal.SIGTERM)
+        until("it ends", lambda: not pid.exists())
+    finally:
+        os.close(leader)
+        os.close(follower)
+    assert "Received SIGTERM" in log.read_text()
+
+
+def test_usr1_reopens_the_log_file_of_twist(start: Start, directory: Path) -> None:
+    api = new_api()
+    log, moved = directory / "grape.log", directory / "grape.log.1"
+    twist = COMMANDS["twist grape"][0]
+    process = start([twist, f"--log-file={log}", "--log-format=text", "grape", *ports_of(api)])
+    process.wait_for("an answer", api.answers)
+    log.rename(moved)
+    process.signal(signal.SIGUSR1)
+    process.wait_for("the new file", log.exists)
+    process.signal(signal.SIGTERM)
+    process.ended()
+    assert "HTTP API listening on" in moved.read_text()
+    assert f"SIGUSR1: log file {log} reopened" in log.read_text()
+    assert " stopped: " in log.read_text()
 
 
 # What the log says
@@ -457,58 +519,89 @@ def test_log_says_what_the_state_file_gave_back(
     assert second.process.status is None
 
 
-def test_log_says_why_it_stops(pair: tuple[GrapeProcess, GrapeProcess]) -> None:
-    second = pair[1]
-    second.end()
-    assert "SIGTERM" in second.process.stderr
+@every_command
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_log_says_why_it_stops(grape_process: StartGrape, command: str, number: signal.Signals) -> None:
+    grape = grape_process(command=command)
+    grape.end(number)
+    assert f"{number.name}: stopping" in grape.process.output or f"Received {number.name}" in grape.process.output
+
+
+def test_log_lines_have_levels(grape_process: StartGrape) -> None:
+    grape = grape_process("--bn", "no-such-host.invalid:20001")
+    grape.process.wait_for("a warning", lambda: "[warn]" in grape.process.stderr)
+    grape.end()
+    for line in grape.process.stderr.splitlines():
+        assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} \[(info|warn)\] ", line), line
 
 
 # Places and limits
 
 
-def test_default_state_file_in_an_unwritable_directory_is_a_warning(start: Start) -> None:
+@every_command
+def test_default_state_file_in_an_unwritable_directory_is_a_warning(start: Start, command: str) -> None:
     with tempfile.TemporaryDirectory(prefix="grape-") as name:
         folder = Path(name).resolve()
         folder.chmod(0o555)
-        user = {} if hasattr(subprocess, "skip") else {"user": 65_534, "group": 65_534, "extra_groups": ()}
+        # Root may write everywhere.
+        user = {"user": 65_534, "group": 65_534, "extra_groups": ()} if os.geteuid() == 0 else {}
+        there = ["sh", "-c", f'cd {folder} && exec "$@"', "sh"]
+        if start([*there, sys.executable, "-c", "import grape.tap, klein"], **user).ended():
+            pytest.skip("another user cannot read the checkout or its Python")
         api = new_api()
-        ports = ["--dp", str(api.dht_port), "--aph", str(api.api_port), "-b", HOST]
-        command = ["sh", "-c", f'cd {folder} && exec "$@"', "sh", *COMMANDS["python -m grape"], *ports]
-        process = start(command, **user)
-        until("an answer", lambda: api.answers() or process.status is not None)
-        if process.status is not None and "Permission" in process.stderr and "grape" not in process.stderr:
-            pytest.skip("another user cannot read the checkout")
-        assert process.status is None, process.output
-        assert api.call("put", "kept in memory")
-        assert "memory" in process.stderr
+        process = start([*there, *COMMANDS[command], *ports_of(api)], **user)
+        process.wait_for("an answer", api.answers)
+        assert api.call("get", api.call("put", "kept in memory"))["v"] == "kept in memory"
+        path = folder / f"grape-{api.dht_port}.sqlite"
+        said = f"state file {path} cannot be written (Permission denied): state is kept in memory only"
+        if command != "twist grape":
+            assert said in process.output
+        process.signal(signal.SIGUSR2)
+        process.wait_for("it is in the figures", lambda: "degraded=state is kept in memory only" in process.output)
+        asked = start([*there, *COMMANDS[command], *ports_of(new_api()), "--state", "a.sqlite"], **user)
+        assert asked.ended() == 74
+        assert f"grape: --state {folder}/a.sqlite: Permission denied\n" in asked.stderr
+        assert list(folder.iterdir()) == []
 
 
-def test_few_descriptors_are_raised_to_what_is_allowed(start: Start) -> None:
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (256, 4_096))
+def limited(soft: int, hard: int) -> Callable[[], None]:
+    """Returns what limits the descriptors of a new process."""
+    return partial(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
 
+
+@every_command
+def test_few_descriptors_are_raised_to_what_is_allowed(start: Start, command: str) -> None:
     api = new_api()
-    ports = ["--dp", str(api.dht_port), "--aph", str(api.api_port), "-b", HOST]
-    process = start([*COMMANDS["grape"], *ports], preexec_fn=limit)
+    process = start([*COMMANDS[command], *ports_of(api)], preexec_fn=limited(256, 4_096))
     process.wait_for("an answer", api.answers)
     with idle_connections(api, 400):
         assert api.call("lookup", "nobody") == []
+        # None was closed for another.
+        assert len(list(Path(f"/proc/{process.pid}/fd").iterdir())) > 400
+    assert "HTTP connections instead of" not in process.output
 
 
-def test_idle_connections_do_not_shut_new_ones_out(start: Start) -> None:
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
-
+@every_command
+def test_idle_connections_do_not_shut_new_ones_out(start: Start, command: str, directory: Path) -> None:
     api = new_api()
-    ports = ["--dp", str(api.dht_port), "--aph", str(api.api_port), "-b", HOST]
-    process = start([*COMMANDS["grape"], *ports], preexec_fn=limit)
+    process = start([*COMMANDS[command], *ports_of(api)], preexec_fn=limited(256, 256))
     process.wait_for("an answer", api.answers)
-    with idle_connections(api, 600):
-        began = time.monotonic()
-        assert api.call("lookup", "nobody") == []
-        assert api.call("put", "a value on the disk")
-        assert time.monotonic() - began < 2.0
-    assert process.stderr.count("\n") < 10, process.stderr
+    for number in (600, 300):
+        with idle_connections(api, number):
+            began = time.monotonic()
+            assert api.call("lookup", "nobody") == []
+            assert api.call("put", f"a value on the disk {number}")
+            assert time.monotonic() - began < 2.0
+    if command != "twist grape":
+        assert process.output.count("192 HTTP connections instead of 512") == 1
+    assert "EMFILE" not in process.output
+    process.signal(signal.SIGTERM)
+    process.ended()
+    state = directory / f"grape-{api.dht_port}.sqlite"
+    dump = subprocess.run(
+        [*COMMANDS["grape"], "state", "dump", str(state)], capture_output=True, text=True, timeout=20, check=True
+    )
+    assert dump.stdout.count('"own_item"') == 2
 
 
 @contextmanager
@@ -538,19 +631,58 @@ def test_thousand_instances_of_one_name_on_one_host_are_found(grape_ring: StartR
         assert len(found) == 1_000
 
 
-def test_second_process_on_a_state_file_says_who_has_it(
-    start: Start, grape_process: StartGrape, directory: Path
+@every_command
+def test_second_process_on_a_state_file_says_at_once_who_has_it_and_that_it_waits(
+    start: Start, grape_process: StartGrape, directory: Path, command: str
 ) -> None:
     file = str(directory / "shared.sqlite")
     first = grape_process("--state", file)
-    api = new_api()
-    second = start(
-        [*COMMANDS["grape"], "--dp", str(api.dht_port), "--aph", str(api.api_port), "-b", HOST, "--state", file]
-    )
-    until("it says so", lambda: file in second.stderr, 2.0)
+    began = time.monotonic()
+    second = start([*COMMANDS[command], *ports_of(new_api()), "--state", file])
+    line = f"grape: state file {file} is in use by process {first.process.pid} since "
+    second.wait_for("it says so", lambda: line in second.stderr)
+    assert time.monotonic() - began < 2.0
+    assert "; waiting up to 5 s for it\n" in second.stderr
     assert second.ended() == 69
-    assert re.search(r"process \d+", second.stderr)
+    assert f"grape: --state {file}: in use by process {first.process.pid} since " in second.stderr
+    assert "Traceback" not in second.output
     assert first.process.status is None
+
+
+@every_command
+def test_process_takes_over_the_state_file_and_ports_of_one_that_stops(
+    start: Start, grape_process: StartGrape, directory: Path, command: str
+) -> None:
+    file = str(directory / "shared.sqlite")
+    first = grape_process("--state", file)
+    hash = first.call("put", "kept")
+    second = start([*COMMANDS[command], *ports_of(first.api), "--state", file])
+    second.wait_for("it waits", lambda: "; waiting up to" in second.stderr)
+    assert first.end() == 0
+    second.wait_for("an answer", first.api.answers)
+    assert f"state file {file} is free; starting\n" in second.stderr
+    assert first.api.call("get", hash)["v"] == "kept"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the holder is found on Linux")
+def test_process_waits_for_a_program_that_has_the_state_file_locked(
+    start: Start, grape_process: StartGrape, directory: Path
+) -> None:
+    file = str(directory / "shared.sqlite")
+    grape_process("--state", file).end()
+    program = (
+        "import sqlite3, sys; db = sqlite3.connect(sys.argv[1], isolation_level=None); "
+        "db.execute('PRAGMA locking_mode = EXCLUSIVE'); db.execute('BEGIN EXCLUSIVE'); "
+        "print('held', flush=True); sys.stdin.read()"
+    )
+    held = start([sys.executable, "-c", program, file], stdin=subprocess.PIPE)
+    held.wait_for("the lock", lambda: held.stdout)
+    api = new_api()
+    process = start([*COMMANDS["grape"], *ports_of(api), "--state", file])
+    said = f"state file {file} is in use by process {held.pid}; waiting up to 5 s for it\n"
+    process.wait_for("it says so", lambda: said in process.stderr)
+    held.close()
+    process.wait_for("an answer", api.answers)
 
 
 # Back within a minute
