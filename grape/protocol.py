@@ -162,7 +162,10 @@ class DHTProtocol(KRPCProtocol):
             self._cache_closest(key, result)
             done(found, result)
 
-        return self._traverse(key, b"get_peers", b"info_hash", on_response, ended, seconds)
+        def is_empty() -> bool:
+            return not found and not self._responder.has_peers(key, self._reactor.seconds())
+
+        return self._traverse(key, b"get_peers", b"info_hash", on_response, ended, seconds, is_empty)
 
     def get(
         self, target: bytes, salt: bytes = b"", own: Item | None = None, seconds: float = LOOKUP_SECONDS
@@ -195,7 +198,12 @@ class DHTProtocol(KRPCProtocol):
             return ItemFound(item, source.node_id, source.token, result)
 
         def start(done: Callable[[ItemFound], object]) -> Traversal:
-            return self._traverse(target, b"get", b"target", on_response, lambda result: done(best(result)), seconds)
+            def ended(result: Found) -> None:
+                done(best(result))
+
+            return self._traverse(
+                target, b"get", b"target", on_response, ended, seconds, lambda: own is None and not answers
+            )
 
         return deferred(start)
 
@@ -287,6 +295,7 @@ class DHTProtocol(KRPCProtocol):
         on_response: Callable[[Candidate, Arguments], bool],
         done: Callable[[Found], object],
         seconds: float = LOOKUP_SECONDS,
+        is_empty: Callable[[], bool] | None = None,
     ) -> Traversal:
         self.counters.lookups += 1
         lookup = Lookup(
@@ -298,7 +307,7 @@ class DHTProtocol(KRPCProtocol):
         )
         contacts, known = self.table.nearest(lookup.position)
         lookup.begin(contacts)
-        traversal = Traversal(lookup, self, method, field, on_response, seconds, done, known)
+        traversal = Traversal(lookup, self, method, field, on_response, seconds, done, known, is_empty)
         traversal.start()
         return traversal
 

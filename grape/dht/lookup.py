@@ -342,6 +342,11 @@ class Lookup:
             return not self._in_flight and not self._slow
         return not self._awaited
 
+    @property
+    def has_slow(self) -> bool:
+        """True while a slow candidate, whose last query did not fail, may still answer."""
+        return self._slow > 0 and any(c.state is SLOW and not c.doubtful for c in self._candidates)
+
     def found(self) -> Found:
         """Returns the result so far."""
         complete = self.finished and not self._stopped

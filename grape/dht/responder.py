@@ -131,6 +131,10 @@ class Responder:
     def _find_node(self, query: Query, address: Address, now: float) -> bytes:
         return self._nodes(_key(query, b"target"), _budget(query))
 
+    def has_peers(self, key: bytes, now: float) -> bool:
+        """Returns True if the store holds a live peer of ``key``."""
+        return bool(self._peers.sample(key, 1, now, self._sample))
+
     def _get_peers(self, query: Query, address: Address, now: float) -> bytes:
         key = _key(query, b"info_hash")
         budget = _budget(query)

@@ -22,6 +22,10 @@ T = TypeVar("T")
 MAX_TOKEN_BYTES = 64
 MAX_NODES_BYTES = MAX_NODES_PER_RESPONSE * NODE_BYTES
 
+# A lookup that has found nothing waits so much longer for slow nodes: one of them may be the only one that has it, and
+# on a fast network a node is slow after 30 ms. More would be felt in the first lookups after a node has died.
+EMPTY_SECONDS = 0.2
+
 Arguments = dict[bytes, BValue]
 
 
@@ -110,7 +114,8 @@ class Traversal(_Operation[Found]):
     """Runs one lookup; ``done`` is called with what was found, within ``seconds``.
 
     ``on_response(candidate, values)`` is called first for each answer; the lookup ends there if it returns True.
-    ``known`` are the ids and addresses of the candidates that the lookup begins with.
+    ``known`` are the ids and addresses of the candidates that the lookup begins with. While ``is_empty()``, which is
+    called when all others have answered, the lookup waits up to EMPTY_SECONDS for slow candidates, too.
     """
 
     def __init__(
@@ -123,9 +128,13 @@ class Traversal(_Operation[Found]):
         seconds: float,
         done: Callable[[Found], object],
         known: frozenset[tuple[bytes, Address]] = frozenset(),
+        is_empty: Callable[[], bool] | None = None,
     ) -> None:
         super().__init__(network, seconds, done)
         self._lookup = lookup
+        # None: slow candidates are not waited for.
+        self._is_empty = is_empty
+        self._patience: Timer | None = None
         # Grows by the nodes that answers name; most answers name only known ones.
         self._known = known
         self._frame = network.key_frame(method, field, lookup.key)
@@ -169,7 +178,15 @@ class Traversal(_Operation[Found]):
         self._start_deadline()
         self._lookup.asked_again()
         self._network.send(candidate.address, candidate.round_trip, self._frame, self)
+        if self._is_empty is not None and self._patience is None:
+            self._patience = self._network.call_later(EMPTY_SECONDS, self._wait_no_longer)
         self._advance()
+
+    def cancel(self) -> None:
+        """Ends without calling ``done``; no more queries are sent."""
+        super().cancel()
+        if self._patience is not None and self._patience.active():
+            self._patience.cancel()
 
     def failed(self, pending: Pending, reason: QueryFailed) -> None:
         """Goes on without a candidate that refused or did not answer."""
@@ -190,8 +207,12 @@ class Traversal(_Operation[Found]):
                     all_sent = False
             if all_sent:
                 break
-        if lookup.finished:
+        if lookup.finished and (self._is_empty is None or not lookup.has_slow or not self._is_empty()):
             self._end(lookup.found())
+
+    def _wait_no_longer(self) -> None:
+        self._is_empty = None
+        self._advance()
 
     def _deadline(self) -> None:
         self._end(self._lookup.found())

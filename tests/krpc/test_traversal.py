@@ -10,7 +10,10 @@ import pytest
 
 from grape.dht.bencoding import BValue
 from grape.dht.compact import encode_nodes, encode_peer
+from grape.dht.items import Item
 from grape.dht.messages import Query
+from grape.dht.rtt import FIRST_SOFT_SECONDS
+from grape.krpc.traversal import EMPTY_SECONDS
 from grape.testing import MemoryNetwork, make_grapes
 from tests.simulation import Bare, Remote, Reply, Traffic, friendly, lone_grape, refusing, silent
 
@@ -50,6 +53,39 @@ def test_lookup_waits_for_slow_nodes_while_no_other_answers(network: MemoryNetwo
     found = network.result(bare.protocol.get_peers(KEY))
     assert set(found.peers) == {PEER}
     assert network.clock.seconds() == pytest.approx(1.502)
+
+
+def test_lookup_that_found_nothing_waits_for_the_slow_node_that_has_it(network: MemoryNetwork) -> None:
+    bare = Bare(network)
+    bare.knows(Remote(network, "10.0.0.1", telling(PEER), delay=0.4), Remote(network, "10.0.0.2"))
+    assert set(network.result(bare.protocol.get_peers(KEY)).peers) == {PEER}
+    assert network.clock.seconds() == pytest.approx(0.402)
+
+
+def test_lookup_that_found_nothing_waits_no_longer_than_empty_seconds_for_slow_nodes(network: MemoryNetwork) -> None:
+    bare = Bare(network)
+    bare.knows(Remote(network, "10.0.0.1", silent), Remote(network, "10.0.0.2"))
+    assert not network.result(bare.protocol.get_peers(KEY)).peers
+    assert network.clock.seconds() == pytest.approx(FIRST_SOFT_SECONDS + EMPTY_SECONDS)
+
+
+def test_lookup_that_found_nothing_does_not_wait_for_a_node_whose_last_query_failed(network: MemoryNetwork) -> None:
+    bare = Bare(network)
+    bare.knows(Remote(network, "10.0.0.1", silent), Remote(network, "10.0.0.2"))
+    network.result(bare.protocol.get_peers(KEY))
+    network.clock.advance(3)
+    start = network.clock.seconds()
+    assert not network.result(bare.protocol.get_peers(KEY)).peers
+    assert network.clock.seconds() - start < 0.3
+
+
+def test_get_that_found_nothing_waits_for_the_slow_node_that_has_it(network: MemoryNetwork) -> None:
+    item = Item(b"5:hello")
+    slow = Remote(network, "10.0.0.1", lambda query: {**friendly(query), b"v": b"hello"}, delay=0.4)
+    bare = Bare(network)
+    bare.knows(slow, Remote(network, "10.0.0.2"))
+    assert network.result(bare.protocol.get(item.target)).item == item
+    assert network.clock.seconds() == pytest.approx(0.402)
 
 
 def test_answer_after_the_soft_timeout_is_still_used(network: MemoryNetwork) -> None:
