@@ -1,0 +1,211 @@
+"""Tests the upgrade of docs/operations.md: replaces Node grapes by ours one at a time, and ours by Node grapes.
+
+Announce period, peer age, pause and the five minutes for which a Node grape keeps tokens are divided by SCALE: 20, so
+that the pause takes 27 s, or what ``UPGRADE_SCALE`` says. With ``UPGRADE_SCALE=10`` one ring goes there and back, which
+takes six minutes; else two rings run at the same time, one there and one back. ``-s`` shows the figures.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from tests.live.conftest import Start
+from tests.live.processes import COMMANDS, HOST, Api, Process, new_api
+
+SCALE = float(os.environ.get("UPGRADE_SCALE", "20"))
+SEED = 11
+
+# The pause of docs/operations.md: five minutes for which a Node grape keeps the tokens of a name, three minutes between
+# two announces of the Node link at most, one for slow calls.
+PAUSE_SECONDS = 540 / SCALE
+ANNOUNCE_SECONDS = 180 / SCALE
+# Ours keeps a peer for its peer age, the Node grape for two thirds to four thirds of it.
+OURS, NODE = "ours", "node"
+PEER_AGE_SECONDS = {OURS: 240 / SCALE, NODE: 360 / SCALE}
+
+GRAPES = 3
+SERVICES = 24
+FIRST_PORT = 1_024
+POLL_SECONDS = 0.25
+
+
+@attrs.frozen
+class Call:
+    """A call of a client that did not succeed, by which grape of the ring; times are in seconds since 1970."""
+
+    call: str
+    grape: int
+    name: str
+    began: float
+    ended: float
+    error: str | None
+    answer: Any
+
+    @property
+    def is_loss(self) -> bool:
+        """True if it is a lookup that a grape answered without the service."""
+        return self.call == "lookup" and self.error in (None, "ERR_GRAPE_LOOKUP_EMPTY")
+
+
+@attrs.define
+class Running:
+    """A grape that runs: its kind, its process, and since when it has answered."""
+
+    kind: str
+    process: Process
+    since: float
+
+
+class Ring:
+    """Runs three grapes of one kind, the services that use them, and replaces the grapes.
+
+    ``lost`` are the services that one of our grapes, or a grape that a client asked, did not find, each with the first
+    such lookup; ``failed`` are the calls that one of our grapes failed or answered falsely while it ran. Both are
+    complete after ``end``.
+    """
+
+    def __init__(self, start: Start, node: Path, kind: str) -> None:
+        self._start = start
+        self._node = node
+        self._apis = [new_api() for _ in range(GRAPES)]
+        self._ports = {f"service {number}": FIRST_PORT + number for number in range(SERVICES)}
+        self._ended: list[tuple[int, Running, float]] = []
+        self._replaced = 0
+        self.lost: dict[str, str] = {}
+        self.failed: list[Call] = []
+        self.calls = 0
+        self._running = [self._begin(kind, api) for api in self._apis]
+        settings = {"grapes": [api.url for api in self._apis], "names": list(self._ports), "scale": SCALE, "seed": SEED}
+        self._services = start(["node", str(node / "services.js"), json.dumps(settings)])
+        self._services.wait_for("all services", lambda: '"announced"' in self._services.stdout)
+
+    def replace(self, kind: str, pause: float) -> None:
+        """Replaces all grapes by those of a kind, one after the other, with a pause in seconds between two."""
+        for number, api in enumerate(self._apis):
+            if self._replaced:
+                self.watch(pause)
+            self._replaced += 1
+            before = self._running[number]
+            self._ended.append((number, before, time.time()))
+            before.process.signal(signal.SIGTERM)
+            before.process.ended()
+            self._running[number] = self._begin(kind, api)
+            self._look()
+
+    def watch(self, seconds: float) -> None:
+        """Looks all services up at our grapes again and again, for so long."""
+        ends = time.monotonic() + seconds
+        while time.monotonic() < ends:
+            self._look()
+            time.sleep(POLL_SECONDS)
+
+    def end(self) -> None:
+        """Ends the services, and judges the calls that they made."""
+        now = time.time()
+        ran = [*self._ended, *((number, running, now) for number, running in enumerate(self._running))]
+        self._services.signal(signal.SIGTERM)
+        assert self._services.ended() == 0
+        *lines, last = [json.loads(line) for line in self._services.stdout.splitlines()]
+        self.calls = last["calls"]
+        for call in (Call(**line) for line in lines if line != "announced"):
+            if call.is_loss:
+                self.lost.setdefault(call.name, f"{call}, {self._last_start(ran, call.began)}")
+            if any(
+                number == call.grape and running.kind == OURS and running.since <= call.began and call.ended <= until
+                for number, running, until in ran
+            ):
+                self.failed.append(call)
+        sys.stdout.write(
+            f"{self._replaced} grapes replaced, {self.calls} calls, {len(self.failed)} failed, {len(self.lost)} lost\n"
+        )
+
+    @staticmethod
+    def _last_start(ran: Sequence[tuple[int, Running, float]], at: float) -> str:
+        """Returns which grape had started last at a time, and how long before, for a failed test."""
+        number, running, _ = max((one for one in ran if one[1].since <= at), key=lambda one: one[1].since)
+        return f"{at - running.since:.3f} s after grape {number}, {running.kind}, answered"
+
+    def _look(self) -> None:
+        """Looks all services up at our grapes; a Node grape would get new tokens by a lookup that no client made."""
+        for number, (running, api) in enumerate(zip(self._running, self._apis, strict=True)):
+            if running.kind == OURS:
+                for name, port in self._ports.items():
+                    answer = api.call("lookup", name)
+                    if answer != [f"{HOST}:{port}"]:
+                        running_for = time.time() - running.since
+                        self.lost.setdefault(name, f"{answer} by grape {number} after {running_for:.1f} s")
+
+    def _begin(self, kind: str, api: Api) -> Running:
+        nodes = ",".join(other.node for other in self._apis if other != api)
+        age = f"{PEER_AGE_SECONDS[kind] * 1_000:.0f}"
+        flags = ["--dp", str(api.dht_port), "--aph", str(api.api_port), "--bn", nodes, "--dpa", age]
+        if kind == OURS:
+            process = self._start([*COMMANDS["grape"], *flags])
+        else:
+            program = self._node / "node_modules" / "grenache-grape" / "bin" / "grape.js"
+            command = ["node", "-r", str(self._node / "scaled.js"), str(program), *flags]
+            process = self._start(command, {"SCALE": str(SCALE)})
+        process.wait_for("an answer", api.answers)
+        return Running(kind, process, time.time())
+
+
+@pytest.fixture
+def start_one_by_one(start: Start) -> Start:
+    """Starts processes, one at a time for all threads."""
+    lock = threading.Lock()
+
+    def begin(*arguments: Any, **options: Any) -> Process:
+        with lock:
+            return start(*arguments, **options)
+
+    return begin
+
+
+def test_upgrade_with_the_documented_pause_and_back_loses_no_service(start_one_by_one: Start, node: Path) -> None:
+    ways = [(NODE, OURS, NODE)] if SCALE <= 10 else [(NODE, OURS), (OURS, NODE)]
+    for ring in replaced(start_one_by_one, node, ways, PAUSE_SECONDS):
+        assert ring.calls > 1_000
+        assert ring.lost == {}
+        assert ring.failed == []
+
+
+def test_upgrade_without_a_pause_loses_services(start: Start, node: Path) -> None:
+    ring = Ring(start, node, NODE)
+    ring.replace(OURS, 0)
+    ring.end()
+    assert ring.lost
+
+
+def test_upgrade_with_a_pause_of_one_announce_period_loses_services(start_one_by_one: Start, node: Path) -> None:
+    # Those announced through a Node grape that is not asked for them: for five minutes it goes on to use the tokens
+    # that the grapes gave which have been replaced since.
+    there, back = replaced(start_one_by_one, node, [(NODE, OURS), (OURS, NODE)], ANNOUNCE_SECONDS)
+    assert set(there.lost) >= {f"service {number}" for number in range(2, SERVICES, GRAPES)}
+    assert back.lost
+
+
+def replaced(start: Start, node: Path, ways: Sequence[Sequence[str]], pause: float) -> list[Ring]:
+    """Starts rings of the first kind of each way, all at the same time, and replaces each by the kinds that follow."""
+
+    def run(kinds: Sequence[str]) -> Ring:
+        ring = Ring(start, node, kinds[0])
+        for kind in kinds[1:]:
+            ring.replace(kind, pause)
+        ring.watch(ANNOUNCE_SECONDS)
+        ring.end()
+        return ring
+
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(run, ways))
