@@ -35,6 +35,9 @@ ANNOUNCE_SECONDS = 180 / SCALE
 OURS, NODE = "ours", "node"
 PEER_AGE_SECONDS = {OURS: 240 / SCALE, NODE: 360 / SCALE}
 
+# A Node grape answers before it has joined: its first lookups find nothing, whoever the other grapes are.
+NODE_JOIN_SECONDS = 2.5
+
 GRAPES = 3
 SERVICES = 24
 FIRST_PORT = 1_024
@@ -71,8 +74,8 @@ class Running:
 class Ring:
     """Runs three grapes of one kind, the services that use them, and replaces the grapes.
 
-    ``lost`` are the services that one of our grapes, or a grape that a client asked, did not find, each with the first
-    such lookup; ``failed`` are the calls that one of our grapes failed or answered falsely while it ran. Both are
+    ``lost`` are the services that one of our grapes, or a grape that a client asked, did not find, each with one such
+    lookup; ``failed`` are the calls that one of our grapes failed or answered falsely while it ran. Both are
     complete after ``end``.
     """
 
@@ -120,22 +123,18 @@ class Ring:
         *lines, last = [json.loads(line) for line in self._services.stdout.splitlines()]
         self.calls = last["calls"]
         for call in (Call(**line) for line in lines if line != "announced"):
-            if call.is_loss:
-                self.lost.setdefault(call.name, f"{call}, {self._last_start(ran, call.began)}")
-            if any(
-                number == call.grape and running.kind == OURS and running.since <= call.began and call.ended <= until
-                for number, running, until in ran
-            ):
+            grape = next((g for n, g, until in ran if n == call.grape and g.since <= call.began <= until), None)
+            if grape is None:
+                # It was being replaced.
+                continue
+            after = call.began - grape.since
+            if call.is_loss and (grape.kind == OURS or after >= NODE_JOIN_SECONDS):
+                self.lost.setdefault(call.name, f"{call}, {after:.1f} s after that grape started")
+            if grape.kind == OURS and call.ended <= next(until for _, g, until in ran if g is grape):
                 self.failed.append(call)
         sys.stdout.write(
             f"{self._replaced} grapes replaced, {self.calls} calls, {len(self.failed)} failed, {len(self.lost)} lost\n"
         )
-
-    @staticmethod
-    def _last_start(ran: Sequence[tuple[int, Running, float]], at: float) -> str:
-        """Returns which grape had started last at a time, and how long before, for a failed test."""
-        number, running, _ = max((one for one in ran if one[1].since <= at), key=lambda one: one[1].since)
-        return f"{at - running.since:.3f} s after grape {number}, {running.kind}, answered"
 
     def _look(self) -> None:
         """Looks all services up at our grapes; a Node grape would get new tokens by a lookup that no client made."""
