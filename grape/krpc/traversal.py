@@ -79,6 +79,8 @@ class _Operation(Generic[T]):
         self._network = network
         self._ends_at = network.seconds() + seconds
         self._timer: Timer | None = None
+        # Set while an operation that could end waits for slow nodes.
+        self._patience: Timer | None = None
         self._done: Callable[[T], object] | None = done
         self.ended = False
 
@@ -88,6 +90,8 @@ class _Operation(Generic[T]):
         self._done = None
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
+        if self._patience is not None and self._patience.active():
+            self._patience.cancel()
 
     def _ensure_deadline(self, soft_timeout: float) -> None:
         """Sets the deadline's timer if the deadline may come before the latest query is found to be slow."""
@@ -134,7 +138,6 @@ class Traversal(_Operation[Found]):
         self._lookup = lookup
         # None: slow candidates are not waited for.
         self._is_empty = is_empty
-        self._patience: Timer | None = None
         # Grows by the nodes that answers name; most answers name only known ones.
         self._known = known
         self._frame = network.key_frame(method, field, lookup.key)
@@ -182,12 +185,6 @@ class Traversal(_Operation[Found]):
             self._patience = self._network.call_later(EMPTY_SECONDS, self._wait_no_longer)
         self._advance()
 
-    def cancel(self) -> None:
-        """Ends without calling ``done``; no more queries are sent."""
-        super().cancel()
-        if self._patience is not None and self._patience.active():
-            self._patience.cancel()
-
     def failed(self, pending: Pending, reason: QueryFailed) -> None:
         """Goes on without a candidate that refused or did not answer."""
         candidate = self._candidates[pending.address]
@@ -207,8 +204,11 @@ class Traversal(_Operation[Found]):
                     all_sent = False
             if all_sent:
                 break
-        if lookup.finished and (self._is_empty is None or not lookup.has_slow or not self._is_empty()):
+        if lookup.finished and (self._patience is None or not self._waits_for_slow()):
             self._end(lookup.found())
+
+    def _waits_for_slow(self) -> bool:
+        return self._is_empty is not None and self._lookup.has_slow and self._is_empty()
 
     def _wait_no_longer(self) -> None:
         self._is_empty = None

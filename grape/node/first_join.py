@@ -72,15 +72,13 @@ class FirstJoin:
         # Set while calls wait: from ``start()`` on.
         self._timer: Timer | None = None
         self._ends_at = 0.0
-
-    @property
-    def is_under_way(self) -> bool:
-        """True while calls wait."""
-        return self._timer is not None
+        #: True while calls wait.
+        self.is_under_way = False
 
     def start(self) -> None:
         """Makes calls wait: the join begins."""
         self._timer = self._clock.callLater(FIRST_ANSWER_SECONDS, self.over)
+        self.is_under_way = True
         self._ends_at = self._clock.seconds() + FIRST_CALL_SECONDS
 
     def over(self) -> None:
@@ -99,7 +97,7 @@ class FirstJoin:
         Returns the handle that cancels the call. An exception of ``begin`` is raised if it begins at once, and given to
         ``failed`` if it begins later.
         """
-        if self._timer is None:
+        if not self.is_under_way:
             return begin(seconds)
         waiting = _Waiting(self, begin, failed, seconds)
         self._waiting[waiting] = None
@@ -107,7 +105,7 @@ class FirstJoin:
 
     def deferred(self, begin: Callable[[float], Deferred[T]], seconds: float) -> Deferred[T]:
         """Does what ``run`` does for a call that returns a Deferred."""
-        if self._timer is None:
+        if not self.is_under_way:
             return begin(seconds)
         return deferred_of(lambda done: self.run(lambda left: begin(left).addBoth(done), done, seconds))
 
@@ -119,6 +117,7 @@ class FirstJoin:
         return True
 
     def _end(self) -> list[_Waiting]:
+        self.is_under_way = False
         timer, self._timer = self._timer, None
         if timer is not None and timer.active():
             timer.cancel()

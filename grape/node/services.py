@@ -185,38 +185,46 @@ class Services:
         if joined is not None:
             return joined
         protocol = self._socket()
+        begin = self._begin_after_first_join if self._first_join.is_under_way else self._begin
+        return lookups.start(key, partial(begin, protocol, key, name), done)
 
-        def start(ended: Callable[[Peers | Failure], None]) -> Cancellable:
-            first_join = self._first_join
-            if first_join.is_under_way:
-                cached = self._cached(key, self._clock.seconds())
-                if cached:
-                    ended(self._with_own(key, dict.fromkeys(cached, 1)))
-                    return _Ended()
+    def _begin_after_first_join(
+        self, protocol: DHTProtocol, key: bytes, name: str, ended: Callable[[Peers | Failure], None]
+    ) -> Cancellable:
+        now = self._clock.seconds()
+        cached = self._cached(key, now)
+        if cached:
+            ended(self._with_own(key, dict.fromkeys(cached, 1), now))
+            return _Ended()
+        return self._first_join.run(partial(self._begin, protocol, key, name, ended), ended, LOOKUP_SECONDS)
 
-            def begin(seconds: float) -> Cancellable:
-                observer, seen = self._observer, None
-                if observer.is_watching:
-                    observer.peers_seen(self._own(key, self._clock.seconds()), name, None)
-                    seen = partial(self._seen, name)
-                try:
-                    return protocol.find_peers(
-                        key, seen, lambda peers, lookup: ended(self._merged(key, name, peers, lookup)), seconds
-                    )
-                except Overloaded as error:
-                    raise overloaded() from error
-
-            return first_join.run(begin, ended, LOOKUP_SECONDS)
-
-        return lookups.start(key, start, done)
+    def _begin(
+        self,
+        protocol: DHTProtocol,
+        key: bytes,
+        name: str,
+        ended: Callable[[Peers | Failure], None],
+        seconds: float = LOOKUP_SECONDS,
+    ) -> Cancellable:
+        observer, seen = self._observer, None
+        if observer.is_watching:
+            observer.peers_seen(self._own(key, self._clock.seconds()), name, None)
+            seen = partial(self._seen, name)
+        try:
+            return protocol.find_peers(
+                key, seen, lambda peers, lookup: ended(self._merged(key, name, peers, lookup)), seconds
+            )
+        except Overloaded as error:
+            raise overloaded() from error
 
     def _seen(self, name: str, peers: list[Address], through: Address) -> None:
         self._observer.peers_seen(peers, name, through)
 
     def _merged(self, key: bytes, name: str, found: Peers, lookup: Found) -> Peers | Failure:
         try:
-            # A node that stops ends its lookups early: what they have found so far is no answer.
-            self._socket()
+            if lookup.failed:
+                # A node that stops fails its queries: what its lookups have found so far is no answer.
+                self._socket()
             return self._merge(key, name, found, lookup)
         except GrapeError:
             return Failure()
@@ -232,7 +240,7 @@ class Services:
         else:
             # No node can be reached: what an earlier lookup found is the best answer (docs/decisions/0003).
             found = dict.fromkeys(self._cached(key, now), 1) or found
-        return self._with_own(key, found)
+        return self._with_own(key, found, now)
 
     def _cached(self, key: bytes, now: float) -> Sequence[Address]:
         """Returns the peers that an earlier lookup found, unless that is too long ago."""
@@ -241,9 +249,9 @@ class Services:
         cached, at = self._found[key]
         return cached if now - at < self._config.cache_age else ()
 
-    def _with_own(self, key: bytes, found: Peers) -> Peers:
+    def _with_own(self, key: bytes, found: Peers, now: float) -> Peers:
         """Adds the peers in this node's own store."""
-        for peer in self._own(key, self._clock.seconds()):
+        for peer in self._own(key, now):
             found[peer] = found.get(peer, 0) + 1
         return found
 
