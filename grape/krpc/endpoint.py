@@ -260,8 +260,6 @@ class KRPCProtocol(DatagramProtocol):
         """Calls a function after some seconds."""
         return self._reactor.callLater(seconds, function)
 
-    # Receiving
-
     def _malformed(self, error: RemoteProtocolError, address: Address) -> None:
         self.counters.malformed += 1
         if error.answerable:

@@ -95,6 +95,20 @@ def grape_ring(grape_process: StartGrape) -> StartRing:
     return begin
 
 
+# The last of several -b counts. A grape that listens on one address keeps a copy of what is announced through it, which
+# would hide that no other grape was told.
+NO_COPY = ("-b", "0.0.0.0")
+
+
+@pytest.fixture
+def pair(grape_process: StartGrape) -> tuple[GrapeProcess, GrapeProcess]:
+    """Starts two grapes; the second knows the first and keeps no copy of what is announced through it."""
+    first = grape_process()
+    second = grape_process("--bn", first.api.node, *NO_COPY)
+    assert second.call("announce", ["a ring of two", 1]) == 1
+    return first, second
+
+
 @pytest.fixture(scope="session")
 def node() -> Path:
     """Returns the directory of the programs for Node.js, and installs their packages if one is missing."""
