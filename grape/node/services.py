@@ -151,13 +151,10 @@ class Services:
                 result = Failure()
             done(result)
 
-        def begin(seconds: float) -> Cancellable:
-            try:
-                return protocol.announce(key, port, ended, seconds=seconds)
-            except Overloaded as error:
-                raise overloaded() from error
-
-        return self._first_join.run(begin, done, LOOKUP_AND_WRITE_SECONDS)
+        begin = partial(_announce, protocol, key, port, ended)
+        if self._first_join.is_under_way:
+            return self._first_join.run(begin, done, LOOKUP_AND_WRITE_SECONDS)
+        return begin(LOOKUP_AND_WRITE_SECONDS)
 
     def _in_both(self, names: Sequence[str], done: Callable[[list[str] | Failure], object]) -> Cancellable:
         """Looks up two names, those of a service in two time slots, and sums what is found."""
@@ -286,6 +283,15 @@ class Services:
         peer = (self._config.announced_host or "127.0.0.1", port)
         self._peers.announce(key, peer, self._clock.seconds())
         self._observer.peer_stored(key, peer)
+
+
+def _announce(
+    protocol: DHTProtocol, key: bytes, port: int, ended: Callable[[WriteOutcome], object], seconds: float
+) -> Cancellable:
+    try:
+        return protocol.announce(key, port, ended, seconds=seconds)
+    except Overloaded as error:
+        raise overloaded() from error
 
 
 class _Ended:
