@@ -31,9 +31,11 @@ SEED = 11
 # two announces of the Node link at most, one for slow calls.
 PAUSE_SECONDS = 540 / SCALE
 ANNOUNCE_SECONDS = 180 / SCALE
-# Ours keeps a peer for its peer age, the Node grape for two thirds to four thirds of it.
 OURS, NODE = "ours", "node"
-PEER_AGE_SECONDS = {OURS: 240 / SCALE, NODE: 360 / SCALE}
+# The 2.5 s that a call of a Node grape takes while another one is down are not scaled.
+SLOW_CALL_SECONDS = 2.5
+# Ours keeps a peer for its peer age, the Node grape for two thirds to four thirds of it.
+PEER_AGE_SECONDS = {OURS: 240 / SCALE + SLOW_CALL_SECONDS, NODE: 360 / SCALE + 1.5 * SLOW_CALL_SECONDS}
 
 # A Node grape answers before it has joined: its first lookups find nothing, whoever the other grapes are.
 NODE_JOIN_SECONDS = 2.5
@@ -104,6 +106,7 @@ class Ring:
             self._ended.append((number, before, time.time()))
             before.process.signal(signal.SIGTERM)
             before.process.ended()
+            self._ask_others(api)
             self._running[number] = self._begin(kind, api)
             self._look()
 
@@ -135,6 +138,16 @@ class Ring:
         sys.stdout.write(
             f"{self._replaced} grapes replaced, {self.calls} calls, {len(self.failed)} failed, {len(self.lost)} lost\n"
         )
+
+    def _ask_others(self, stopped: Api) -> None:
+        """Makes one lookup through each of the other grapes, so that Node grapes drop the one that was stopped.
+
+        A Node grape drops a node when a query times out, not when another id answers at the same address; while the old
+        id is nearer to a name than the new one, it does not ask the new grape for that name.
+        """
+        others = [api for api in self._apis if api != stopped]
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda api: api.call("lookup", "any"), others))
 
     def _look(self) -> None:
         """Looks all services up at our grapes; a Node grape would get new tokens by a lookup that no client made."""
@@ -187,12 +200,13 @@ def test_upgrade_without_a_pause_loses_services(start: Start, node: Path) -> Non
     assert ring.lost
 
 
-def test_upgrade_with_a_pause_of_one_announce_period_loses_services(start_one_by_one: Start, node: Path) -> None:
-    # Those announced through a Node grape that is not asked for them: for five minutes it goes on to use the tokens
-    # that the grapes gave which have been replaced since.
-    there, back = replaced(start_one_by_one, node, [(NODE, OURS), (OURS, NODE)], ANNOUNCE_SECONDS)
-    assert set(there.lost) >= {f"service {number}" for number in range(2, SERVICES, GRAPES)}
-    assert back.lost
+def test_upgrade_with_a_pause_of_one_announce_period_loses_services(start: Start, node: Path) -> None:
+    # Some of those announced through a Node grape that is not asked for them: for five minutes it goes on to use the
+    # tokens that the grapes gave which have been replaced since.
+    ring = Ring(start, node, NODE)
+    ring.replace(OURS, ANNOUNCE_SECONDS)
+    ring.end()
+    assert ring.lost
 
 
 def replaced(start: Start, node: Path, ways: Sequence[Sequence[str]], pause: float) -> list[Ring]:
