@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.conftest import StartGrape
+from tests.live.conftest import StartGrape, unavailable
 from tests.live.processes import HOST, until
 
 SOON_SECONDS = 10.0
@@ -81,7 +81,7 @@ finally:
         ["unshare", "-n", sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
     )
     if "unshare" in inside.stderr:
-        pytest.skip(f"network namespaces are not to be had: {inside.stderr.strip()}")
+        unavailable(f"network namespaces are not to be had: {inside.stderr.strip()}")
     assert inside.stdout.splitlines() == ["127.0.0.1 []", "[::1] []"], inside.stderr
 
 
