@@ -194,7 +194,7 @@ class DHTProtocol(KRPCProtocol):
             stale = [candidate for old, candidate in answers if old.seq < newest.seq and candidate.token is not None]
             if stale:
                 self.counters.repaired += len(stale)
-                Write(stale, self, b"put", _put_arguments(newest), WRITE_SECONDS, lambda _: None).start()
+                Write(stale, self.queries, b"put", _put_arguments(newest), WRITE_SECONDS, lambda _: None).start()
             return ItemFound(item, source.node_id, source.token, result)
 
         def start(done: Callable[[ItemFound], object]) -> Traversal:
@@ -307,7 +307,7 @@ class DHTProtocol(KRPCProtocol):
         )
         contacts, known = self.table.nearest(lookup.position)
         lookup.begin(contacts)
-        traversal = Traversal(lookup, self, method, field, on_response, seconds, done, known, is_empty)
+        traversal = Traversal(lookup, self.queries, method, field, on_response, seconds, done, known, is_empty)
         traversal.start()
         return traversal
 
@@ -368,7 +368,7 @@ class _WriteOperation:
 
     def _send(self, found: Found, done: Callable[[WriteOutcome], object]) -> None:
         holders = [candidate for candidate in found.closest if candidate.token is not None]
-        write = Write(holders, self._protocol, self._write, self._arguments, WRITE_SECONDS * self._share, done)
+        write = Write(holders, self._protocol.queries, self._write, self._arguments, WRITE_SECONDS * self._share, done)
         self._under_way = write
         write.start()
 

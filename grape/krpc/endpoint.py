@@ -5,8 +5,6 @@ No datagram makes ``datagramReceived`` raise.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
@@ -17,32 +15,22 @@ from twisted.logger import Logger
 from grape.config import DEFAULTS
 from grape.dht import messages as krpc
 from grape.dht.compact import Address, is_ipv4
-from grape.dht.errors import (
-    AnsweredByOurselves,
-    LocalProtocolError,
-    QueryFailed,
-    QueryTimeout,
-    RemoteError,
-    RemoteProtocolError,
-)
-from grape.dht.lookup import Candidate, Lookup
-from grape.dht.messages import Error, Frame, Query, Response
+from grape.dht.errors import AnsweredByOurselves, QueryFailed, RemoteError, RemoteProtocolError
+from grape.dht.messages import Error, Query, Response
 from grape.dht.nodeid import ID_BYTES, RandomBytes
 from grape.dht.responder import Responder, not_durable
 from grape.dht.routing import Listed, RoutingTable
-from grape.dht.rtt import RoundTrips
-from grape.dht.transactions import MAX_PENDING, NOBODY, Outcome, Pending, Transactions
+from grape.dht.transactions import MAX_PENDING, NOBODY, Outcome, Pending
 from grape.krpc.admission import Admission, LivenessCheck
+from grape.krpc.queries import Queries
 from grape.krpc.traversal import Arguments
-from grape.krpc.udp import SendTo, is_send_error_harmless, sender
+from grape.krpc.udp import sender
 from grape.metrics import Counters
-from grape.reactor import Clock, Timer
+from grape.reactor import Clock
 from grape.state.journal import Journal, NullJournal
 
 # A query for the longest key, with some space to spare.
 MAX_STRANGERS_BYTES = 8_704
-# The other queries in flight are for lookups that have begun and for the upkeep of the routing table.
-BUSY_SHARE = 0.75
 
 log = Logger(namespace="grape")
 
@@ -110,14 +98,20 @@ class KRPCProtocol(DatagramProtocol):
         self._responder = responder
         self._listener = listener
         self._read_only = read_only
-        self._transactions = Transactions(random_bytes, max_pending)
-        self._busy_from = max_pending * BUSY_SHARE
-        self._round_trips = RoundTrips()
-        # One timer serves all queries; ``_timer_at`` is when it is due, infinity while none is set.
-        self._timer: Timer | None = None
-        self._timer_at = math.inf
-        self._send_to: SendTo | None = None
-        self._ping = self.frame(b"ping", {})
+        self.queries = Queries(
+            reactor,
+            table,
+            random_bytes,
+            self.counters,
+            self._timed_out,
+            read_only=read_only,
+            max_pending=max_pending,
+        )
+        self._transactions = self.queries.transactions
+        self._round_trips = self.queries.round_trips
+        self._write = self.queries.write
+        self._call = self.queries.call
+        self._ping = self.queries.frame(b"ping", {})
         self._journal: Journal = journal if journal is not None else NullJournal()
         self._admission = Admission(table, self._send_ping, self.counters, max_liveness_checks, max_strangers)
 
@@ -136,7 +130,7 @@ class KRPCProtocol(DatagramProtocol):
     @property
     def is_busy(self) -> bool:
         """True while so many queries are in flight that no new lookup should begin."""
-        return len(self._transactions) >= self._busy_from
+        return self.queries.is_busy
 
     def ping(self, address: Address) -> Deferred[Response]:
         """Pings a node. Fails with QueryFailed: QueryTimeout after 2 s, RemoteError for an error in reply."""
@@ -151,7 +145,7 @@ class KRPCProtocol(DatagramProtocol):
         query = SingleQuery()
         if not is_ipv4(address[0]):  # ``sendto`` would resolve a host name and block the process meanwhile.
             return fail(QueryFailed(f"not an IPv4 address: {address[0]!r}"))
-        if not self.send(address, 0.0, self.frame(method, arguments), query):
+        if not self.queries.send(address, 0.0, self.queries.frame(method, arguments), query):
             query.result.errback(QueryFailed("the query could not be sent"))
         return query.result
 
@@ -193,72 +187,15 @@ class KRPCProtocol(DatagramProtocol):
     def startProtocol(self) -> None:
         """Called by Twisted when the socket is open."""
         assert self.transport is not None
-        self._send_to = sender(self.transport)
+        self.queries.start(sender(self.transport))
 
     def node_id_changed(self) -> None:
         """Encodes the ping anew, with the id that the table has adopted."""
-        self._ping = self.frame(b"ping", {})
+        self._ping = self.queries.frame(b"ping", {})
 
     def stopProtocol(self) -> None:
         """Called by Twisted when the socket is closed: fails every query in flight."""
-        self._send_to = None
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-        self._timer_at = math.inf
-        for pending in self._transactions.abandon():
-            self._call(pending.outcome.failed, pending, QueryFailed("the node is stopping"))
-
-    # Implements traversal.Network.
-
-    def frame(self, method: bytes, arguments: Arguments) -> Frame:
-        """Encodes a query of this node, all but its transaction id."""
-        return krpc.encode_frame(method, {**arguments, b"id": self.table.own_id}, read_only=self._read_only)
-
-    def write_frame(self, method: bytes, arguments: Arguments) -> Frame:
-        """Encodes a query that takes a token, all but its transaction id and the token."""
-        return krpc.encode_write(method, {**arguments, b"id": self.table.own_id}, read_only=self._read_only)
-
-    def key_frame(self, method: bytes, field: bytes, key: bytes) -> Frame:
-        """Encodes a query of this node about a key, all but its transaction id."""
-        return krpc.encode_key_frame(method, self.table.own_id, field, key, read_only=self._read_only)
-
-    def send(self, address: Address, round_trip: float, frame: Frame, outcome: Outcome) -> bool:
-        """Sends a query; ``outcome`` is told its end. Returns False if the query could not be sent."""
-        now = self._reactor.seconds()
-        try:
-            pending = self._transactions.open(address, outcome, now, self._round_trips.soft_seconds(round_trip))
-        except LocalProtocolError:
-            self.counters.not_sent += 1
-            return False
-        if not self._write(frame[0] + pending.transaction_id + frame[1], address):
-            self._transactions.take_back(pending)
-            return False
-        self.counters.queries_out += 1
-        if pending.slow_at < self._timer_at:
-            self._set_timer()
-        return True
-
-    def soft_timeout(self, candidate: Candidate) -> float:
-        """Returns the seconds after which a query to a candidate counts as slow."""
-        return self._round_trips.soft_seconds(candidate.round_trip)
-
-    def add_candidate(self, lookup: Lookup, node_id: bytes, address: Address, told_by: Address) -> None:
-        """Adds a node that the node at ``told_by`` named to a lookup, unless it was dropped lately or is unusable."""
-        contact = self.table.at(address)
-        if contact is not None:
-            lookup.add(contact.id, address, contact.round_trip, doubtful=contact.failures > 0)
-        elif self.table.is_worth_asking(address, self._reactor.seconds()) and self.table.rules.is_usable(
-            address[0], told_by[0]
-        ):
-            lookup.add(node_id, address)
-
-    def seconds(self) -> float:
-        """Returns the time on the reactor's clock."""
-        return self._reactor.seconds()
-
-    def call_later(self, seconds: float, function: Callable[[], object]) -> Timer:
-        """Calls a function after some seconds."""
-        return self._reactor.callLater(seconds, function)
+        self.queries.stop()
 
     def _malformed(self, error: RemoteProtocolError, address: Address) -> None:
         self.counters.malformed += 1
@@ -323,10 +260,16 @@ class KRPCProtocol(DatagramProtocol):
         outcome, pending.outcome = pending.outcome, NOBODY
         outcome.answered(pending, response)
 
+    def _timed_out(self, pending: Pending, now: float) -> None:
+        dropped = self.table.failed(pending.address, pending.sent_at, now)
+        if dropped is not None:
+            self._admission.forget(dropped.id, dropped.address)
+            self._listener.contact_dropped(dropped.address)
+
     # Sending
 
     def _send_ping(self, address: Address, outcome: Outcome) -> bool:
-        return self.send(address, 0.0, self._ping, outcome)
+        return self.queries.send(address, 0.0, self._ping, outcome)
 
     def _answer_put(self, query: Query, answer: bytes, address: Address, problem: str | None) -> None:
         if problem is None:
@@ -340,60 +283,3 @@ class KRPCProtocol(DatagramProtocol):
             len(answer), address, self._reactor.seconds()
         ):
             self._write(answer, address)
-
-    def _write(self, datagram: bytes, address: Address) -> bool:
-        if self._send_to is None:
-            return False
-        try:
-            self._send_to(datagram, address)
-        except OSError as error:
-            if not is_send_error_harmless(self._send_to, datagram, address, error):
-                self.counters.send_errors += 1
-                return False
-        self.counters.datagrams_out += 1
-        return True
-
-    def _set_timer(self) -> None:
-        """Sets the timer to the next deadline, unless it is due earlier."""
-        at = self._transactions.next_deadline()
-        if at is None or at >= self._timer_at:
-            return
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-        self._timer_at = at
-        self._timer = self._reactor.callLater(max(at - self._reactor.seconds(), 0.0), self._due)
-
-    def _due(self) -> None:
-        self._timer_at = math.inf
-        at, now = self._transactions.next_deadline(), self._reactor.seconds()
-        if at is None or at > now:
-            self._set_timer()
-            return
-        # If this process was busy, answers may wait unread: the socket is read first, then the deadlines count.
-        self._timer_at = now
-        self._timer = self._reactor.callLater(0, self._deadlines)
-
-    def _deadlines(self) -> None:
-        self._timer_at = math.inf
-        now = self._reactor.seconds()
-        slow, failed = self._transactions.due(now)
-        self.counters.slow += len(slow)
-        self.counters.timed_out += len(failed)
-        for pending in slow:
-            self._call(pending.outcome.slow, pending)
-        for pending in failed:
-            dropped = self.table.failed(pending.address, pending.sent_at, now)
-            if dropped is not None:
-                self._admission.forget(dropped.id, dropped.address)
-                self._call(self._listener.contact_dropped, dropped.address)
-            reason = QueryTimeout(f"{pending.address[0]}:{pending.address[1]}")
-            self._call(pending.outcome.failed, pending, reason)
-        self._set_timer()
-
-    def _call(self, callback: Callable[..., None], *arguments: object) -> None:
-        """Calls a callback; logs and counts what it raises, so that the callbacks after it still run."""
-        try:
-            callback(*arguments)
-        except Exception:
-            self.counters.faults += 1
-            log.failure("callback {callback} at the end of a query raised", callback=callback)

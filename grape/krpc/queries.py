@@ -1,0 +1,189 @@
+"""Sends KRPC queries and tells their outcomes how they end: answered, slow, or failed.
+
+Each query has two deadlines (``dht.transactions``); one timer serves them all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from twisted.logger import Logger
+
+from grape.dht import messages as krpc
+from grape.dht.compact import Address
+from grape.dht.errors import LocalProtocolError, QueryFailed, QueryTimeout
+from grape.dht.lookup import Candidate, Lookup
+from grape.dht.messages import Frame
+from grape.dht.nodeid import RandomBytes
+from grape.dht.routing import RoutingTable
+from grape.dht.rtt import RoundTrips
+from grape.dht.transactions import Outcome, Pending, Transactions
+from grape.krpc.traversal import Arguments
+from grape.krpc.udp import SendTo, is_send_error_harmless
+from grape.metrics import Counters
+from grape.reactor import Clock, Timer
+
+# The other queries in flight are for lookups that have begun and for the upkeep of the routing table.
+BUSY_SHARE = 0.75
+
+log = Logger(namespace="grape")
+
+
+class Queries:
+    """The queries of one socket that are in flight, at most ``max_pending``; what lookups and writes send through.
+
+    With ``read_only`` (BEP 43) queries carry ``ro``. ``timed_out(pending, now)`` is called before the outcome of a
+    query that was not answered in time.
+    """
+
+    def __init__(
+        self,
+        reactor: Clock,
+        table: RoutingTable,
+        random_bytes: RandomBytes,
+        counters: Counters,
+        timed_out: Callable[[Pending, float], object],
+        *,
+        read_only: bool,
+        max_pending: int,
+    ) -> None:
+        self.transactions = Transactions(random_bytes, max_pending)
+        self.round_trips = RoundTrips()
+        self._reactor = reactor
+        self._table = table
+        self._counters = counters
+        self._timed_out = timed_out
+        self._read_only = read_only
+        self._busy_from = max_pending * BUSY_SHARE
+        # ``_timer_at`` is when the timer is due, infinity while none is set.
+        self._timer: Timer | None = None
+        self._timer_at = math.inf
+        self._send_to: SendTo | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """True while so many queries are in flight that no new lookup should begin."""
+        return len(self.transactions) >= self._busy_from
+
+    def start(self, send_to: SendTo) -> None:
+        """Sends by ``send_to`` from now on: the socket is open."""
+        self._send_to = send_to
+
+    def stop(self) -> None:
+        """Fails every query in flight: the socket is closed."""
+        self._send_to = None
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer_at = math.inf
+        for pending in self.transactions.abandon():
+            self.call(pending.outcome.failed, pending, QueryFailed("the node is stopping"))
+
+    # Implements traversal.Network.
+
+    def frame(self, method: bytes, arguments: Arguments) -> Frame:
+        """Encodes a query of this node, all but its transaction id."""
+        return krpc.encode_frame(method, {**arguments, b"id": self._table.own_id}, read_only=self._read_only)
+
+    def write_frame(self, method: bytes, arguments: Arguments) -> Frame:
+        """Encodes a query that takes a token, all but its transaction id and the token."""
+        return krpc.encode_write(method, {**arguments, b"id": self._table.own_id}, read_only=self._read_only)
+
+    def key_frame(self, method: bytes, field: bytes, key: bytes) -> Frame:
+        """Encodes a query of this node about a key, all but its transaction id."""
+        return krpc.encode_key_frame(method, self._table.own_id, field, key, read_only=self._read_only)
+
+    def send(self, address: Address, round_trip: float, frame: Frame, outcome: Outcome) -> bool:
+        """Sends a query; ``outcome`` is told its end. Returns False if the query could not be sent."""
+        now = self._reactor.seconds()
+        try:
+            pending = self.transactions.open(address, outcome, now, self.round_trips.soft_seconds(round_trip))
+        except LocalProtocolError:
+            self._counters.not_sent += 1
+            return False
+        if not self.write(frame[0] + pending.transaction_id + frame[1], address):
+            self.transactions.take_back(pending)
+            return False
+        self._counters.queries_out += 1
+        if pending.slow_at < self._timer_at:
+            self._set_timer()
+        return True
+
+    def soft_timeout(self, candidate: Candidate) -> float:
+        """Returns the seconds after which a query to a candidate counts as slow."""
+        return self.round_trips.soft_seconds(candidate.round_trip)
+
+    def add_candidate(self, lookup: Lookup, node_id: bytes, address: Address, told_by: Address) -> None:
+        """Adds a node that the node at ``told_by`` named to a lookup, unless it was dropped lately or is unusable."""
+        contact = self._table.at(address)
+        if contact is not None:
+            lookup.add(contact.id, address, contact.round_trip, doubtful=contact.failures > 0)
+        elif self._table.is_worth_asking(address, self._reactor.seconds()) and self._table.rules.is_usable(
+            address[0], told_by[0]
+        ):
+            lookup.add(node_id, address)
+
+    def seconds(self) -> float:
+        """Returns the time on the reactor's clock."""
+        return self._reactor.seconds()
+
+    def call_later(self, seconds: float, function: Callable[[], object]) -> Timer:
+        """Calls a function after some seconds."""
+        return self._reactor.callLater(seconds, function)
+
+    # Sending
+
+    def write(self, datagram: bytes, address: Address) -> bool:
+        """Sends a datagram. Returns False if that failed."""
+        if self._send_to is None:
+            return False
+        try:
+            self._send_to(datagram, address)
+        except OSError as error:
+            if not is_send_error_harmless(self._send_to, datagram, address, error):
+                self._counters.send_errors += 1
+                return False
+        self._counters.datagrams_out += 1
+        return True
+
+    def _set_timer(self) -> None:
+        """Sets the timer to the next deadline, unless it is due earlier."""
+        at = self.transactions.next_deadline()
+        if at is None or at >= self._timer_at:
+            return
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer_at = at
+        self._timer = self._reactor.callLater(max(at - self._reactor.seconds(), 0.0), self._due)
+
+    def _due(self) -> None:
+        self._timer_at = math.inf
+        at, now = self.transactions.next_deadline(), self._reactor.seconds()
+        if at is None or at > now:
+            self._set_timer()
+            return
+        # If this process was busy, answers may wait unread: the socket is read first, then the deadlines count.
+        self._timer_at = now
+        self._timer = self._reactor.callLater(0, self._deadlines)
+
+    def _deadlines(self) -> None:
+        self._timer_at = math.inf
+        now = self._reactor.seconds()
+        slow, failed = self.transactions.due(now)
+        self._counters.slow += len(slow)
+        self._counters.timed_out += len(failed)
+        for pending in slow:
+            self.call(pending.outcome.slow, pending)
+        for pending in failed:
+            self.call(self._timed_out, pending, now)
+            reason = QueryTimeout(f"{pending.address[0]}:{pending.address[1]}")
+            self.call(pending.outcome.failed, pending, reason)
+        self._set_timer()
+
+    def call(self, callback: Callable[..., object], *arguments: object) -> None:
+        """Calls a callback; logs and counts what it raises, so that the callbacks after it still run."""
+        try:
+            callback(*arguments)
+        except Exception:
+            self._counters.faults += 1
+            log.failure("callback {callback} at the end of a query raised", callback=callback)
