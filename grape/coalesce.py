@@ -43,7 +43,7 @@ class _Caller(Generic[V]):
 
     __slots__ = ("_work", "done")
 
-    def __init__(self, work: _Work[V], done: Callable[[V | Failure], object]) -> None:
+    def __init__(self, work: _Work[Any, V], done: Callable[[V | Failure], object]) -> None:
         self._work = work
         self.done = done
 
@@ -52,22 +52,17 @@ class _Caller(Generic[V]):
         self._work.leave(self)
 
 
-class _Work(Generic[V]):
+class _Work(Generic[T, V]):
     """Keeps the callers that wait for one piece of work, and cancels the work when the last of them leaves."""
 
-    __slots__ = ("_by_key", "_key", "callers", "under_way")
+    __slots__ = ("_by_key", "_key", "_view", "callers", "under_way")
 
-    def __init__(self, key: object, by_key: dict[Any, _Work[V]]) -> None:
+    def __init__(self, key: object, by_key: dict[Any, _Work[T, V]], view: Callable[[T], V]) -> None:
         self._key = key
         self._by_key = by_key
+        self._view = view
         self.callers: list[_Caller[V]] = []
         self.under_way: Cancellable | None = None
-
-    def join(self, done: Callable[[V | Failure], object]) -> _Caller[V]:
-        """Adds a caller."""
-        caller = _Caller(self, done)
-        self.callers.append(caller)
-        return caller
 
     def leave(self, caller: _Caller[V]) -> None:
         """Removes a caller; the last one cancels the work."""
@@ -82,13 +77,33 @@ class _Work(Generic[V]):
         if self._by_key.get(self._key) is self:
             del self._by_key[self._key]
 
+    def ended(self, result: T | Failure) -> None:
+        """Gives every caller the result, as its view, or the Failure."""
+        self.forget()
+        callers = self.callers
+        while callers:
+            caller = callers.pop(0)
+            try:
+                caller.done(self._viewed(result))
+            except Exception:
+                # The other callers still get their result.
+                log.failure("callback {callback} for the result of a shared call raised", callback=caller.done)
+
+    def _viewed(self, result: T | Failure) -> V | Failure:
+        if isinstance(result, Failure):
+            return result
+        try:
+            return self._view(result)
+        except Exception:
+            return Failure()
+
 
 class Coalescer(Generic[K, T, V]):
     """Runs one piece of work for all callers with the same key; each gets ``view(result)``, computed for it alone."""
 
     def __init__(self, view: Callable[[T], V]) -> None:
         self._view = view
-        self._by_key: dict[K, _Work[V]] = {}
+        self._by_key: dict[K, _Work[T, V]] = {}
 
     def __len__(self) -> int:
         """Returns how many pieces of work are under way."""
@@ -101,7 +116,11 @@ class Coalescer(Generic[K, T, V]):
         work.
         """
         work = self._by_key.get(key)
-        return None if work is None else work.join(done)
+        if work is None:
+            return None
+        caller = _Caller(work, done)
+        work.callers.append(caller)
+        return caller
 
     def start(
         self,
@@ -113,31 +132,13 @@ class Coalescer(Generic[K, T, V]):
 
         ``ended`` takes the result, or a Failure, which every caller gets.
         """
-        work = self._by_key[key] = _Work(key, self._by_key)
-        caller = work.join(done)
-
-        def ended(result: T | Failure) -> None:
-            work.forget()
-            while work.callers:
-                caller = work.callers.pop(0)
-                try:
-                    caller.done(self._viewed(result))
-                except Exception:
-                    # The other callers still get their result.
-                    log.failure("callback {callback} for the result of a shared call raised", callback=caller.done)
-
+        work = self._by_key[key] = _Work(key, self._by_key, self._view)
+        caller = _Caller(work, done)
+        work.callers.append(caller)
         try:
-            work.under_way = start(ended)
+            work.under_way = start(work.ended)
         except BaseException:
             work.forget()
             work.callers.clear()
             raise
         return caller
-
-    def _viewed(self, result: T | Failure) -> V | Failure:
-        if isinstance(result, Failure):
-            return result
-        try:
-            return self._view(result)
-        except Exception:
-            return Failure()
