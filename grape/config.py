@@ -1,13 +1,13 @@
 """Declares every setting of a grape once: its names, default, range and help text.
 
-``Config`` is the declaration. The flags and their help (``grape.tap``), the keywords of ``Grape``, error messages and
-the table in README.md are made of it.
+``Config`` is the declaration. The flags and their help (``grape.tap``), environment variables, the keys of a file
+(``grape.settings.places``), the keywords of ``Grape``, error messages and the table in README.md are made of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TypedDict, cast
+from typing import cast
 
 import attrs
 
@@ -16,14 +16,26 @@ from grape.dht.lookup import ALPHA, MAX_CANDIDATES, MAX_QUERIES
 from grape.dht.transactions import MAX_PENDING
 from grape.errors import ConfigError as ConfigError
 from grape.settings.declaration import Setting, check, declare, metadata
+from grape.settings.keywords import Keywords as Keywords
+from grape.settings.keywords import Limits as Limits
 from grape.settings.kinds import Choice, Milliseconds, Nodes, Switch, Text, Texts, Whole
 from grape.settings.texts import MAX_PORT as MAX_PORT
-from grape.settings.texts import Unfit, bind_host, bind_host_ipv4, file_name, header_host, node_address, origin
+from grape.settings.texts import (
+    Unfit,
+    bind_host,
+    bind_host_ipv4,
+    file_name,
+    header_host,
+    log_level,
+    node_address,
+    origin,
+)
 
 DHT_PORT = 20_001
 API_PORT = 30_001
 PROFILES = ("private", "public")
 DURABILITIES = ("full", "normal")
+LOG_FORMATS = ("text", "json")
 #: The name of a state file that stands for none.
 NO_FILE = ":memory:"
 PEER_MAX_AGE_SECONDS = 240.0
@@ -40,6 +52,8 @@ _HOST = Text("an IPv4 or IPv6 address or a host name", bind_host, placeholder="A
 _IPV4_HOST = Text("an IPv4 address or a host name", bind_host_ipv4, placeholder="ADDRESS")
 _ORIGINS = Texts("origins such as https://app.example or http://10.0.0.1:8080", origin, placeholder="ORIGIN,...")
 _HEADER_HOSTS = Texts("host names and addresses without a port", header_host, placeholder="NAME,...")
+_FILE = Text("a file", file_name, placeholder="FILE")
+_LEVELS = Texts("debug, info, warn, error or critical, or LOGGER=LEVEL", log_level, placeholder="LEVEL,...")
 _NODES = Nodes(placeholder="HOST:PORT,...")
 _TIME = Milliseconds(0, MAX_MILLISECONDS)
 _ENTRIES = Whole(1, 10**7)
@@ -102,6 +116,7 @@ class Config:
                 off="no-bn",
                 unset="none",
                 may_be_bare=True,
+                reloads=True,
             )
         ),
     )
@@ -170,6 +185,7 @@ class Config:
             "keys whose closest nodes and tokens are kept for 5 minutes",
             flag="dht_maxTables",
             keywords=("dht_maxTables",),
+            reloads=True,
         ),
     )
     dht_max_values: int = declare(
@@ -179,6 +195,7 @@ class Config:
             "items stored; above it the host that stored most loses its least recently used",
             flag="dht_maxValues",
             keywords=("dht_maxValues",),
+            reloads=True,
         ),
     )
     check_max_payload_size: int = declare(
@@ -188,6 +205,7 @@ class Config:
             "size of the largest HTTP body",
             flag="check_maxPayloadSize",
             keywords=("check_maxPayloadSize",),
+            reloads=True,
         ),
     )
     #: None: names are looked up as they are.
@@ -203,25 +221,28 @@ class Config:
     # Limits
 
     #: A grape serves a few thousand names. Above the limit the key announced longest ago is evicted.
-    max_keys: int = declare(10_000, Setting(_ENTRIES, "names under which peers are stored"))
+    max_keys: int = declare(10_000, Setting(_ENTRIES, "names under which peers are stored", reloads=True))
     #: Above it the oldest peer of the largest announcer is evicted. A lookup lists 100.
-    max_peers_per_key: int = declare(2_000, Setting(_FEWER, "peers stored under one name"))
+    max_peers_per_key: int = declare(2_000, Setting(_FEWER, "peers stored under one name", reloads=True))
     #: A grape announces all instances of its host from one address. Above it the announcer's oldest peer is evicted.
     max_peers_per_announcer: int = declare(
-        1_024, Setting(_FEWER, "peers of one name that were announced from one UDP address")
+        1_024, Setting(_FEWER, "peers of one name that were announced from one UDP address", reloads=True)
     )
     #: A name counts for each of its peers, as in a state file: 10,000 names of usual length with a dozen peers each
     #: take 60 MB.
-    max_store_bytes: int = declare(64 * 1024 * 1024, Setting(_MEMORY, "memory for names and peers together"))
+    max_store_bytes: int = declare(
+        64 * 1024 * 1024, Setting(_MEMORY, "memory for names and peers together", reloads=True)
+    )
     #: 5,000 items of the largest size take 10 MB: it counts when ``dht_max_values`` is raised.
-    max_item_bytes: int = declare(16 * 1024 * 1024, Setting(_MEMORY, "memory for items together"))
+    max_item_bytes: int = declare(16 * 1024 * 1024, Setting(_MEMORY, "memory for items together", reloads=True))
     #: 1,024 calls with twenty writes each, and as many for what a node does by itself.
     max_pending: int = declare(
-        MAX_PENDING, Setting(Whole(16, 10**6), "queries in flight; above three quarters of it HTTP calls get 503")
+        MAX_PENDING,
+        Setting(Whole(16, 10**6), "queries in flight; above three quarters of it HTTP calls get 503", reloads=True),
     )
     #: A lookup among honest nodes sends 20 to 60. More finds more among hostile ones, and sends more to their targets.
     max_queries_per_lookup: int = declare(
-        MAX_QUERIES, Setting(Whole(20, MAX_CANDIDATES), "queries that one lookup sends in all")
+        MAX_QUERIES, Setting(Whole(20, MAX_CANDIDATES), "queries that one lookup sends in all", reloads=True)
     )
     #: 128 liveness checks a second are begun for nodes that sent a query.
     max_liveness_checks: int = declare(
@@ -231,17 +252,24 @@ class Config:
             "nodes that are pinged at once, to become contacts if they answer",
             also=("max-verifying",),
             keywords=("max_liveness_checks", "max_verifying"),
+            reloads=True,
         ),
     )
     #: They are not pinged again, and in the public profile the bytes sent to them are limited.
-    max_strangers: int = declare(4_096, Setting(Whole(16, 10**6), "addresses remembered because they never answered"))
+    max_strangers: int = declare(
+        4_096, Setting(Whole(16, 10**6), "addresses remembered because they never answered", reloads=True)
+    )
     #: Above it the oldest is left to its service, which announces again.
-    max_announces: int = declare(10_000, Setting(_FEWER, "announces of own services that are repeated at closer nodes"))
-    max_calls: int = declare(1_024, Setting(_FEWER, "HTTP calls in progress; above it a call gets 503"))
+    max_announces: int = declare(
+        10_000, Setting(_FEWER, "announces of own services that are repeated at closer nodes", reloads=True)
+    )
+    max_calls: int = declare(1_024, Setting(_FEWER, "HTTP calls in progress; above it a call gets 503", reloads=True))
     #: Connections without a request are closed first, then the one of the busiest host that was idle longest.
-    max_connections: int = declare(512, Setting(_FEWER, "HTTP connections; above it an idle one is closed"))
+    max_connections: int = declare(
+        512, Setting(_FEWER, "HTTP connections; above it an idle one is closed", reloads=True)
+    )
     max_connections_per_host: int = declare(
-        64, Setting(_FEWER, "HTTP connections of one client address, loopback exempt")
+        64, Setting(_FEWER, "HTTP connections of one client address, loopback exempt", reloads=True)
     )
 
     # Who may call, and how the node behaves
@@ -249,7 +277,9 @@ class Config:
     allow_origin: tuple[str, ...] = attrs.field(
         default=(),
         converter=_texts,
-        metadata=metadata(Setting(_ORIGINS, "origins of web pages that may call the HTTP API", unset="none")),
+        metadata=metadata(
+            Setting(_ORIGINS, "origins of web pages that may call the HTTP API", unset="none", reloads=True)
+        ),
     )
     #: Beside these, localhost and the machine's host name are accepted.
     allow_host: tuple[str, ...] = attrs.field(
@@ -260,6 +290,7 @@ class Config:
                 _HEADER_HOSTS,
                 "names, beside localhost and this machine's, by which the HTTP API may be called",
                 unset="none",
+                reloads=True,
             )
         ),
     )
@@ -272,7 +303,7 @@ class Config:
     state: str | None = declare(
         None,
         Setting(
-            Text("a file", file_name, placeholder="FILE"),
+            _FILE,
             "file in which state survives restarts; :memory: keeps none",
             unset="grape-PORT.sqlite",
         ),
@@ -280,6 +311,36 @@ class Config:
     durability: str = declare(
         "full",
         Setting(Choice(DURABILITIES), "full: an answered put survives a power cut; normal: only a killed process"),
+    )
+
+    # The log, and where settings are read. Only a process of its own sets up a log and reads them (``grape.daemon``).
+
+    log_announces: bool = declare(
+        False, Setting(Switch(), "log each announce, who made it, and each peer that expires", reloads=True)
+    )
+    log_level: tuple[str, ...] = attrs.field(
+        default=("info",),
+        converter=_texts,
+        metadata=metadata(
+            Setting(
+                _LEVELS,
+                "the least important lines to log: for all, as warn, or for a logger, as grape.krpc=debug",
+                reloads=True,
+                for_process=True,
+            )
+        ),
+    )
+    log_format: str | None = declare(
+        None,
+        Setting(
+            Choice(LOG_FORMATS),
+            "text, or json: one object a line",
+            unset="text on a terminal, else json",
+            for_process=True,
+        ),
+    )
+    config: str | None = declare(
+        None, Setting(_FILE, "TOML file with settings; flags and GRAPE_* go before it", unset="none", for_process=True)
     )
 
     def __attrs_post_init__(self) -> None:
@@ -319,48 +380,3 @@ class Config:
 
 #: What a grape has that is told nothing; parts of it that are used alone take their limits from here.
 DEFAULTS = Config()
-
-
-class Limits(TypedDict, total=False):
-    """Types the limits among the keywords of ``Grape``; Grenache has no names for them."""
-
-    max_keys: int
-    max_peers_per_key: int
-    max_peers_per_announcer: int
-    max_store_bytes: int
-    max_item_bytes: int
-    max_pending: int
-    max_queries_per_lookup: int
-    max_liveness_checks: int
-    max_verifying: int
-    max_strangers: int
-    max_announces: int
-    max_calls: int
-    max_connections: int
-    max_connections_per_host: int
-
-
-class Keywords(Limits, total=False):
-    """Types the keywords of ``Grape``, but for the three that are positional, too; times are in milliseconds.
-
-    The one list beside the declaration, since mypy reads no metadata; a test compares the two.
-    """
-
-    api_port_http: int | None
-    host: str | None
-    dht_bind: str | None
-    api_bind: str | None
-    dht_concurrency: int
-    dht_peer_maxAge: float | None
-    cache_maxAge: float | None
-    dht_nodeLiveness: float | None
-    dht_maxTables: int
-    dht_maxValues: int
-    check_maxPayloadSize: int
-    timeslot: float | None
-    allow_origin: str | Iterable[str]
-    allow_host: str | Iterable[str]
-    profile: str
-    read_only: bool
-    state: str | None
-    durability: str

@@ -17,6 +17,10 @@ from grape.testing import MemoryNetwork
 
 reactor: Any = global_reactor
 
+# Settings of the developer's shell are not for the tests.
+for name in [name for name in os.environ if name.startswith("GRAPE_")]:
+    del os.environ[name]
+
 # No deadline: the machine may be busy, and speed is what the benchmarks measure.
 # CI tries the same examples each time, so that it judges the change; developers' runs search for new ones.
 settings.register_profile("grape", deadline=None, print_blob=True, derandomize="CI" in os.environ)

@@ -245,7 +245,7 @@ def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
         env={**os.environ, "COLUMNS": "100"},
     )
     assert (ran.returncode, ran.stderr) == (0, "")
-    assert {*COMMANDS} == {"state"}
+    assert {*COMMANDS} == {"config", "state"}
     for command in COMMANDS.values():
         assert command.synopsis in ran.stdout
     assert "grape state check|dump|import FILE" in ran.stdout

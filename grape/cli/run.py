@@ -20,6 +20,7 @@ class Command(NamedTuple):
 
 
 COMMANDS: Mapping[str, Command] = {
+    "config": Command("grape.cli.config", "grape config check|show|example", "check, show or explain the settings"),
     "state": Command("grape.cli.state", "grape state check|dump|import FILE", "check, print or repair a state file"),
 }
 

@@ -13,6 +13,7 @@ from grape.settings.kinds import Kind, Milliseconds
 from grape.settings.texts import Unfit
 
 _METADATA = "grape.setting"
+VARIABLE_PREFIX = "GRAPE_"
 
 T = TypeVar("T")
 C = TypeVar("C", bound=attrs.AttrsInstance)
@@ -23,8 +24,9 @@ class Setting(NamedTuple):
     """One setting of a declaration: what it takes, its names and its help text of at most one line.
 
     ``flag`` and ``also`` are its flags without dashes, ``keywords`` those of ``Grape``; by default both are the name
-    of the field. ``off`` is the flag that has it count as not given. ``unset`` stands in the help for a default that
-    is no value. ``name`` and ``default`` are the field's.
+    of the field. ``off`` is the flag that sets it to nothing. ``unset`` stands in the help for a default that is no
+    value. ``reloads`` is True for one that can change while a grape runs, ``for_process`` for one of the process, which
+    is no keyword of ``Grape``. ``name`` and ``default`` are the field's.
     """
 
     kind: Kind
@@ -36,6 +38,8 @@ class Setting(NamedTuple):
     unset: str = ""
     may_be_bare: bool = False
     may_be_none: bool = False
+    reloads: bool = False
+    for_process: bool = False
     name: str = ""
     default: object = None
 
@@ -46,9 +50,18 @@ class Setting(NamedTuple):
         return tuple(dashes + name for name in names for dashes in (("-", "--") if len(name) == 1 else ("--",)))
 
     @property
+    def variable(self) -> str:
+        """The environment variable of the setting: GRAPE_ and the name of the field in upper case."""
+        return VARIABLE_PREFIX + self.name.upper()
+
+    @property
     def default_text(self) -> str:
         """The default in the user's unit, or what stands for it."""
         return self.unset or self.kind.show(self.default)
+
+    def shown(self, value: object) -> str:
+        """Returns a value of the declaration in the user's unit, or what stands for the default."""
+        return self.default_text if value == self.default else self.kind.show(value)
 
     def from_text(self, text: str, name: str) -> object:
         """Converts the text of a flag to a value of the declaration. Raises ConfigError, which says ``name``."""
@@ -89,7 +102,7 @@ def settings_of(declaration: Declaration) -> tuple[Setting, ...]:
             name=field.name,
             default=field.default,
             flag=found.flag or field.name.replace("_", "-"),
-            keywords=found.keywords or (field.name,),
+            keywords=() if found.for_process else found.keywords or (field.name,),
             may_be_none=found.may_be_none or field.default is None,
         )
         for field in attrs.fields(declaration)
@@ -120,6 +133,26 @@ def from_keywords(declaration: type[C], given: Mapping[str, object]) -> C:
             continue
         values[setting.name] = setting.from_value(value, keyword)
     return cast("Callable[..., C]", declaration)(**values)
+
+
+def differences(old: C, new: C) -> tuple[dict[str, object], list[str]]:
+    """Compares two instances: returns the new values of settings that can change while a grape runs, and all others."""
+    changed: dict[str, object] = {}
+    fixed = []
+    for setting in settings_of(type(old)):
+        value = getattr(new, setting.name)
+        if value == getattr(old, setting.name):
+            continue
+        if setting.reloads:
+            changed[setting.name] = value
+        else:
+            fixed.append(setting.name)
+    return changed, fixed
+
+
+def evolved(instance: C, values: Mapping[str, object]) -> C:
+    """Returns a copy of an instance with other values for some settings. Raises ConfigError."""
+    return cast("Callable[..., C]", attrs.evolve)(instance, **values)
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple, cast
 
+from grape.errors import ConfigError
 from grape.settings.declaration import Declaration, Setting, nearest, settings_of
 from grape.settings.kinds import Switch
 
@@ -21,51 +22,79 @@ class FlagError(ValueError):
 
 
 class Given(NamedTuple):
-    """A parsed command line: ``values`` for the declaration's constructor, and the ``words`` that are no flags."""
+    """A parsed command line: ``values`` for the declaration's constructor, and the ``words`` that are no flags.
+
+    ``spelled`` has the flag of each value as it was typed, ``problems`` all that is wrong.
+    """
 
     values: dict[str, object]
     words: list[str]
+    spelled: dict[str, str]
+    problems: list[FlagError | ConfigError]
 
 
 def read_flags(declaration: Declaration, words: Iterable[str], others: Collection[str] = ()) -> Given:
+    """Reads the flags of a declaration as ``scan_flags`` does.
+
+    Raises the first problem: FlagError, or ConfigError for a wrong value, which says the flag as it was typed.
+    """
+    given = scan_flags(declaration, words, others)
+    if given.problems:
+        raise given.problems[0]
+    return given
+
+
+def scan_flags(declaration: Declaration, words: Iterable[str], others: Collection[str] = ()) -> Given:
     """Reads the flags of a declaration; ``others`` are known flags too, for the hint at an unknown one.
 
     A flag's value follows it after "=" or as the next word. Of a flag that is given twice the last value counts, but
-    each is checked; lists are joined. Raises FlagError, and ConfigError for a wrong value, which says the flag as it
-    was typed.
+    each is checked; lists are joined. What is wrong is left out.
     """
     settings = settings_of(declaration)
     flags = {spelling: setting for setting in settings for spelling in setting.spellings}
     off = {f"--{setting.off}": setting for setting in settings if setting.off}
-    values: dict[str, object] = {}
-    without: set[str] = set()
-    stray: list[str] = []
+    given = Given({}, [], {}, [])
+    values, spelled = given.values, given.spelled
+    without: dict[str, str] = {}
     left = list(words)
     while left:
         word = left.pop(0)
         if not word.startswith("-"):
-            stray.append(word)
+            given.words.append(word)
             continue
         flag, equals, text = word.partition("=")
         if word in off:
-            without.add(off[word].name)
+            without[off[word].name] = word
             continue
         setting = flags.get(flag)
-        if setting is None and (flag in off or flag in others):
-            raise FlagError(f"{flag} takes no value")
         if setting is None:
-            near = nearest(flag, [*flags, *off, *others])
-            raise FlagError(
-                f"unknown flag {flag}" + (f"; did you mean {near}?" if near is not None else " (try --help)")
-            )
-        if not equals:
-            text = _next(setting, flag, left)
-        if text or not setting.may_be_bare:
-            value = setting.from_text(text, flag)
-            values[setting.name] = _joined(values.get(setting.name), value) if setting.kind.is_list else value
-        elif not setting.kind.is_list:
-            values.pop(setting.name, None)
-    return Given({name: value for name, value in values.items() if name not in without}, stray)
+            given.problems.append(_unknown(flag, flag in off or flag in others, [*flags, *off, *others]))
+            if not equals and left and not left[0].startswith("-"):
+                # Its value, as a rule.
+                del left[0]
+            continue
+        try:
+            if not equals:
+                text = _next(setting, flag, left)
+            if text or not setting.may_be_bare:
+                value = setting.from_text(text, flag)
+                values[setting.name] = _joined(values.get(setting.name), value) if setting.kind.is_list else value
+                spelled[setting.name] = flag
+            elif not setting.kind.is_list:
+                values.pop(setting.name, None)
+        except (FlagError, ConfigError) as error:
+            given.problems.append(error)
+    for name, flag in without.items():
+        values[name], spelled[name] = (), flag
+    return given
+
+
+def _unknown(flag: str, is_known: bool, flags: Collection[str]) -> FlagError:
+    """Returns the error for a flag that is no setting's; ``is_known`` for one that was given a value it has not."""
+    if is_known:
+        return FlagError(f"{flag} takes no value")
+    near = nearest(flag, flags)
+    return FlagError(f"unknown flag {flag}" + (f"; did you mean {near}?" if near is not None else " (try --help)"))
 
 
 def _joined(former: object, value: object) -> tuple[object, ...]:
@@ -136,8 +165,8 @@ def columns(setting: str | None) -> int:
 
 
 def table(declaration: Declaration) -> str:
-    """Renders the settings as the Markdown table of README.md: flags, keyword, default and help text."""
-    rows: list[Sequence[str]] = [("flag", "also", "keyword", "default", ""), ("---",) * 5]
+    """Renders the settings as the Markdown table of README.md: flags, key, other keywords, default, help."""
+    rows: list[Sequence[str]] = [("flag", "also", "key", "keyword", "default", ""), ("---",) * 6]
     for setting in settings_of(declaration):
         first, *also = setting.spellings
         off = [f"--{setting.off}"] if setting.off else []
@@ -145,12 +174,20 @@ def table(declaration: Declaration) -> str:
             (
                 f"`{_with_value(first, setting)}`",
                 ", ".join(f"`{flag}`" for flag in (*also, *off)),
-                ", ".join(f"`{keyword}`" for keyword in setting.keywords),
+                f"`{setting.name}`",
+                _keywords(setting),
                 setting.default_text,
                 setting.help,
             )
         )
     return "".join("|".join(f" {cell.replace('|', chr(92) + '|')} " for cell in row).join("||") + "\n" for row in rows)
+
+
+def _keywords(setting: Setting) -> str:
+    """Returns the keywords of ``Grape`` if there is another than the key, "none" if there is none."""
+    if setting.for_process:
+        return "none"
+    return "" if setting.keywords == (setting.name,) else ", ".join(f"`{keyword}`" for keyword in setting.keywords)
 
 
 def _with_value(flags: str, setting: Setting) -> str:

@@ -10,10 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import cast
+from typing import TypeAlias, cast
 
 from grape.dht.compact import Address
 from grape.settings.texts import Unfit, node_address, shown, whole
+
+#: A value as JSON and TOML have it.
+Plain: TypeAlias = "str | float | bool | list[str]"
 
 
 class Kind:
@@ -39,9 +42,13 @@ class Kind:
         """Checks a value in the unit of the declaration, and returns it in its usual form. Raises Unfit."""
         return self.take(value)
 
+    def plain(self, value: object) -> Plain:
+        """Returns a value of the declaration in the user's unit, as JSON and TOML have it."""
+        return cast("str | float", value)
+
     def show(self, value: object) -> str:
         """Returns a value of the declaration as text, in the user's unit."""
-        return str(value)
+        return str(self.plain(value))
 
 
 class Whole(Kind):
@@ -89,9 +96,10 @@ class Milliseconds(Kind):
     def keep(self, value: object) -> float:
         return self._checked(value, "seconds", 1000)
 
-    def show(self, value: object) -> str:
-        milliseconds = cast("float", value) * 1000
-        return str(int(milliseconds) if milliseconds.is_integer() else milliseconds)
+    def plain(self, value: object) -> float:
+        # Rounded, as 0.07 s are not exactly 70 ms: no clock here tells such times apart.
+        milliseconds = round(cast("float", value) * 1000, 6)
+        return int(milliseconds) if milliseconds == int(milliseconds) else milliseconds
 
     def _checked(self, value: object, unit: str, scale: int) -> float:
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -164,8 +172,11 @@ class Texts(Text):
     def take(self, value: object) -> tuple[str, ...]:
         return tuple(self._one(part) for part in _parts(value, f"takes {self._takes}"))
 
+    def plain(self, value: object) -> list[str]:
+        return list(cast("Iterable[str]", value))
+
     def show(self, value: object) -> str:
-        return ",".join(cast("Iterable[str]", value))
+        return ",".join(self.plain(value))
 
 
 class Nodes(Kind):
@@ -178,8 +189,11 @@ class Nodes(Kind):
             return ()
         return tuple(dict.fromkeys(node_address(part) for part in _parts(value, "takes HOST:PORT entries")))
 
+    def plain(self, value: object) -> list[str]:
+        return [f"{host}:{port}" for host, port in cast("Iterable[Address]", value)]
+
     def show(self, value: object) -> str:
-        return ",".join(f"{host}:{port}" for host, port in cast("Iterable[Address]", value))
+        return ",".join(self.plain(value))
 
 
 def _parts(value: object, takes: str) -> list[object]:

@@ -11,6 +11,8 @@ MAX_PORT = 65_535
 MAX_SHOWN_CHARACTERS = 60
 MAX_NAME_CHARACTERS = 253
 HTTP_PORTS = {"http": 80, "https": 443}
+#: The levels of logging, from all lines to hardly any.
+LOG_LEVELS = ("debug", "info", "warn", "error", "critical")
 
 _LABEL = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 # Compiled at their first use: a start seldom needs them.
@@ -85,13 +87,25 @@ def file_name(path: str) -> str | None:
     return path if path and "\0" not in path else None
 
 
+def log_level(text: str) -> str | None:
+    """Returns a level of logging, "info", or that of a logger, "grape.krpc=debug"; None for what is neither."""
+    name, equals, level = text.rpartition("=")
+    name, level = name.strip(), level.strip().lower()
+    level = "warn" if level == "warning" else level
+    if level not in LOG_LEVELS or (equals and not re.fullmatch(r"[\w.]+", name)):
+        return None
+    return f"{name}={level}" if equals else level
+
+
 def node_address(entry: object) -> Address:
     """Returns the (host, port) of a node, given likewise or as "host:port". Raises Unfit."""
     match entry:
         case str():
             host, _, port_text = entry.strip().rpartition(":")
-        case (str(host), int(port) | str(port)):
+        case (str(host), int(port)) if abs(port) <= MAX_PORT:
             port_text = str(port)
+        case (str(host), str(port_text)):
+            pass
         case _:
             raise Unfit(f"takes HOST:PORT entries, not {shown(entry)}")
     try:

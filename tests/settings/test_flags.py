@@ -56,8 +56,8 @@ def values(*words: str) -> dict[str, object]:
         (["--hosts", "a", "--hosts=b", "--hosts", "c,d"], {"hosts": ("a", "b", "c", "d")}),
         (["--hosts"], {}),
         (["--hosts", "--quiet"], {"quiet": True}),
-        (["--hosts", "a", "--no-hosts"], {}),
-        (["--no-hosts", "--hosts", "a"], {}),
+        (["--hosts", "a", "--no-hosts"], {"hosts": ()}),
+        (["--no-hosts", "--hosts", "a"], {"hosts": ()}),
         (["--file", "-s", "8"], {"size": 8}),
         (["--file="], {}),
         (["--file", "a=b"], {"file": "a=b"}),
@@ -122,7 +122,7 @@ def test_setting_added_to_a_copy_is_a_flag_and_a_keyword_and_in_help_and_table()
     assert read_flags(WithOneMore, ["--max-retries", "8"]).values == {"max_retries": 8}
     assert from_keywords(WithOneMore, {"max_retries": 8}).max_retries == 8
     assert help_entries(WithOneMore) == [*help_entries(Config), ("--max-retries N", "repetitions of a query [7]")]
-    row = "| `--max-retries N` |  | `max_retries` | 7 | repetitions of a query |\n"
+    row = "| `--max-retries N` |  | `max_retries` |  | 7 | repetitions of a query |\n"
     assert table(WithOneMore) == table(Config) + row
 
 
@@ -139,13 +139,13 @@ def test_help_names_all_spellings_and_the_default_in_the_users_unit() -> None:
 
 def test_table_has_a_row_for_each_setting() -> None:
     assert table(Sample).splitlines() == [
-        "| flag | also | keyword | default |  |",
-        "| --- | --- | --- | --- | --- |",
-        "| `-s N` | `--s`, `--max_Size` | `size` | 7 | entries |",
-        "| `--delay MS` |  | `delay` | 2500 | time to wait |",
-        "| `--hosts HOST,...` | `--no-hosts` | `hosts` |  | hosts |",
-        "| `--file TEXT` |  | `file` | none | file |",
-        r"| `--quiet` |  | `quiet` | off | logs a\|b |",
+        "| flag | also | key | keyword | default |  |",
+        "| --- | --- | --- | --- | --- | --- |",
+        "| `-s N` | `--s`, `--max_Size` | `size` |  | 7 | entries |",
+        "| `--delay MS` |  | `delay` |  | 2500 | time to wait |",
+        "| `--hosts HOST,...` | `--no-hosts` | `hosts` |  |  | hosts |",
+        "| `--file TEXT` |  | `file` |  | none | file |",
+        r"| `--quiet` |  | `quiet` |  | off | logs a\|b |",
     ]
 
 
