@@ -13,7 +13,7 @@ K = TypeVar("K")
 T = TypeVar("T")
 V = TypeVar("V")
 
-log = Logger(namespace="grape")
+log = Logger(namespace="grape.node")
 
 
 class Cancellable(Protocol):

@@ -13,7 +13,7 @@ EVENTS = ("listening", "ready", "node", "peer", "announce", "warning")
 
 Callback = Callable[..., object]
 
-log = Logger(namespace="grape")
+log = Logger(namespace="grape.node")
 
 
 class Events:

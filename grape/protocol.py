@@ -11,7 +11,7 @@ import attrs
 from twisted.internet.defer import Deferred, fail, maybeDeferred
 
 from grape.coalesce import Cancellable, deferred
-from grape.config import DEFAULTS, MAX_TABLES
+from grape.config import DEFAULTS, MAX_TABLES, Config
 from grape.dht import items as bep44
 from grape.dht import messages as krpc
 from grape.dht.bounded import BoundedDict
@@ -64,8 +64,7 @@ class ItemFound:
     lookup: Found
 
 
-# A lookup's closest nodes with their tokens, when they were found, and the latest version of the routing table for
-# which they are known to be the closest.
+# The closest nodes with tokens, when they were found, the latest version of the table for which they are the closest.
 _ClosestSet = tuple[Found, float, int]
 
 
@@ -120,6 +119,12 @@ class DHTProtocol(KRPCProtocol):
     def logPrefix(self) -> str:
         """Returns the name that Twisted's own log lines give the port."""
         return "DHT"
+
+    def set_limits(self, config: Config) -> None:
+        """Takes the limits of a config: new lookups have the new ones."""
+        super().set_limits(config)
+        self._max_queries = config.max_queries_per_lookup
+        self._closest.resize(config.dht_max_tables)
 
     def find_node(self, target: bytes) -> Deferred[Found]:
         """Finds the nodes closest to a 20-byte ``target`` (BEP 5)."""
@@ -236,9 +241,8 @@ class DHTProtocol(KRPCProtocol):
         arguments = _put_arguments(item)
         if item.key is not None and cas is not None:
             arguments[b"cas"] = cas
-        return maybeDeferred(
-            deferred, lambda done: self._begin_write(item.target, b"get", b"target", b"put", arguments, done, seconds)
-        )
+        names = b"get", b"target", b"put"
+        return maybeDeferred(deferred, lambda done: self._begin_write(item.target, *names, arguments, done, seconds))
 
     def _begin_write(
         self,

@@ -8,7 +8,7 @@ Under 60 lines: routes with code of their own come from modules of ``grape.web``
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import ClassVar
 
 from klein import Klein
@@ -30,8 +30,8 @@ __all__ = ["GrapeResource", "routes"]
 class GrapeResource(RoutedResource):
     """The routes of one node's API.
 
-    ``max_payload_size`` (bytes) is checked here, too, for sites that do not check it. ``access`` decides whose requests
-    are served; None leaves that to the site.
+    ``max_payload_size`` (bytes, or a function that returns them) is checked here, too, for sites that do not check it.
+    ``access`` decides whose requests are served; None leaves that to the site.
 
     To add an endpoint, add a method under ``@route.get``: it gets the request and has ``self.node``. Or mount the
     ``Routes`` of a module of ``grape.web`` by ``route.mount``.
@@ -40,7 +40,7 @@ class GrapeResource(RoutedResource):
     app = Klein()
     route: ClassVar[Routes[GrapeResource]] = Routes(app)
 
-    def __init__(self, node: Node, api: Api, max_payload_size: int, access: Access | None) -> None:
+    def __init__(self, node: Node, api: Api, max_payload_size: int | Callable[[], int], access: Access | None) -> None:
         super().__init__(access, max_payload_size)
         self.node = node
         self._api = api

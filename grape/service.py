@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Unpack, cast
 
 from twisted.application.service import MultiService, Service
@@ -19,7 +19,7 @@ from grape.metrics import Stats
 from grape.node.items import Got
 from grape.node.node import Node
 from grape.reactor import Reactor
-from grape.settings.declaration import from_keywords
+from grape.settings.declaration import differences, evolved, from_keywords
 from grape.web.access import CONFIGURED_ACCESS, Access
 from grape.web.api import Api
 from grape.web.service import HTTPService
@@ -161,6 +161,22 @@ class Grape(MultiService):
         patience = self._reactor.callLater(DRAIN_SECONDS, stop_node)
         return answered.addBoth(stop_node).addCallback(lambda _: stopped[0])
 
+    def reconfigure(self, config: Config) -> list[str]:
+        """Takes the settings of ``config`` that can change while the grape runs, without an interruption.
+
+        These are the limits, ``dht_bootstrap``, ``allow_origin``, ``allow_host`` and ``log_announces``. Where less is
+        allowed than is there, entries are evicted and idle connections are closed. Returns the names of the settings
+        that differ and need another grape, or a restart; they are left as they were::
+
+            grape.reconfigure(attrs.evolve(grape.config, max_keys=20_000))
+        """
+        changed, fixed = differences(self.config, config)
+        if changed:
+            self.config = evolved(self.config, changed)
+            self.node.reconfigure(self.config)
+            self.http.reconfigure(self.config)
+        return fixed
+
     def when_ready(self) -> Deferred[None]:
         """Returns a Deferred that fires once joining the network was tried, at most 2.5 s after the start.
 
@@ -255,7 +271,7 @@ class Grape(MultiService):
         return self.node.get(hash, salt, cache=cache)
 
 
-def _make_resource(node: Node, api: Api, max_payload_size: int, access: Access | None) -> IResource:
+def _make_resource(node: Node, api: Api, max_payload_size: Callable[[], int], access: Access | None) -> IResource:
     # Imported here, because without twisted.web, Klein and werkzeug a grape starts 70 ms sooner.
     from grape.resource import GrapeResource
 

@@ -14,8 +14,9 @@ import math
 from bisect import bisect_left, insort
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
-from grape.config import DEFAULTS
+from grape.config import DEFAULTS, Config
 from grape.dht.compact import Address
 from grape.dht.items import Item
 from grape.dht.responder import Sample
@@ -40,6 +41,16 @@ ITEM_OVERHEAD_BYTES = 900
 
 # The host of the items that this grape put itself.
 OWN = ""
+
+
+class PeerWatch(Protocol):
+    """Is told what becomes of the peers of a store."""
+
+    def announced(self, key: bytes, peer: Address, announcer: Address | None, age: float) -> None:
+        """Called for each announce, first or repeated, ``age`` seconds old; ``announcer`` is None for this grape."""
+
+    def expired(self, key: bytes, peer: Address, announcer: Address) -> None:
+        """Called for each peer that has become too old; ``announcer`` is the one that it counted for."""
 
 
 class _Key:
@@ -149,6 +160,24 @@ class MemoryPeers:
         self._keys: dict[bytes, _Key] = {}
         # Each key counts for the host that was the first to announce it.
         self._order = EvictionOrder()
+        #: Told of announces and expired peers; None: nobody wants to know.
+        self.watch: PeerWatch | None = None
+
+    def set_limits(self, config: Config) -> None:
+        """Takes the limits of a config; what is too much is evicted at once."""
+        self._max_keys, self._max_bytes = config.max_keys, config.max_store_bytes
+        self._max_peers, self._max_share = config.max_peers_per_key, config.max_peers_per_announcer
+        for key, entry in self._keys.items():
+            before = entry.bytes
+            for announcer in [by for by in entry.announcers if entry.exceeds(by, self._max_share)]:
+                while entry.exceeds(announcer, self._max_share):
+                    self.counters.evicted_peers_of_announcer += 1
+                    self._evict_peer(key, entry, announcer)
+            while len(entry.peers) > self._max_peers:
+                self._evict_peer(key, entry, entry.fair_shares.largest())
+            self._bytes += entry.bytes - before
+        while len(self._keys) > self._max_keys or (self._bytes > self._max_bytes and len(self._keys) > 1):
+            self._evict_key()
 
     def __len__(self) -> int:
         """Returns the number of keys."""
@@ -167,7 +196,7 @@ class MemoryPeers:
         """
         if age >= self._max_age:
             return
-        announcer = peer if announcer is None else announcer
+        told_by, announcer = announcer, peer if announcer is None else announcer
         entry = self._keys.get(key)
         if entry is None:
             entry = self._keys[key] = _Key(len(key), announcer[0])
@@ -187,8 +216,9 @@ class MemoryPeers:
             self._evict_peer(key, entry, entry.fair_shares.largest())
         self._bytes += entry.bytes
         while len(self._keys) > self._max_keys or (self._bytes > self._max_bytes and len(self._keys) > 1):
-            self._bytes -= self._drop(self._order.first()).bytes
-            self.counters.evicted_keys += 1
+            self._evict_key()
+        if self.watch is not None:
+            self.watch.announced(key, peer, told_by, age)
 
     def known(self, key: bytes, peer: Address) -> tuple[float, Address] | None:
         """Returns when a peer was last announced and the announcer that it counts for; None if it is not stored."""
@@ -226,6 +256,10 @@ class MemoryPeers:
         for key in list(self._keys):
             self._live(key, now)
 
+    def _evict_key(self) -> None:
+        self._bytes -= self._drop(self._order.first()).bytes
+        self.counters.evicted_keys += 1
+
     def _evict_peer(self, key: bytes, entry: _Key, announcer: Address) -> None:
         gone = entry.evict_from(announcer)
         self.counters.evicted_peers += 1
@@ -242,6 +276,8 @@ class MemoryPeers:
             if now - at < self._max_age:
                 self._bytes += entry.bytes
                 return entry
+            if self.watch is not None:
+                self.watch.expired(key, peer, entry.peers[peer][2])
             entry.remove(peer)
             if self._changed is not None:
                 self._changed(key, peer)
@@ -290,6 +326,11 @@ class MemoryItems:
     def __iter__(self) -> Iterator[bytes]:
         return iter(self._items)
 
+    def set_limits(self, config: Config) -> None:
+        """Takes the limits of a config; what is too much is evicted at once."""
+        self._max_items, self._max_bytes = config.dht_max_values, config.max_item_bytes
+        self._evict_surplus()
+
     def get(self, target: bytes) -> Item | None:
         """Returns the item under ``target``, or None; counts as use."""
         known = self._items.get(target)
@@ -322,6 +363,9 @@ class MemoryItems:
         self._bytes += _item_bytes(item)
         if known != (item, host) and self._changed is not None:
             self._changed(target)
+        self._evict_surplus()
+
+    def _evict_surplus(self) -> None:
         while len(self._items) > self._max_items or self._bytes > self._max_bytes:
             self._evict()
 

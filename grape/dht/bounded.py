@@ -23,6 +23,11 @@ class BoundedDict(OrderedDict[K, V]):
         super().__init__()
         self.max_size = max_size
 
+    def resize(self, max_size: int) -> list[tuple[K, V]]:
+        """Sets the number of entries. Returns those evicted for it, the oldest first."""
+        self.max_size = max_size
+        return [self.popitem(last=False) for _ in range(len(self) - max_size)]
+
     def put(self, key: K, value: V) -> tuple[K, V] | None:
         """Sets an entry and makes it the newest. Returns the entry that was evicted for it, None if none was."""
         self[key] = value

@@ -24,6 +24,10 @@ class RateLimit:
     def __len__(self) -> int:
         return len(self._buckets)
 
+    def resize(self, max_buckets: int) -> None:
+        """Sets how many buckets are kept."""
+        self._buckets.resize(max_buckets)
+
     def allows(self, host: str, size: int, now: float) -> bool:
         """Takes ``size`` units from the host's bucket. Returns False, and takes nothing, if it holds less."""
         left, at = self._buckets.get(host, (self._burst, now))
@@ -44,6 +48,10 @@ class HostRateLimit:
     def __init__(self, of_each: float, of_all: float, max_buckets: int = MAX_BUCKETS) -> None:
         self._each = RateLimit(of_each, of_each, max_buckets)
         self._all = RateLimit(of_all, of_all, 1)
+
+    def resize(self, max_buckets: int) -> None:
+        """Sets for how many hosts buckets are kept."""
+        self._each.resize(max_buckets)
 
     def allows(self, host: str, size: int, now: float) -> bool:
         """Takes ``size`` units from both buckets. Returns False, and takes nothing, if one of them holds less."""

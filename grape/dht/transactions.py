@@ -85,6 +85,10 @@ class Transactions:
     def __len__(self) -> int:
         return len(self._pending)
 
+    def set_limit(self, max_pending: int) -> None:
+        """Sets how many queries may be in flight; those that are stay."""
+        self._max_pending = max_pending
+
     def open(self, address: Address, outcome: Outcome, now: float, soft_seconds: float) -> Pending:
         """Registers a query to ``address`` under a new transaction id; it is slow after ``soft_seconds``.
 

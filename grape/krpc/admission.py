@@ -80,6 +80,12 @@ class Admission:
         self._to_strangers = HostRateLimit(STRANGER_BYTES_PER_SECOND, ALL_STRANGERS_BYTES_PER_SECOND, max_strangers)
         self._checks = RateLimit(LIVENESS_CHECKS_PER_SECOND, LIVENESS_CHECKS_AT_ONCE)
 
+    def set_limits(self, max_liveness_checks: int, max_strangers: int) -> None:
+        """Sets the two limits; checks in flight end as they do."""
+        self._max_checking = max_liveness_checks
+        self._checked_at.resize(max_strangers)
+        self._to_strangers.resize(max_strangers)
+
     def queried(self, node_id: bytes, address: Address, now: float) -> None:
         """Notes a query from a node: a listed one shows life, an unlisted one is pinged if the table has use for it."""
         contact = self._table.at(address)

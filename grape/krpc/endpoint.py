@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.protocol import DatagramProtocol
 from twisted.logger import Logger
 
-from grape.config import DEFAULTS
+from grape.config import DEFAULTS, Config
 from grape.dht import messages as krpc
 from grape.dht.compact import Address, is_ipv4
 from grape.dht.errors import AnsweredByOurselves, QueryFailed, RemoteError, RemoteProtocolError
@@ -32,7 +32,7 @@ from grape.state.journal import Journal, NullJournal
 # A query for the longest key, with some space to spare.
 MAX_STRANGERS_BYTES = 8_704
 
-log = Logger(namespace="grape")
+log = Logger(namespace="grape.krpc")
 
 
 class Listener(Protocol):
@@ -131,6 +131,11 @@ class KRPCProtocol(DatagramProtocol):
     def is_busy(self) -> bool:
         """True while so many queries are in flight that no new lookup should begin."""
         return self.queries.is_busy
+
+    def set_limits(self, config: Config) -> None:
+        """Takes the limits of a config, while the socket is open or not."""
+        self.queries.set_limit(config.max_pending)
+        self._admission.set_limits(config.max_liveness_checks, config.max_strangers)
 
     def ping(self, address: Address) -> Deferred[Response]:
         """Pings a node. Fails with QueryFailed: QueryTimeout after 2 s, RemoteError for an error in reply."""

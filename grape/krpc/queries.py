@@ -27,7 +27,7 @@ from grape.reactor import Clock, Timer
 # The other queries in flight are for lookups that have begun and for the upkeep of the routing table.
 BUSY_SHARE = 0.75
 
-log = Logger(namespace="grape")
+log = Logger(namespace="grape.krpc")
 
 
 class Queries:
@@ -60,6 +60,11 @@ class Queries:
         self._timer: Timer | None = None
         self._timer_at = math.inf
         self._send_to: SendTo | None = None
+
+    def set_limit(self, max_pending: int) -> None:
+        """Sets how many queries may be in flight; those that are stay."""
+        self.transactions.set_limit(max_pending)
+        self._busy_from = max_pending * BUSY_SHARE
 
     @property
     def is_busy(self) -> bool:

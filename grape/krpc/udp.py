@@ -20,7 +20,7 @@ MAX_DATAGRAM_BYTES = 65_535
 # Then the reactor's other sockets get their turn, however many datagrams are left.
 DATAGRAMS_PER_TURN = 64
 
-log = Logger(namespace="grape")
+log = Logger(namespace="grape.krpc")
 
 
 SendTo = Callable[[bytes, Address], object]

@@ -20,7 +20,7 @@ from grape.reactor import Clock, Timer
 
 T = TypeVar("T")
 
-log = Logger(namespace="grape")
+log = Logger(namespace="grape.node")
 
 # How long calls wait for the first answer, from the start of the join.
 FIRST_ANSWER_SECONDS = 1.5

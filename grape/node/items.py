@@ -82,6 +82,10 @@ class Items:
         self._journal = journal
         self._first_join = first_join
 
+    def reconfigure(self, config: Config) -> None:
+        """Takes the settings of a config that can change while the node runs."""
+        self._config = config
+
     def put(
         self,
         value: Value,

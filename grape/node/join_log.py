@@ -24,7 +24,7 @@ FIRST_PAUSE_SECONDS = 60.0
 MAX_PAUSE_SECONDS = 3_600.0
 MAX_LISTED = 8
 
-log = Logger(namespace="grape")
+log = Logger(namespace="grape.node")
 
 
 class JoinLog:

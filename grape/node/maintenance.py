@@ -35,7 +35,7 @@ MAX_EXPLORE_PAUSE_CHECKS = 12
 REFRESH_SECONDS = 900.0
 EXPIRY_SECONDS = 60.0
 
-log = Logger(namespace="grape")
+log = Logger(namespace="grape.node")
 
 Resolve = Callable[[str], Deferred[str]]
 
@@ -111,6 +111,16 @@ class Maintenance:
         self._on_answer = tried
         self._query_entries().addCallback(lambda answered: None if answered else tried(None))
         return joined
+
+    def set_bootstrap(self, bootstrap: Sequence[Address]) -> None:
+        """Takes other bootstrap nodes: those that are no contacts are queried at once. Contacts stay."""
+        left = [entry for entry in self._bootstrap if entry in self._remembered and entry not in bootstrap]
+        self._remembered = frozenset(left)
+        self._bootstrap = [*bootstrap, *left]
+        if self._retry is not None and self._retry.active():
+            self._retry.cancel()
+        self._delay = FIRST_RETRY_SECONDS
+        self._safely(self._query_entries)
 
     def own_entries(self) -> frozenset[Address]:
         """Returns the bootstrap entries that turned out to be this node itself."""

@@ -28,6 +28,7 @@ from grape.errors import not_running
 from grape.events import Callback, Events
 from grape.krpc.udp import bind_address, listen
 from grape.metrics import Counters, Stats
+from grape.node.announce_log import AnnounceLog
 from grape.node.first_join import FirstJoin
 from grape.node.identity import fits, new_id
 from grape.node.items import Got, Items
@@ -43,7 +44,7 @@ from grape.state.recorded import Recorded
 from grape.state.recorder import recorder_of
 from grape.store import MemoryItems, MemoryPeers
 
-log = Logger(namespace="grape")
+log = Logger(namespace="grape.node")
 
 
 class Node(Service):
@@ -170,7 +171,9 @@ class Node(Service):
             return
         self._reporter.say("starting")
         protocol = self._bind()
+        self._peer_store.watch = None
         contacts = self._restore(protocol)
+        self._watch_announces()
         super().startService()
         self._services.reannouncer.start()
         self._own_items.start()
@@ -209,6 +212,21 @@ class Node(Service):
         self._reporter.stopped()
         closed = succeed(None) if port is None else maybeDeferred(port.stopListening)
         return closed.addBoth(self._close_state)
+
+    def reconfigure(self, config: Config) -> None:
+        """Takes a config that differs in settings that can change while the node runs."""
+        old, self.config = self.config, config
+        self._peer_store.set_limits(config)
+        self._item_store.set_limits(config)
+        if self._protocol is not None:
+            self._protocol.set_limits(config)
+        self._services.reconfigure(config)
+        self._items.reconfigure(config)
+        self._watch_announces()
+        if self._maintenance is not None and config.dht_bootstrap != old.dht_bootstrap:
+            self._maintenance.set_bootstrap(config.dht_bootstrap)
+            self._join_log.stop()
+            self._join_log.start(config.dht_bootstrap, (), self._maintenance.own_entries)
 
     def when_ready(self) -> Deferred[None]:
         """Fires when joining the network was tried. Fails with GrapeError if the node is stopped before."""
@@ -345,6 +363,9 @@ class Node(Service):
         if isinstance(result, Failure):
             log.failure("the UDP socket could not be closed", result)
         return self._recorder.close() if self._recorder is not None else succeed(None)
+
+    def _watch_announces(self) -> None:
+        self._peer_store.watch = AnnounceLog() if self.config.log_announces else None
 
     def _socket(self) -> DHTProtocol:
         if self._protocol is None:

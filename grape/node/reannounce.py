@@ -38,7 +38,7 @@ MAX_ANNOUNCES = DEFAULTS.max_announces
 # A key and a port.
 AnnounceId = tuple[bytes, int]
 
-log = Logger(namespace="grape")
+log = Logger(namespace="grape.node")
 
 
 @attrs.define(slots=True)
@@ -88,6 +88,11 @@ class Reannouncer:
 
     def __len__(self) -> int:
         return len(self._announces)
+
+    def set_limit(self, max_announces: int) -> None:
+        """Sets how many announces are kept; the oldest go first."""
+        for (key, port), _ in self._announces.resize(max_announces):
+            self._changed(key, port)
 
     def announced(self, key: bytes, port: int, holders: frozenset[bytes] = frozenset()) -> None:
         """Notes an announce that a service just made; without ``holders`` no node has accepted it yet."""

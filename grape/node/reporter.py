@@ -13,7 +13,7 @@ from grape.events import Events
 
 Trace = Callable[[str], object]
 
-log = Logger(namespace="grape")
+log = Logger(namespace="grape.node")
 
 
 class Reporter:

@@ -36,7 +36,7 @@ AGAIN_PER_SECOND = 6
 FIRST_PER_SECOND = 100
 TICK_SECONDS = 1.0
 
-log = Logger(namespace="grape")
+log = Logger(namespace="grape.node")
 
 
 @attrs.define(slots=True)

@@ -32,7 +32,7 @@ from grape.store import MemoryPeers
 
 MAX_PEERS = 100
 
-log = Logger(namespace="grape")
+log = Logger(namespace="grape.node")
 
 T = TypeVar("T")
 
@@ -91,6 +91,12 @@ class Services:
         self.reannouncer = Reannouncer(
             clock, config.dht_peer_max_age, socket, config.max_announces, announce_changed, counters
         )
+
+    def reconfigure(self, config: Config) -> None:
+        """Takes the settings of a config that can change while the node runs."""
+        self._config = config
+        self._found.resize(config.dht_max_tables)
+        self.reannouncer.set_limit(config.max_announces)
 
     def begin_lookup(self, name: str, done: Callable[[list[str] | Failure], object]) -> Cancellable:
         """Looks up the peers of a service: calls ``done`` with at most MAX_PEERS "ip:port", or with a Failure.

@@ -37,7 +37,7 @@ MAX_RETRY_SECONDS = 10.0
 MAX_WAITING = 10_000
 CLOSE_SECONDS = 5.0
 
-log = Logger(namespace="grape")
+log = Logger(namespace="grape.state")
 
 OpenFile = Callable[[], StateFile]
 

@@ -48,10 +48,14 @@ class Access:
         own_name: str = "",
         advice: Advice = flag_advice,
     ) -> None:
-        self._origins = frozenset(origin.lower().rstrip("/") for origin in allow_origins)
-        self._hosts = frozenset(host.lower() for host in allow_hosts)
+        self.allow(allow_origins, allow_hosts)
         self._own_name = own_name.lower()
         self._advice = advice
+
+    def allow(self, allow_origins: Iterable[str], allow_hosts: Iterable[str]) -> None:
+        """Allows these origins and hosts from now on, and no others."""
+        self._origins = frozenset(origin.lower().rstrip("/") for origin in allow_origins)
+        self._hosts = frozenset(host.lower() for host in allow_hosts)
 
     def judge(self, method: bytes, headers: Fields, local_host: str | None) -> tuple[Answer | None, Headers]:
         """Returns the answer to a request that is not served further, else None, and the headers for its answer.

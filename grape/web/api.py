@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, cast
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.logger import Logger
@@ -19,6 +19,7 @@ from grape.config import DEFAULTS
 from grape.encoding import Value, to_json
 from grape.errors import GrapeError
 from grape.metrics import Counters
+from grape.node.announce_log import shown_name
 from grape.node.items import Got
 from grape.web.answer import EMPTY, FAULT, NOT_FOUND, OVERLOADED, PAYLOAD_ENCODED, PAYLOAD_INVALID, RETRY, Answer
 from grape.web.body import (
@@ -38,7 +39,7 @@ from grape.web.request import CALLS, Request
 
 T = TypeVar("T")
 
-log = Logger(namespace="grape")
+log = Logger(namespace="grape.web")
 
 
 class Calls(Protocol):
@@ -139,7 +140,9 @@ class Api:
 
     def __init__(self, calls: Calls, max_calls: int = DEFAULTS.max_calls, counters: Counters | None = None) -> None:
         self._calls = calls
-        self._max_calls = max_calls
+        self.max_calls = max_calls
+        #: True: each announce is logged with its client.
+        self.logs_announces = False
         #: The calls under way, those whose clients are gone among them.
         self.under_way = 0
         # Announces and puts whose clients are gone, and what waits for their end.
@@ -205,12 +208,14 @@ class Api:
         begin = self._by_target.get(request.target)
         if begin is None:
             return NOT_FOUND
-        if self.under_way > self._max_calls:
+        if self.under_way > self.max_calls:
             self.counters.overloads += 1
             return OVERLOADED
         work = begin(envelope.get("data", MISSING) if isinstance(envelope, dict) else MISSING, call)
         if call.is_open:
             call.work = work
+        if self.logs_announces and request.target == b"/announce":
+            _log_announce(envelope, request.peer)
         return None
 
     # The calls. Those that write return nothing that could be cancelled.
@@ -272,6 +277,14 @@ class Api:
             raise GrapeError("ERR_GRAPE_GENERIC")
         got = self._calls.get(hash, salt, cache=cache if isinstance(cache, bool) else None)
         return got.addBoth(call.got, salt)
+
+
+def _log_announce(envelope: Json, client: str | None) -> None:
+    """Logs an announce that was begun: ``envelope`` is well-formed."""
+    name, port = cast("dict[str, list[Json]]", envelope)["data"][:2]
+    text = name if isinstance(name, str) else (octets(name) or b"")
+    log.info("announce of {name!r}: port {port}, by HTTP client {client}", name=shown_name(text), port=integer(port),
+             client=client or "of a unix socket", is_answer=True)  # fmt: skip
 
 
 def error_answer(failure: Failure) -> Answer:

@@ -27,7 +27,7 @@ JOIN_SECONDS = 3.0
 # Between one module and the next: the reactor serves what has come in meanwhile.
 PAUSE_SECONDS = 0.005
 
-log = Logger(namespace="grape")
+log = Logger(namespace="grape.web")
 
 
 class LazySite:
@@ -48,6 +48,12 @@ class LazySite:
     def is_loaded(self) -> bool:
         """True once the site is made: from then on no module is loaded for a request."""
         return self._site is not None
+
+    def set_max_payload_size(self, max_payload_size: int) -> None:
+        """Limits bodies that begin from now on, in bytes."""
+        self._max_payload_size = max_payload_size
+        if self._site is not None:
+            self._site.max_payload_size = max_payload_size
 
     def load_soon(self, joined: Deferred[None]) -> None:
         """Loads the modules one by one and makes the site, once ``joined`` fires or JOIN_SECONDS have passed.

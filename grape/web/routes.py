@@ -104,18 +104,19 @@ def _klein_handler(route: Route, handler: Handler[S]) -> Callable[..., Deferred[
 class RoutedResource:
     """A resource whose routes are declared by ``Routes``.
 
-    ``access`` are the rules whose requests are served, None leaves that to the site. ``max_payload_size`` is in bytes.
+    ``access`` are the rules whose requests are served, None leaves that to the site. ``max_payload_size`` is in bytes,
+    or a function that returns the limit of the moment.
     """
 
     app: ClassVar[Klein]
 
-    def __init__(self, access: Access | None, max_payload_size: int) -> None:
+    def __init__(self, access: Access | None, max_payload_size: int | Callable[[], int]) -> None:
         self._access = access
-        self._max_payload_size = max_payload_size
+        self._limit = (lambda: max_payload_size) if isinstance(max_payload_size, int) else max_payload_size
 
     def resource(self) -> IResource:
         """Returns the resource to mount in a twisted.web site, at any path."""
-        root: IResource = _Root(self.app.resource(), self._max_payload_size)
+        root: IResource = _Root(self.app.resource(), self._limit)
         return root
 
     def serve(
@@ -124,7 +125,7 @@ class RoutedResource:
         """Returns the body of the answer to a request, whose head is set. ``route`` is None for an unknown path."""
         request = _request_of(http)
         refusal, cors = self._judge(http, request, route)
-        if refusal is None and len(request.body) > self._max_payload_size:
+        if refusal is None and len(request.body) > self._limit():
             refusal = PAYLOAD_TOO_BIG
         if refusal is None:
             # A Deferred or a coroutine becomes what it returns.
@@ -146,10 +147,10 @@ class _Root(Resource):
 
     isLeaf = True
 
-    def __init__(self, klein: IResource, max_payload_size: int) -> None:
+    def __init__(self, klein: IResource, limit: Callable[[], int]) -> None:
         super().__init__()
         self._klein = klein
-        self._max_payload_size = max_payload_size
+        self._limit = limit
 
     def render(self, request: Any) -> int:
         """Reads a request and has Klein route it."""
@@ -159,7 +160,7 @@ class _Root(Resource):
             path = target.partition(b"?")[0]
             request.uri, request.postpath = target, [unquote_to_bytes(part) for part in path[1:].split(b"/")]
             request.requestHeaders.setRawHeaders(b"host", [authority])
-        request.grape_request = _read(request, self._max_payload_size)
+        request.grape_request = _read(request, self._limit())
         if not request.uri.startswith(b"/") or b"" in request.postpath[:-1] or not _is_text(b"".join(request.postpath)):
             # No path, or not the literal one of a route: werkzeug would decode it or pass over its first slashes.
             request.postpath = [b"*"]

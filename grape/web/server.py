@@ -73,6 +73,28 @@ class HTTPServerFactory(ServerFactory):
         self._date_at = -1
         self._plain_head = b""
 
+    def set_limits(self, max_payload_size: int, max_connections: int, max_per_host: int) -> None:
+        """Sets the limits; connections above them are closed, idle ones at once, others once they are answered."""
+        self.max_payload_size = max_payload_size
+        self._max_connections = max_connections
+        self._max_per_host = max_per_host
+        # Its heads passed the limit and the access rules of before.
+        self.head_cache = HeadCache()
+        kept: dict[str | None, int] = {}
+        number = 0
+        # Those with an answer to come stay, and of the others those that brought a request last.
+        latest = list(self._connections)[::-1]
+        latest.sort(key=lambda connection: connection.is_idle)
+        for connection in latest:
+            host = connection.peer_host
+            is_surplus = host is not None and not is_loopback(host) and kept.get(host, 0) >= max_per_host
+            if is_surplus or number >= max_connections:
+                self.counters.evicted_connections += 1
+                connection.close_when_answered()
+            else:
+                number += 1
+                kept[host] = kept.get(host, 0) + 1
+
     def logPrefix(self) -> str:
         """Returns the name that Twisted's own log lines give the port."""
         return "HTTP API"

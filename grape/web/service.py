@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 
+from grape.config import Config
 from grape.node.node import Node
 from grape.reactor import Reactor
 from grape.web.access import CONFIGURED_ACCESS, Access, Advice, flag_advice, keyword_advice
@@ -25,7 +26,7 @@ from grape.web.sockets import listen
 if TYPE_CHECKING:
     from twisted.web.resource import IResource
 
-ResourceFactory: TypeAlias = "Callable[[Node, Api, int, Access | None], IResource]"
+ResourceFactory: TypeAlias = "Callable[[Node, Api, Callable[[], int], Access | None], IResource]"
 
 
 class CannotListenTCP(CannotListenError):
@@ -35,7 +36,8 @@ class CannotListenTCP(CannotListenError):
 class HTTPService(Service):
     """Serves the HTTP API of a node on a port of its own.
 
-    ``make_resource(node, api, max_payload_size, access)`` returns the resource that answers what is none of the calls.
+    ``make_resource(node, api, max_payload_size, access)`` returns the resource that answers what is none of the calls;
+    ``max_payload_size()`` is the limit of this moment, in bytes.
     """
 
     def __init__(self, node: Node, reactor: Reactor, make_resource: ResourceFactory) -> None:
@@ -44,14 +46,17 @@ class HTTPService(Service):
         self._reactor = reactor
         self._make_resource = make_resource
         self._api = Api(node, self._config.max_calls, node.counters)
-        access = self._access(flag_advice)
+        self._api.logs_announces = self._config.log_announces
+        # One with the advice for the command line, one for programs that mount the resource.
+        self._access = self._make_access(flag_advice)
+        self._mounted_access = self._make_access(keyword_advice)
         max_payload_size = self._config.check_max_payload_size
-        self._site = LazySite(partial(self._resource, access), max_payload_size, reactor)
+        self._site = LazySite(partial(self._resource, self._access), max_payload_size, reactor)
         self._server = HTTPServerFactory(
             self._api,
             self._site,
             reactor,
-            access,
+            self._access,
             max_payload_size,
             self._config.max_connections,
             self._config.max_connections_per_host,
@@ -61,7 +66,17 @@ class HTTPService(Service):
 
     def resource(self, access: Access | None = CONFIGURED_ACCESS) -> IResource:
         """Returns the API as a resource for another site, under the configured rules of access, other ones, or none."""
-        return self._resource(self._access(keyword_advice) if access is CONFIGURED_ACCESS else access)
+        return self._resource(self._mounted_access if access is CONFIGURED_ACCESS else access)
+
+    def reconfigure(self, config: Config) -> None:
+        """Takes the settings of a config that can change while the API is served."""
+        self._config = config
+        self._api.max_calls = config.max_calls
+        self._api.logs_announces = config.log_announces
+        for access in (self._access, self._mounted_access):
+            access.allow(config.allow_origin, config.allow_host)
+        self._site.set_max_payload_size(config.check_max_payload_size)
+        self._server.set_limits(config.check_max_payload_size, config.max_connections, config.max_connections_per_host)
 
     @property
     def port(self) -> int | None:
@@ -111,11 +126,11 @@ class HTTPService(Service):
         attended.addBoth(forget_patience)
         return DeferredList([self._server.close(), self._site.close(), attended]).addCallback(lambda _: None)
 
-    def _access(self, advice: Advice) -> Access:
+    def _make_access(self, advice: Advice) -> Access:
         return Access(self._config.allow_origin, self._config.allow_host, gethostname(), advice)
 
     def _resource(self, access: Access | None) -> IResource:
-        return self._make_resource(self._node, self._api, self._config.check_max_payload_size, access)
+        return self._make_resource(self._node, self._api, lambda: self._config.check_max_payload_size, access)
 
     def _bind(self) -> None:
         if self._port is None and self._config.api_port is not None:

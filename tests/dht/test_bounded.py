@@ -54,3 +54,14 @@ def test_put_evicts_the_one_put_or_touched_longest_ago_under_any_calls(
         elif key in entries:
             entries.move_to_end(key)
         assert list(entries) == keys
+
+
+def test_resize_evicts_the_oldest_entries() -> None:
+    entries: BoundedDict[str, int] = BoundedDict(5)
+    for number, key in enumerate("abcde"):
+        entries.put(key, number)
+    entries.move_to_end("a")
+    assert entries.resize(2) == [("b", 1), ("c", 2), ("d", 3)]
+    assert entries.put("f", 5) == ("e", 4)
+    assert entries.resize(4) == []
+    assert entries.put("g", 6) is None
