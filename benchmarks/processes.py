@@ -25,7 +25,8 @@ START_SECONDS = 20.0
 
 def environment(**more: str) -> dict[str, str]:
     """Returns the environment of a measured process: it imports this checkout, and no variable makes it log."""
-    kept = {name: value for name, value in os.environ.items() if name not in ("DEBUG", "NODE_OPTIONS")}
+    others = {name: value for name, value in os.environ.items() if not name.startswith("GRAPE_")}
+    kept = {name: value for name, value in others.items() if name not in ("DEBUG", "NODE_OPTIONS")}
     return kept | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"} | more
 
 

@@ -44,8 +44,10 @@ class GrapeProcess:
         self.directory = directory
         self._log = directory / f"{ports.dht}.{time.monotonic_ns()}.log"
         command = [sys.executable, *runner, "-b", HOST, "--dp", str(ports.dht), "--aph", str(ports.api), *flags]
-        environment = {name: value for name, value in os.environ.items() if name != "DEBUG"}
+        environment = {name: value for name, value in os.environ.items() if name != "DEBUG" and name[:6] != "GRAPE_"}
         environment |= {"TMPDIR": str(directory), "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)}
+        # What it writes is read as text.
+        environment["GRAPE_LOG_FORMAT"] = "text"
         limit = None if open_files is None else (lambda: _limit_open_files(open_files))
         with self._log.open("wb") as log:
             self._popen = subprocess.Popen(

@@ -14,8 +14,11 @@ from twisted.python.usage import Options as UsageOptions
 
 from grape import __version__
 from grape.config import Config
+from grape.daemon import runner_log
 from grape.daemon.limits import connection_limit, raise_descriptor_limit
+from grape.daemon.reload import Reloader
 from grape.daemon.service import EXIT_CANNOT_LISTEN as EXIT_CANNOT_LISTEN
+from grape.daemon.service import EXIT_CONFIG as EXIT_CONFIG
 from grape.daemon.service import EXIT_IN_USE as EXIT_IN_USE
 from grape.daemon.service import EXIT_STATE as EXIT_STATE
 from grape.daemon.service import GC_THRESHOLD as GC_THRESHOLD
@@ -23,12 +26,12 @@ from grape.daemon.service import Daemon as Daemon
 from grape.daemon.service import spare_the_collector as spare_the_collector
 from grape.daemon.signals import RunningReactor, Signals
 from grape.daemon.state_file import with_state_file
-from grape.errors import ConfigError
-from grape.logs import counting_repeats
+from grape.logs.process import ProcessLog
 from grape.reactor import Reactor, Steppable, use_monotonic_clock
 from grape.settings.declaration import settings_of
-from grape.settings.flags import FlagError, columns, help_entries, read_flags, render, wrap
+from grape.settings.flags import columns, help_entries, render, wrap
 from grape.settings.kinds import Switch
+from grape.settings.places import BadConfig, Source, build
 
 ABOUT = (
     "Runs a grape: a node of a Grenache network. Services announce themselves through its HTTP API, clients look them "
@@ -40,18 +43,24 @@ ABOUT = (
 # The descriptors up to this one are no log file of their own.
 STDERR = 2
 
-log = Logger(namespace="grape")
+log = Logger(namespace="grape.daemon")
 
 
 class Options(UsageOptions):
-    """The flags of the Node grape, in all their spellings, and ours; ``config`` is what they say.
+    """The flags of the Node grape, in all their spellings, and ours; ``config`` is what all places say.
 
-    ``commands`` has a (synopsis, text) for each further command that the help names.
+    ``commands`` has a (synopsis, text) for each further command that the help names. ``source`` reads the settings
+    again, ``given`` are those that are not the default, ``warnings`` lines for the log. ``log`` is the process's log,
+    None where twistd or twist begin it.
     """
 
     declaration: type[Config] = Config
     commands: Sequence[tuple[str, str]] = ()
     config: Config
+    source: Source
+    given: frozenset[str] = frozenset()
+    warnings: Sequence[str] = ()
+    log: ProcessLog | None = None
     # Twisted makes shell completions of these two.
     optFlags: Sequence[Sequence[str | None]] = tuple(
         (name, None, setting.help)
@@ -65,21 +74,27 @@ class Options(UsageOptions):
     )
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
-        """Reads the words of a command line. What is wrong ends the process with one line and status 1."""
+        """Reads the words of a command line, the environment, and the file that one of them names.
+
+        What is wrong ends the process with a line on stderr for each problem, and status 78.
+        """
         words = sys.argv[1:] if options is None else options
         if "--help" in words or "-h" in words:
             self.opt_help()
         if "--version" in words:
             self.opt_version()
-        try:
-            given = read_flags(self.declaration, words, ("--help", "--version"))
-        except (ConfigError, FlagError) as error:
-            raise SystemExit(f"grape: {error}") from error
-        if "help" in given.words:
+        self.source = Source(self.declaration, words, os.environ, ("--help", "--version"))
+        gathered = self.source.read()
+        if "help" in gathered.words:
             self.opt_help()
-        if given.words:
-            raise SystemExit(f"grape: unknown word {given.words[0]!r} (try --help)")
-        self.config = self.declaration(**given.values)  # type: ignore[arg-type]
+        gathered.problems.extend(f"unknown word {word!r} (try --help)" for word in gathered.words[:1])
+        try:
+            self.config = build(self.declaration, gathered)
+        except BadConfig as error:
+            sys.stderr.write("".join(f"grape: {problem}\n" for problem in error.problems))
+            raise SystemExit(EXIT_CONFIG) from error
+        self.given = frozenset(gathered.values)
+        self.warnings = gathered.warnings
 
     def opt_help(self) -> NoReturn:
         """Prints this help and exits."""
@@ -119,12 +134,27 @@ def makeService(options: Options) -> Daemon:
 
     use_monotonic_clock(cast("Steppable", reactor))
     runner = options.parent
-    if runner is not None and "fileLogObserverFactory" in runner:
-        # twist makes its log after this; twistd made its own before.
-        runner["fileLogObserverFactory"] = counting_repeats(runner["fileLogObserverFactory"])
+    process_log = options.log or runner_log.log_of(options.config, runner, options.given)
+    if runner is not None and runner_log.is_twist(runner):
+        runner_log.take_over_twist(runner, process_log)
+    for line in options.warnings:
+        log.warn("{line}", line=line)
     signals = Signals(cast("RunningReactor", reactor), _log_file(runner), ends_by_signal=runner is not None)
     config, is_state_optional = with_state_file(_with_connections(options.config, reactor), os.environ)
-    return Daemon(config, cast("Reactor", reactor), runner, signals, is_state_optional=is_state_optional)
+    daemon = Daemon(config, cast("Reactor", reactor), runner, signals, is_state_optional=is_state_optional)
+    daemon.reloader = signals.reload = Reloader(
+        options.source,
+        options.config,
+        daemon.grape,
+        process_log.levels.set,
+        lambda config: _with_connections(config, reactor),
+    )
+    if runner is not None:
+        if not runner_log.is_twist(runner):
+            daemon.log_observer = runner_log.observer_for_twistd(runner, process_log)
+        process_log.flush_by(reactor.callLater)
+        reactor.addSystemEventTrigger("after", "shutdown", process_log.flush)
+    return daemon
 
 
 def _with_connections(config: Config, reactor: object) -> Config:

@@ -74,14 +74,15 @@ def config(*words: str) -> Config:
     return options.config
 
 
-def refusal(*words: str) -> str:
-    """Returns the line that a wrong command line ends with; as a SystemExit's text it goes to stderr, with status 1."""
+def refusal(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """Returns the line on stderr that a wrong command line ends with."""
     with pytest.raises(SystemExit) as raised:
         config(*words)
-    line = raised.value.code
-    assert isinstance(line, str)
-    assert "\n" not in line
-    return line
+    assert raised.value.code == 78
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    return err.rstrip("\n")
 
 
 def help_of(options: Options, capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -153,7 +154,7 @@ def test_options_of_a_copy_of_the_declaration_have_the_setting_that_was_added(
     options.parseOptions(["--max-retries", "8", "--max-keys", "9"])
     assert options.config == WithOneMore(max_retries=8, max_keys=9)
     assert "--max-retries N" in help_of(MoreOptions(), capsys, "--help")
-    assert "unknown flag --max-retries" in refusal("--max-retries", "8")
+    assert "unknown flag --max-retries" in refusal(capsys, "--max-retries", "8")
 
 
 @pytest.mark.parametrize(
@@ -199,8 +200,10 @@ def test_options_of_a_copy_of_the_declaration_have_the_setting_that_was_added(
         (["--hlep"], "unknown flag --hlep; did you mean --help?"),
     ],
 )
-def test_options_refuse_a_wrong_command_line_in_one_line_that_names_the_flag(words: list[str], line: str) -> None:
-    assert refusal(*words) == f"grape: {line}"
+def test_options_refuse_a_wrong_command_line_in_one_line_that_names_the_flag(
+    words: list[str], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert refusal(capsys, *words) == f"grape: {line}"
 
 
 @pytest.mark.parametrize(
@@ -269,12 +272,23 @@ def test_version_is_printed_alone(words: list[str], capsys: pytest.CaptureFixtur
     assert capsys.readouterr().out == f"{grape.__version__}\n"
 
 
-def test_command_ends_with_status_1_and_the_line_on_stderr() -> None:
+def test_options_say_every_problem_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        config("--dp", "x", "--foo", "bar", "--max-keys=0", "stray")
+    assert capsys.readouterr().err.splitlines() == [
+        "grape: --dp takes a whole number from 0 to 65535, not 'x'",
+        "grape: unknown flag --foo (try --help)",
+        "grape: --max-keys takes a whole number from 1 to 10000000, not 0",
+        "grape: unknown word 'stray' (try --help)",
+    ]
+
+
+def test_command_ends_with_status_78_and_the_line_on_stderr() -> None:
     ran = subprocess.run(
         [sys.executable, "-m", "grape", "--dp", "70000"], capture_output=True, text=True, timeout=30, check=False
     )
     line = "grape: --dp takes a whole number from 0 to 65535, not 70000\n"
-    assert (ran.returncode, ran.stdout, ran.stderr) == (1, "", line)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (78, "", line)
 
 
 def test_plugin_names_this_module() -> None:

@@ -38,13 +38,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(import_module(command.module).main(words[1:]))
     # First, because the imports below load Twisted's TCP.
     _without_tls()
-    from grape.logs import log_to_stderr
+    from grape.logs.process import ProcessLog
     from grape.tap import Options, makeService
 
     options = Options()
     options.commands = [(command.synopsis, command.help) for command in COMMANDS.values()]
     options.parseOptions(words)
-    lines = log_to_stderr()
+    options.log = lines = ProcessLog(options.config.log_format, options.config.log_level)
+    lines.begin(sys.stderr)
     service = makeService(options)
     from twisted.internet import reactor as global_reactor
 
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
     lines.flush_by(reactor.callLater)
     reactor.run()
-    lines.flush(at_end=True)
+    lines.flush()
 
 
 def _without_tls() -> None:

@@ -15,10 +15,12 @@ from typing import NoReturn
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, Logger
+from twisted.python.components import Componentized
 
 from grape import __version__
 from grape.config import Config
+from grape.daemon.reload import Reloader
 from grape.daemon.signals import Signals
 from grape.daemon.state_file import WAIT_SECONDS, wait_for
 from grape.reactor import Reactor
@@ -29,17 +31,18 @@ from grape.web.service import CannotListenTCP
 # Containers made, less those gone, before the collector looks: three times Python's own number. With more, what
 # hostile requests leave behind in cycles is felt.
 GC_THRESHOLD = 2_000
-# As in sysexits.h: a resource is not available; a file cannot be read or written.
+# As in sysexits.h: a resource is not available; a file cannot be read or written; a wrong configuration.
 EXIT_CANNOT_LISTEN = 69
 EXIT_IN_USE = 69
 EXIT_STATE = 74
+EXIT_CONFIG = 78
 # What the parent of a daemon reads of the status pipe of twistd.
 MAX_STATUS_BYTES = 100
 # As a shell tells of a process that Ctrl-C ended.
 EXIT_INTERRUPTED = 130
 ALL_ADDRESSES = ("", "0.0.0.0", "::")
 
-log = Logger(namespace="grape")
+log = Logger(namespace="grape.daemon")
 
 
 class Daemon(MultiService):
@@ -65,8 +68,18 @@ class Daemon(MultiService):
         self._signals = signals
         self._patience = patience
         self._is_prepared = False
+        #: Reads the settings again; its hooks are called before and after.
+        self.reloader: Reloader | None = None
+        #: What twistd is to log by.
+        self.log_observer: ILogObserver | None = None
         self.grape = Grape.from_config(config, reactor, is_state_optional=is_state_optional)
         self.grape.setServiceParent(self)
+
+    def setServiceParent(self, parent: object) -> None:
+        """Joins a parent; one that is an application of twistd's takes the log's observer, too."""
+        if self.log_observer is not None and isinstance(parent, Componentized):
+            parent.setComponent(ILogObserver, self.log_observer)
+        super().setServiceParent(parent)
 
     def privilegedStartService(self) -> None:
         """Opens the sockets, while the process may still have the rights for it."""

@@ -22,7 +22,7 @@ from grape.metrics import Stats
 Frame: TypeAlias = object
 TERMINAL_AT = 0
 
-log = Logger(namespace="grape")
+log = Logger(namespace="grape.daemon")
 
 
 class RunningReactor(Protocol):
@@ -49,6 +49,8 @@ class Signals:
         self._log_file = log_file
         self._ends_by_signal = ends_by_signal
         self._stats: Callable[[], Stats] | None = None
+        #: Reads the settings again, for HUP; None: there is nothing to reload.
+        self.reload: Callable[[], object] | None = None
         self._ignored: set[signal.Signals] = set()
         self._is_on_terminal = False
         self._is_stopping = False
@@ -112,10 +114,14 @@ class Signals:
             self._reactor.stop()
 
     def _hang_up(self) -> None:
-        if not self._is_on_terminal:
-            _say("SIGHUP: nothing to reload; goes on")
-        elif not self._is_stopping:
+        if self._is_stopping:
+            return
+        if self._is_on_terminal:
             self._stop("SIGHUP: stopping, since it was started on a terminal")
+        elif self.reload is not None:
+            self.reload()
+        else:
+            _say("SIGHUP: nothing to reload; goes on")
 
     def _reopen_log(self) -> None:
         if self._log_file is None:

@@ -25,6 +25,7 @@ from grape.krpc.admission import Admission, LivenessCheck
 from grape.krpc.queries import Queries
 from grape.krpc.traversal import Arguments
 from grape.krpc.udp import sender
+from grape.logs.levels import is_debugged
 from grape.metrics import Counters
 from grape.reactor import Clock
 from grape.state.journal import Journal, NullJournal
@@ -32,7 +33,8 @@ from grape.state.journal import Journal, NullJournal
 # A query for the longest key, with some space to spare.
 MAX_STRANGERS_BYTES = 8_704
 
-log = Logger(namespace="grape.krpc")
+LOGGER = "grape.krpc"
+log = Logger(namespace=LOGGER)
 
 
 class Listener(Protocol):
@@ -206,6 +208,9 @@ class KRPCProtocol(DatagramProtocol):
         self.counters.malformed += 1
         if error.answerable:
             self._refuse(error, address)
+        if is_debugged(LOGGER):
+            log.debug("malformed datagram from {host}:{port}: {reason}", host=address[0], port=address[1],
+                      reason=error.message)  # fmt: skip
         self._listener.warned(error.message, address)
 
     def _dropped_answered(self, message: Response | Error, address: Address, now: float) -> None:
@@ -257,6 +262,8 @@ class KRPCProtocol(DatagramProtocol):
         listed = self.table.heard(node_id, pending.address, now, round_trip)
         if listed is Listed.NEW:
             self._admission.forget(node_id, pending.address)
+            if is_debugged(LOGGER):
+                log.debug("contact {host}:{port} listed", host=pending.address[0], port=pending.address[1])
             self._call(self._listener.contact_listed, pending.address)
         elif listed is Listed.REPLACEMENT:
             rival = self.table.questionable_rival(node_id, now)
@@ -269,6 +276,8 @@ class KRPCProtocol(DatagramProtocol):
         dropped = self.table.failed(pending.address, pending.sent_at, now)
         if dropped is not None:
             self._admission.forget(dropped.id, dropped.address)
+            if is_debugged(LOGGER):
+                log.debug("contact {host}:{port} dropped: no answer", host=dropped.address[0], port=dropped.address[1])
             self._listener.contact_dropped(dropped.address)
 
     # Sending

@@ -31,8 +31,13 @@ COMMANDS: dict[str, list[str]] = {
     "twistd -n grape": [str(_BIN / "twistd"), "-n", "--pidfile=", "grape"],
     "twist grape": [str(_BIN / "twist"), "grape"],
 }
-# DEBUG of the developer's shell is not for the grapes, and what they write is seen at once.
-_ENVIRONMENT = {**{k: v for k, v in os.environ.items() if k != "DEBUG"}, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"}
+# DEBUG of the developer's shell is not for the grapes, and what they write is seen at once, as text.
+_ENVIRONMENT = {
+    **{k: v for k, v in os.environ.items() if k != "DEBUG" and not k.startswith("GRAPE_")},
+    "PYTHONUNBUFFERED": "1",
+    "NO_COLOR": "1",
+    "GRAPE_LOG_FORMAT": "text",
+}
 
 
 def until(what: str, holds: Callable[[], T], seconds: float = START_SECONDS) -> T:

@@ -59,8 +59,8 @@ def test_log_says_what_is_bound_and_a_call_to_try(grape_process: StartGrape, com
     grape = grape_process(command=command)
     assert f"{grape.api.url}/announce" in grape.process.output
     assert f"HTTP API listening on {HOST}:{grape.api.api_port}, " in grape.process.output
-    assert f"HTTP API starting on {grape.api.api_port}" in grape.process.output
-    assert "Factory" not in grape.process.output
+    # Twisted's own lines of the same are left out.
+    assert "starting on" not in grape.process.output
     grape.end()
     closed = f"DHT udp {HOST}:{grape.api.dht_port} and HTTP API {HOST}:{grape.api.api_port} closed"
     assert closed in grape.process.output

@@ -110,7 +110,7 @@ def test_file_of_another_user_ends_the_process(user: User) -> None:
 
 def log_of(user: User, api: Api, *before: str) -> str:
     """Returns the log of a grape that chooses its file itself. It must answer, and end well."""
-    ports = ["--dp", str(api.dht_port), "--aph", str(api.api_port), "-b", "127.0.0.1"]
+    ports = ["--dp", str(api.dht_port), "--aph", str(api.api_port), "-b", "127.0.0.1", "--log-format", "text"]
     with user.start([*before, *GRAPE, *ports]) as process:
         try:
             until("an answer", lambda: process.poll() is not None or api.answers())

@@ -1,34 +1,15 @@
-"""Sets up the log on stderr, and writes the Node grape's debug lines where the environment asks for them.
-
-A line that repeats within a minute is counted instead. Debug lines appear when DEBUG names ``grenache:grape``, as for
-programs that use Node's ``debug`` package.
-"""
+"""Counts lines of the log that repeat within a minute, instead of writing each."""
 
 from __future__ import annotations
 
 import math
-import re
-import sys
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from datetime import UTC, datetime
-from fnmatch import fnmatchcase
-from typing import TextIO, TypeAlias
+from collections.abc import Callable
+from typing import TypeAlias
 
-from twisted.logger import (
-    FilteringLogObserver,
-    ILogObserver,
-    LogEvent,
-    LogLevel,
-    LogLevelFilterPredicate,
-    eventAsText,
-    formatTime,
-    globalLogBeginner,
-)
-from zope.interface import implementer, provider
+from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText
+from zope.interface import implementer
 
-NAMESPACE = "grenache:grape"
 REPEAT_SECONDS = 60.0
 # Lines that are remembered at once.
 MAX_LINES = 256
@@ -125,61 +106,3 @@ class RepeatFilter:
         self._is_timed = False
         self.flush()
         self._flush_in_time()
-
-
-def counting_repeats(make_observer: Callable[[TextIO], ILogObserver]) -> Callable[[TextIO], ILogObserver]:
-    """Returns a function that makes observers as ``make_observer`` does, each behind a RepeatFilter."""
-    return lambda file: RepeatFilter(make_observer(file))
-
-
-def log_to_stderr() -> RepeatFilter:
-    """Begins logging to stderr: ``TIME [LEVEL] TEXT`` for every event of level info and above.
-
-    Returns the filter that counts repeated lines.
-    """
-    levels = LogLevelFilterPredicate(defaultLogLevel=LogLevel.info)
-    # twisted.web logs every idle connection that it closes, Twisted's old log the opening and closing of every port.
-    for namespace in ("twisted.web", "log_legacy"):
-        levels.setLogLevelForNamespace(namespace, LogLevel.warn)
-    repeats = RepeatFilter(_write_event)
-    globalLogBeginner.beginLoggingTo([FilteringLogObserver(repeats, [levels])], redirectStandardIO=False)
-    return repeats
-
-
-@provider(ILogObserver)
-def _write_event(event: LogEvent) -> None:
-    level = event.get("log_level", LogLevel.info)
-    text = eventAsText(event, includeTimestamp=False, includeSystem=False)
-    # The terminal may be closed; then nobody reads it.
-    with suppress(OSError):
-        if sys.stderr is not None:
-            sys.stderr.write(f"{formatTime(event.get('log_time'))} [{level.name}] {text}\n")
-            sys.stderr.flush()
-
-
-def is_wanted(setting: str) -> bool:
-    """Returns True if a DEBUG setting asks for debug lines.
-
-    ``setting`` has names, in which ``*`` stands for any text, with commas or spaces between them; ``-`` before a name
-    takes it out again.
-    """
-    names = [name for name in re.split(r"[\s,]+", setting) if name]
-    excepted = any(fnmatchcase(NAMESPACE, name[1:]) for name in names if name.startswith("-"))
-    return not excepted and any(fnmatchcase(NAMESPACE, name) for name in names)
-
-
-def tracer(environment: Mapping[str, str]) -> Callable[[str], object] | None:
-    """Returns the function that writes debug lines, None if the environment does not ask for them."""
-    return write_line if is_wanted(environment.get("DEBUG", "")) else None
-
-
-def write_line(text: str) -> None:
-    """Writes a line to stderr as Node's ``debug`` package does when stderr is not a terminal."""
-    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    sys.stderr.write(f"{now} {NAMESPACE} {text}\n")
-    sys.stderr.flush()
-
-
-def counted(number: int, one: str, many: str = "") -> str:
-    """Returns a number with its noun: "1 contact", "2,000 contacts"."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
