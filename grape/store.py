@@ -14,7 +14,6 @@ import math
 from bisect import bisect_left, insort
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from typing import Protocol
 
 from grape.config import DEFAULTS, Config
 from grape.dht.compact import Address
@@ -41,16 +40,6 @@ ITEM_OVERHEAD_BYTES = 900
 
 # The host of the items that this grape put itself.
 OWN = ""
-
-
-class PeerWatch(Protocol):
-    """Is told what becomes of the peers of a store."""
-
-    def announced(self, key: bytes, peer: Address, announcer: Address | None, age: float) -> None:
-        """Called for each announce, first or repeated, ``age`` seconds old; ``announcer`` is None for this grape."""
-
-    def expired(self, key: bytes, peer: Address, announcer: Address) -> None:
-        """Called for each peer that has become too old; ``announcer`` is the one that it counted for."""
 
 
 class _Key:
@@ -160,8 +149,10 @@ class MemoryPeers:
         self._keys: dict[bytes, _Key] = {}
         # Each key counts for the host that was the first to announce it.
         self._order = EvictionOrder()
-        #: Told of announces and expired peers; None: nobody wants to know.
-        self.watch: PeerWatch | None = None
+        #: Called for each announce with key, peer, announcer (None: this grape) and age, and for each peer that becomes
+        #: too old with key, peer and the announcer that it counted for. None: nobody wants to know.
+        self.on_announce: Callable[[bytes, Address, Address | None, float], object] | None = None
+        self.on_expiry: Callable[[bytes, Address, Address], object] | None = None
 
     def set_limits(self, config: Config) -> None:
         """Takes the limits of a config; what is too much is evicted at once."""
@@ -217,8 +208,8 @@ class MemoryPeers:
         self._bytes += entry.bytes
         while len(self._keys) > self._max_keys or (self._bytes > self._max_bytes and len(self._keys) > 1):
             self._evict_key()
-        if self.watch is not None:
-            self.watch.announced(key, peer, told_by, age)
+        if self.on_announce is not None:
+            self.on_announce(key, peer, told_by, age)
 
     def known(self, key: bytes, peer: Address) -> tuple[float, Address] | None:
         """Returns when a peer was last announced and the announcer that it counts for; None if it is not stored."""
@@ -276,8 +267,8 @@ class MemoryPeers:
             if now - at < self._max_age:
                 self._bytes += entry.bytes
                 return entry
-            if self.watch is not None:
-                self.watch.expired(key, peer, entry.peers[peer][2])
+            if self.on_expiry is not None:
+                self.on_expiry(key, peer, entry.peers[peer][2])
             entry.remove(peer)
             if self._changed is not None:
                 self._changed(key, peer)

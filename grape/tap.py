@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from io import TextIOWrapper
-from typing import NoReturn, TextIO, cast
+from typing import TYPE_CHECKING, NoReturn, TextIO, cast
 
 import attrs
 from twisted.logger import Logger
@@ -14,9 +14,7 @@ from twisted.python.usage import Options as UsageOptions
 
 from grape import __version__
 from grape.config import Config
-from grape.daemon import runner_log
 from grape.daemon.limits import connection_limit, raise_descriptor_limit
-from grape.daemon.reload import Reloader
 from grape.daemon.service import EXIT_CANNOT_LISTEN as EXIT_CANNOT_LISTEN
 from grape.daemon.service import EXIT_CONFIG as EXIT_CONFIG
 from grape.daemon.service import EXIT_IN_USE as EXIT_IN_USE
@@ -32,6 +30,9 @@ from grape.settings.declaration import settings_of
 from grape.settings.flags import columns, help_entries, render, wrap
 from grape.settings.kinds import Switch
 from grape.settings.places import BadConfig, Source, build
+
+if TYPE_CHECKING:
+    from grape.daemon.reload import Reloader
 
 ABOUT = (
     "Runs a grape: a node of a Grenache network. Services announce themselves through its HTTP API, clients look them "
@@ -134,26 +135,32 @@ def makeService(options: Options) -> Daemon:
 
     use_monotonic_clock(cast("Steppable", reactor))
     runner = options.parent
-    process_log = options.log or runner_log.log_of(options.config, runner, options.given)
-    if runner is not None and runner_log.is_twist(runner):
-        runner_log.take_over_twist(runner, process_log)
+    process_log = options.log or ProcessLog(options.config.log_format, options.config.log_level)
+    observer = None
+    if runner is not None:
+        # Imported here: under ``grape`` there is no other log.
+        from grape.daemon.runner_log import take_over
+
+        process_log, observer = take_over(options.config, runner, options.given)
+        process_log.flush_by(reactor.callLater)
+        reactor.addSystemEventTrigger("after", "shutdown", process_log.flush)
     for line in options.warnings:
         log.warn("{line}", line=line)
     signals = Signals(cast("RunningReactor", reactor), _log_file(runner), ends_by_signal=runner is not None)
     config, is_state_optional = with_state_file(_with_connections(options.config, reactor), os.environ)
     daemon = Daemon(config, cast("Reactor", reactor), runner, signals, is_state_optional=is_state_optional)
-    daemon.reloader = signals.reload = Reloader(
-        options.source,
-        options.config,
-        daemon.grape,
-        process_log.levels.set,
-        lambda config: _with_connections(config, reactor),
-    )
-    if runner is not None:
-        if not runner_log.is_twist(runner):
-            daemon.log_observer = runner_log.observer_for_twistd(runner, process_log)
-        process_log.flush_by(reactor.callLater)
-        reactor.addSystemEventTrigger("after", "shutdown", process_log.flush)
+
+    def make_reloader() -> Reloader:
+        # Imported here: the sockets are open by then.
+        from grape.daemon.reload import Reloader
+
+        set_levels = process_log.levels.set
+        return Reloader(
+            options.source, options.config, daemon.grape, set_levels, lambda new: _with_connections(new, reactor)
+        )
+
+    daemon.make_reloader = make_reloader
+    daemon.log_observer = observer
     return daemon
 
 

@@ -23,37 +23,25 @@ if TYPE_CHECKING:
 Options = MutableMapping[str, object]
 
 
-def is_twist(runner: Options) -> bool:
-    """Returns True for the options of twist, False for those of twistd."""
-    return "fileLogObserverFactory" in runner
+def take_over(config: Config, runner: Options, given: Collection[str]) -> tuple[ProcessLog, ILogObserver | None]:
+    """Returns the log of a process that ``runner``, the options of twistd or twist, has set up.
 
-
-def log_of(config: Config, runner: Options | None, given: Collection[str]) -> ProcessLog:
-    """Returns the log of a process; ``given`` are the settings that are not the default.
-
-    ``runner`` has the options of twistd or twist, None under ``grape``.
+    ``given`` are the settings that are not the default. twist, which makes its observer later, makes ours. For twistd
+    the observer is returned, too: it takes it as a component of the application (``Daemon.log_observer``).
     """
-    form, levels = config.log_format, config.log_level
-    if runner is not None and is_twist(runner):
-        form = form or str(runner["logFormat"])
-        level = runner["logLevel"]
-        if "log_level" not in given and isinstance(level, type(LogLevel.info)):
-            levels = (level.name,)
-    return ProcessLog(form, levels)
-
-
-def take_over_twist(runner: Options, log: ProcessLog) -> None:
-    """Has twist, which makes its observer after the service, make ours."""
+    if "fileLogObserverFactory" not in runner:
+        log = ProcessLog(config.log_format, config.log_level)
+        return log, _observer_for_twistd(runner, log)
+    levels = config.log_level if "log_level" in given else (cast("LogLevel", runner["logLevel"]).name,)
+    log = ProcessLog(config.log_format or str(runner["logFormat"]), levels)
     runner["fileLogObserverFactory"] = log.observer
-    # It filters once more, by this level.
+    # twist filters once more, by this level.
     runner["logLevel"] = LogLevel.debug
+    return log, None
 
 
-def observer_for_twistd(runner: Options, log: ProcessLog) -> ILogObserver | None:
-    """Returns the observer that twistd is to use; None where ``--logger`` names one, or it will refuse to log.
-
-    twistd takes it as a component of the application (``Daemon.log_observer``).
-    """
+def _observer_for_twistd(runner: Options, log: ProcessLog) -> ILogObserver | None:
+    """Returns the observer that twistd is to use; None where ``--logger`` names one, or it will refuse to log."""
     if runner.get("logger"):
         return None
     if runner.get("syslog"):

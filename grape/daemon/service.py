@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -20,13 +20,15 @@ from twisted.python.components import Componentized
 
 from grape import __version__
 from grape.config import Config
-from grape.daemon.reload import Reloader
 from grape.daemon.signals import Signals
 from grape.daemon.state_file import WAIT_SECONDS, wait_for
 from grape.reactor import Reactor
 from grape.service import Grape
 from grape.state.lock import StateError, StateInUse
 from grape.web.service import CannotListenTCP
+
+if TYPE_CHECKING:
+    from grape.daemon.reload import Reloader
 
 # Containers made, less those gone, before the collector looks: three times Python's own number. With more, what
 # hostile requests leave behind in cycles is felt.
@@ -68,7 +70,9 @@ class Daemon(MultiService):
         self._signals = signals
         self._patience = patience
         self._is_prepared = False
-        #: Reads the settings again; its hooks are called before and after.
+        #: Called at the end of the start, for ``reloader``, which reads the settings again at HUP. Other parts of the
+        #: process add hooks to it.
+        self.make_reloader: Callable[[], Reloader] | None = None
         self.reloader: Reloader | None = None
         #: What twistd is to log by.
         self.log_observer: ILogObserver | None = None
@@ -92,6 +96,11 @@ class Daemon(MultiService):
         self._or_exit(super().startService)
         spare_the_collector()
         log.info("{line}", line=self.first_line())
+        if self.make_reloader is not None:
+            # The reactor, in whose turn a signal is answered, does not run yet.
+            self.reloader = self.make_reloader()
+            if self._signals is not None:
+                self._signals.reload = self.reloader
 
     def stopService(self) -> Deferred[None]:
         """Stops the grape, and logs when its sockets are closed."""

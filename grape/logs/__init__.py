@@ -1,12 +1,42 @@
-"""Makes the lines of the log: text or JSON, of which levels, repeated ones counted; and the Node grape's debug lines.
+"""Makes the lines of the log: text or JSON, of which levels, repeated ones counted.
 
-``process.py`` is the log of a process of its own. An embedded grape only logs, by twisted.logger, under these names:
-grape.krpc, grape.node, grape.web, grape.state and grape.daemon.
+Here are the Node grape's debug lines, which appear when DEBUG names ``grenache:grape``, as for programs that use Node's
+``debug`` package. ``process.py`` is the log of a process of its own. An embedded grape only logs, by twisted.logger,
+under these names: grape.krpc, grape.node, grape.web, grape.state and grape.daemon.
 """
 
-from grape.logs.trace import NAMESPACE, is_wanted, tracer, write_line
+from __future__ import annotations
 
-__all__ = ["NAMESPACE", "counted", "is_wanted", "tracer", "write_line"]
+import re
+import sys
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+
+NAMESPACE = "grenache:grape"
+
+
+def is_wanted(setting: str) -> bool:
+    """Returns True if a DEBUG setting asks for debug lines.
+
+    ``setting`` has names, in which ``*`` stands for any text, with commas or spaces between them; ``-`` before a name
+    takes it out again.
+    """
+    names = [name for name in re.split(r"[\s,]+", setting) if name]
+    excepted = any(fnmatchcase(NAMESPACE, name[1:]) for name in names if name.startswith("-"))
+    return not excepted and any(fnmatchcase(NAMESPACE, name) for name in names)
+
+
+def tracer(environment: Mapping[str, str]) -> Callable[[str], object] | None:
+    """Returns the function that writes debug lines, None if the environment does not ask for them."""
+    return write_line if is_wanted(environment.get("DEBUG", "")) else None
+
+
+def write_line(text: str) -> None:
+    """Writes a line to stderr as Node's ``debug`` package does when stderr is not a terminal."""
+    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    sys.stderr.write(f"{now} {NAMESPACE} {text}\n")
+    sys.stderr.flush()
 
 
 def counted(number: int, one: str, many: str = "") -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from twisted.logger import FilteringLogObserver, ILogObserver, LogEvent, globalLogBeginner
 from zope.interface import implementer
@@ -14,13 +14,15 @@ from grape.logs.levels import Levels
 from grape.logs.lines import json_line, text_line, with_priority
 from grape.logs.repeats import CallLater, RepeatFilter
 
+if TYPE_CHECKING:
+    from typing import Protocol
 
-class Target(Protocol):
-    """Takes lines: a text stream or twisted.python.logfile.LogFile."""
+    class Target(Protocol):
+        """Takes lines: a text stream or twisted.python.logfile.LogFile."""
 
-    def write(self, text: str, /) -> object: ...
+        def write(self, text: str, /) -> object: ...
 
-    def flush(self) -> object: ...
+        def flush(self) -> object: ...
 
 
 class ProcessLog:

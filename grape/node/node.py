@@ -28,13 +28,12 @@ from grape.errors import not_running
 from grape.events import Callback, Events
 from grape.krpc.udp import bind_address, listen
 from grape.metrics import Counters, Stats
-from grape.node.announce_log import AnnounceLog
 from grape.node.first_join import FirstJoin
 from grape.node.identity import fits, new_id
 from grape.node.items import Got, Items
 from grape.node.join_log import JoinLog
 from grape.node.maintenance import Maintenance, warn_if_unreachable
-from grape.node.reporter import Reporter, Trace
+from grape.node.reporter import Reporter, Trace, watch_announces
 from grape.node.republish import OwnItems
 from grape.node.services import Services
 from grape.protocol import DHTProtocol
@@ -171,9 +170,9 @@ class Node(Service):
             return
         self._reporter.say("starting")
         protocol = self._bind()
-        self._peer_store.watch = None
+        watch_announces(self._peer_store, False)
         contacts = self._restore(protocol)
-        self._watch_announces()
+        watch_announces(self._peer_store, self.config.log_announces)
         super().startService()
         self._services.reannouncer.start()
         self._own_items.start()
@@ -222,7 +221,7 @@ class Node(Service):
             self._protocol.set_limits(config)
         self._services.reconfigure(config)
         self._items.reconfigure(config)
-        self._watch_announces()
+        watch_announces(self._peer_store, config.log_announces)
         if self._maintenance is not None and config.dht_bootstrap != old.dht_bootstrap:
             self._maintenance.set_bootstrap(config.dht_bootstrap)
             self._join_log.stop()
@@ -363,9 +362,6 @@ class Node(Service):
         if isinstance(result, Failure):
             log.failure("the UDP socket could not be closed", result)
         return self._recorder.close() if self._recorder is not None else succeed(None)
-
-    def _watch_announces(self) -> None:
-        self._peer_store.watch = AnnounceLog() if self.config.log_announces else None
 
     def _socket(self) -> DHTProtocol:
         if self._protocol is None:

@@ -1,4 +1,4 @@
-"""Reports what happens in a node: as events, as the Node grape's debug lines, and through ``when_ready``."""
+"""Reports what happens in a node: as events, as the Node grape's debug lines, in the log, and by ``when_ready``."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from twisted.logger import Logger
 from grape.dht.compact import Address
 from grape.errors import not_running
 from grape.events import Events
+from grape.store import MemoryPeers
 
 Trace = Callable[[str], object]
+# Of a service's name in the log.
+MAX_NAME_CHARACTERS = 200
 
 log = Logger(namespace="grape.node")
 
@@ -105,6 +108,36 @@ class Reporter:
         """Reports the end of a lookup, in which ``answered`` nodes answered."""
         if self._trace is not None:
             self.say(f"lookup {name} found {answered} nodes")
+
+
+def watch_announces(store: MemoryPeers, is_wanted: bool) -> None:
+    """Has the announces and expired peers of a store logged, or no longer (``log_announces``).
+
+    Announces by HTTP are logged where the client is known (``grape.web.api``). Names are strangers' words: they are
+    written in quotes, with their control characters escaped, and shortened.
+    """
+    store.on_announce, store.on_expiry = (log_announce, log_expiry) if is_wanted else (None, None)
+
+
+def log_announce(key: bytes, peer: Address, announcer: Address | None, age: float) -> None:
+    """Logs an announce of another node; one that is repeated for a service says how old it is."""
+    if announcer is not None:
+        repeated = f" (made {age:.0f} s ago)" if age else ""
+        # Each is a line of its own, however often it comes.
+        log.info("announce of {name!r}: peer {peer}, by UDP {client}{repeated}", name=shown_name(key),
+                 peer=_text(peer), client=_text(announcer), repeated=repeated, is_answer=True)  # fmt: skip
+
+
+def log_expiry(key: bytes, peer: Address, announcer: Address) -> None:
+    """Logs a peer that was not announced again in time."""
+    log.info("expired: {name!r}: peer {peer}, announced by UDP {client}", name=shown_name(key), peer=_text(peer),
+             client=_text(announcer), is_answer=True)  # fmt: skip
+
+
+def shown_name(name: str | bytes) -> str:
+    """Returns the name of a service for the log, not too long."""
+    text = name.decode("utf-8", "replace") if isinstance(name, bytes) else name
+    return text if len(text) <= MAX_NAME_CHARACTERS else f"{text[:MAX_NAME_CHARACTERS]}..."
 
 
 def _text(address: Address) -> str:

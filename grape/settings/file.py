@@ -25,7 +25,7 @@ def read_file(declaration: Declaration, shown: str, path: str, named_by: str) ->
 
     Errors show it as ``shown``. ``named_by`` is the flag or variable that names it.
     """
-    read = Read({}, {}, [], [])
+    read = Read()
     try:
         with open(path, "rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Collection, Iterable, Sequence
-from typing import NamedTuple, cast
+from typing import cast
 
 from grape.errors import ConfigError
 from grape.settings.declaration import Declaration, Setting, nearest, settings_of
@@ -21,16 +21,17 @@ class FlagError(ValueError):
     """A command line with an unknown flag, or a flag without the value that it needs."""
 
 
-class Given(NamedTuple):
+class Given:
     """A parsed command line: ``values`` for the declaration's constructor, and the ``words`` that are no flags.
 
     ``spelled`` has the flag of each value as it was typed, ``problems`` all that is wrong.
     """
 
-    values: dict[str, object]
-    words: list[str]
-    spelled: dict[str, str]
-    problems: list[FlagError | ConfigError]
+    def __init__(self) -> None:
+        self.values: dict[str, object] = {}
+        self.words: list[str] = []
+        self.spelled: dict[str, str] = {}
+        self.problems: list[FlagError | ConfigError] = []
 
 
 def read_flags(declaration: Declaration, words: Iterable[str], others: Collection[str] = ()) -> Given:
@@ -53,7 +54,7 @@ def scan_flags(declaration: Declaration, words: Iterable[str], others: Collectio
     settings = settings_of(declaration)
     flags = {spelling: setting for setting in settings for spelling in setting.spellings}
     off = {f"--{setting.off}": setting for setting in settings if setting.off}
-    given = Given({}, [], {}, [])
+    given = Given()
     values, spelled = given.values, given.spelled
     without: dict[str, str] = {}
     left = list(words)

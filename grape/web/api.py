@@ -19,8 +19,8 @@ from grape.config import DEFAULTS
 from grape.encoding import Value, to_json
 from grape.errors import GrapeError
 from grape.metrics import Counters
-from grape.node.announce_log import shown_name
 from grape.node.items import Got
+from grape.node.reporter import shown_name
 from grape.web.answer import EMPTY, FAULT, NOT_FOUND, OVERLOADED, PAYLOAD_ENCODED, PAYLOAD_INVALID, RETRY, Answer
 from grape.web.body import (
     BYTE_ORDER_MARK,

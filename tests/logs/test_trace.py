@@ -1,4 +1,4 @@
-"""grape.logs.trace: the Node grape's debug lines."""
+"""grape.logs: the Node grape's debug lines."""
 
 from __future__ import annotations
 

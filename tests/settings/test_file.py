@@ -31,7 +31,7 @@ BAD_TEXT = [
 
 def read(text: str) -> Read:
     """Returns the settings of a text."""
-    found = Read({}, {}, [], [])
+    found = Read()
     read_text(Config, text, "grape.toml", found)
     return found
 

@@ -1,4 +1,4 @@
-"""grape.node.announce_log: a line for each announce and each peer that expires."""
+"""grape.node.reporter: a line for each announce and each peer that expires."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from treq.testing import StubTreq
 from twisted.logger import LogEvent, capturedLogs, formatEvent
 
 from grape import Config, Grape
-from grape.node.announce_log import AnnounceLog, shown_name
+from grape.node.reporter import log_announce, shown_name
 from grape.testing import MemoryNetwork, make_grapes
 
 
@@ -73,14 +73,14 @@ def test_nothing_is_logged_unless_it_is_asked_for(grapes: list[Grape], network: 
 
 def test_repeated_announce_says_its_age_and_an_own_one_is_left_to_its_caller() -> None:
     with capturedLogs() as events:
-        AnnounceLog().announced(b"a", ("10.0.0.2", 1), ("10.0.0.3", 2), 12.3)
-        AnnounceLog().announced(b"a", ("10.0.0.2", 1), None, 0.0)
+        log_announce(b"a", ("10.0.0.2", 1), ("10.0.0.3", 2), 12.3)
+        log_announce(b"a", ("10.0.0.2", 1), None, 0.0)
     assert lines(events) == ["announce of 'a': peer 10.0.0.2:1, by UDP 10.0.0.3:2 (made 12 s ago)"]
 
 
 def test_names_of_strangers_cannot_forge_lines() -> None:
     with capturedLogs() as events:
-        AnnounceLog().announced(b"a\n2026 [info] \x1b[31m\xff" + b"x" * 9_000, ("10.0.0.2", 1), ("10.0.0.3", 2), 0)
+        log_announce(b"a\n2026 [info] \x1b[31m\xff" + b"x" * 9_000, ("10.0.0.2", 1), ("10.0.0.3", 2), 0)
     (line,) = lines(events)
     assert "\n" not in line
     assert "\x1b" not in line
