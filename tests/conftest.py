@@ -9,13 +9,10 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
-from twisted.internet import reactor as global_reactor
 from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText, globalLogPublisher
 from zope.interface import implementer
 
 from grape.testing import MemoryNetwork
-
-reactor: Any = global_reactor
 
 # Settings of the developer's shell are not for the tests.
 for name in [name for name in os.environ if name.startswith("GRAPE_")]:
@@ -43,8 +40,12 @@ def logged_failures(request: pytest.FixtureRequest) -> Iterator[list[LogEvent]]:
         if event.get("log_failure") is not None or event.get("log_level", LogLevel.info) >= LogLevel.error:
             failures.append(event)
 
+    # Not imported with this module: pytest-twisted installs the reactor that --reactor names after it has been loaded.
+    from twisted.internet import reactor as global_reactor
+
+    reactor: Any = global_reactor
     timers = set(reactor.getDelayedCalls())
-    sockets = _sockets()
+    sockets = _sockets(reactor)
     globalLogPublisher.addObserver(observe)
     try:
         yield failures
@@ -56,7 +57,7 @@ def logged_failures(request: pytest.FixtureRequest) -> Iterator[list[LogEvent]]:
     left = [call for call in reactor.getDelayedCalls() if call not in timers]
     for call in left:
         call.cancel()
-    ports = _sockets() - sockets
+    ports = _sockets(reactor) - sockets
     assert not failures, "logged: " + "\n".join(map(eventAsText, failures))
     assert not left, f"timers left: {left}"
     assert not ports, f"ports left: {ports}"
@@ -68,6 +69,6 @@ def _collect_garbage() -> Iterator[None]:
     gc.collect()
 
 
-def _sockets() -> set[Any]:
+def _sockets(reactor: Any) -> set[Any]:
     # Readers without getHost are the reactor's own wakers.
     return {reader for reader in reactor.getReaders() if hasattr(reader, "getHost")}
