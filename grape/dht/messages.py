@@ -123,6 +123,9 @@ def encode_query(
 Frame = tuple[bytes, bytes]
 
 _TAIL = b"1:v4:%b1:y1:qe" % CLIENT_VERSION
+# How the first half ends; and the bytes from there to the end of the datagram.
+_MARK = b"1:t2:"
+_END_BYTES = len(_MARK) + 2 + len(_TAIL)
 
 
 def encode_frame(method: bytes, arguments: dict[bytes, BValue], *, read_only: bool = False) -> Frame:
@@ -155,6 +158,14 @@ def encode_write(method: bytes, arguments: dict[bytes, BValue], *, read_only: bo
 def with_token(write: Frame, token: bytes) -> Frame:
     """Returns the frame of a write from ``encode_write`` for the node that gave ``token``."""
     return b"%b%d:%b%b" % (write[0], len(token), token, write[1]), _TAIL
+
+
+def transaction_id_of(query: bytes) -> bytes | None:
+    """Returns the transaction id of a query that was sent in a ``Frame``; None for other and for truncated bytes."""
+    end = query[-_END_BYTES:]
+    if len(end) == _END_BYTES and end.startswith(_MARK) and end.endswith(_TAIL):
+        return end[len(_MARK) : -len(_TAIL)]
+    return None
 
 
 def encode_response(transaction_id: BValue | None, values: dict[bytes, BValue], querier: bytes) -> bytes:

@@ -9,7 +9,6 @@ from functools import partial
 from typing import Protocol
 
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.protocol import DatagramProtocol
 from twisted.logger import Logger
 
 from grape.config import DEFAULTS, Config
@@ -22,6 +21,7 @@ from grape.dht.responder import Responder, not_durable
 from grape.dht.routing import Listed, RoutingTable
 from grape.dht.transactions import MAX_PENDING, NOBODY, Outcome, Pending
 from grape.krpc.admission import Admission, LivenessCheck
+from grape.krpc.port import AnsweringProtocol, SendTo
 from grape.krpc.queries import Queries
 from grape.krpc.traversal import Arguments
 from grape.krpc.udp import sender
@@ -70,7 +70,7 @@ class SingleQuery:
             self.result.errback(reason)
 
 
-class KRPCProtocol(DatagramProtocol):
+class KRPCProtocol(AnsweringProtocol):
     """One UDP socket that speaks KRPC. ``responder`` answers queries; ``table`` is updated with each answer.
 
     With ``read_only`` (BEP 43) queries are not answered and ours carry ``ro``. ``max_pending`` bounds the queries in
@@ -200,14 +200,19 @@ class KRPCProtocol(DatagramProtocol):
         """Encodes the ping anew, with the id that the table has adopted."""
         self._ping = self.queries.frame(b"ping", {})
 
+    def unreachable(self, address: Address, transaction_id: bytes) -> None:
+        """Called by the port when an ICMP message says that a query found no process at ``address``."""
+        self.queries.unreachable(address, transaction_id)
+
     def stopProtocol(self) -> None:
         """Called by Twisted when the socket is closed: fails every query in flight."""
+        self.reply_by = None
         self.queries.stop()
 
     def _malformed(self, error: RemoteProtocolError, address: Address) -> None:
         self.counters.malformed += 1
         if error.answerable:
-            self._refuse(error, address)
+            self._refuse(error, address, self.reply_by)
         if is_debugged(LOGGER):
             log.debug("malformed datagram from {host}:{port}: {reason}", host=address[0], port=address[1],
                       reason=error.message)  # fmt: skip
@@ -234,14 +239,14 @@ class KRPCProtocol(DatagramProtocol):
             answer = self._responder.answer(query, address, now)
         except RemoteProtocolError as error:
             self.counters.refused += 1
-            self._refuse(error, address)
+            self._refuse(error, address, self.reply_by)
         else:
             is_limited = self.table.rules.is_public
             if answer is not None and (not is_limited or self._admission.may_send(len(answer), address, now)):
                 if query.method == b"put":
-                    self._journal.when_durable(partial(self._answer_put, query, answer, address))
+                    self._journal.when_durable(partial(self._answer_put, query, answer, address, self.reply_by))
                 else:
-                    self._write(answer, address)
+                    self._write(answer, address, self.reply_by)
         node_id = query.arguments.get(b"id")
         if not query.read_only and isinstance(node_id, bytes) and len(node_id) == ID_BYTES:
             self._admission.queried(node_id, address, now)
@@ -285,15 +290,17 @@ class KRPCProtocol(DatagramProtocol):
     def _send_ping(self, address: Address, outcome: Outcome) -> bool:
         return self.queries.send(address, 0.0, self._ping, outcome)
 
-    def _answer_put(self, query: Query, answer: bytes, address: Address, problem: str | None) -> None:
+    def _answer_put(
+        self, query: Query, answer: bytes, address: Address, reply_by: SendTo | None, problem: str | None
+    ) -> None:
         if problem is None:
-            self._write(answer, address)
+            self._write(answer, address, reply_by)
         else:
-            self._refuse(not_durable(problem, query.transaction_id), address)
+            self._refuse(not_durable(problem, query.transaction_id), address, reply_by)
 
-    def _refuse(self, error: RemoteProtocolError, address: Address) -> None:
+    def _refuse(self, error: RemoteProtocolError, address: Address, reply_by: SendTo | None) -> None:
         answer = krpc.encode_error(error.transaction_id, error.code, error.message)
         if len(answer) <= krpc.MAX_ERROR_BYTES and self._admission.may_send(
             len(answer), address, self._reactor.seconds()
         ):
-            self._write(answer, address)
+            self._write(answer, address, reply_by)

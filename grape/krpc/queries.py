@@ -19,8 +19,9 @@ from grape.dht.nodeid import RandomBytes
 from grape.dht.routing import RoutingTable
 from grape.dht.rtt import RoundTrips
 from grape.dht.transactions import Outcome, Pending, Transactions
+from grape.krpc.port import SendTo
 from grape.krpc.traversal import Arguments
-from grape.krpc.udp import SendTo, is_send_error_harmless
+from grape.krpc.udp import is_sent_again
 from grape.metrics import Counters
 from grape.reactor import Clock, Timer
 
@@ -128,6 +129,9 @@ class Queries:
         ):
             lookup.add(node_id, address)
 
+    def unreachable(self, address: Address, transaction_id: bytes) -> None:
+        """Makes the query to ``address`` with this transaction id slow at once: no process is there."""
+
     def seconds(self) -> float:
         """Returns the time on the reactor's clock."""
         return self._reactor.seconds()
@@ -138,14 +142,17 @@ class Queries:
 
     # Sending
 
-    def write(self, datagram: bytes, address: Address) -> bool:
-        """Sends a datagram. Returns False if that failed."""
-        if self._send_to is None:
+    def write(self, datagram: bytes, address: Address, reply_by: SendTo | None = None) -> bool:
+        """Sends a datagram, an answer by the ``reply_by`` of its query. Returns False if that failed."""
+        send_to = self._send_to
+        if send_to is None:
             return False
+        if reply_by is not None:
+            send_to = reply_by
         try:
-            self._send_to(datagram, address)
+            send_to(datagram, address)
         except OSError as error:
-            if not is_send_error_harmless(self._send_to, datagram, address, error):
+            if not is_sent_again(send_to, datagram, address, error):
                 self._counters.send_errors += 1
                 return False
         self._counters.datagrams_out += 1

@@ -1,44 +1,71 @@
-"""grape.krpc.udp: reading a UDP socket, and which of its errors count."""
+"""grape.krpc.udp: which sockets are opened, and which send errors count."""
 
 from __future__ import annotations
 
 import errno
-import socket
 
 import pytest
 import pytest_twisted  # type: ignore[import-untyped]
 from twisted.internet import reactor
 from twisted.internet.defer import maybeDeferred
-from twisted.internet.protocol import DatagramProtocol
-from twisted.logger import LogEvent
+from twisted.internet.error import CannotListenError
 
 from grape.dht.compact import Address
-from grape.krpc.udp import DATAGRAMS_PER_TURN, Port, is_localhost, is_send_error_harmless, listen
+from grape.krpc import udp
+from grape.krpc.port import IS_LINUX, AnsweringProtocol, Port, WildcardPort
+from grape.krpc.udp import MAX_REPETITIONS, bind_address, is_localhost, is_sent_again, listen
 from grape.testing import MemoryNetwork, MemoryPort
 
 THERE = ("127.0.0.1", 20_001)
+ERRORS = [errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EPROTO, errno.EMSGSIZE, errno.EPERM]
 
 
-def test_send_error_of_an_earlier_datagram_sends_this_one_again() -> None:
-    sent: list[tuple[bytes, Address]] = []
-    assert is_send_error_harmless(lambda *datagram: sent.append(datagram), b"x", THERE, ConnectionRefusedError())
-    assert sent == [(b"x", THERE)]
+class Line:
+    """A socket's ``sendto`` that raises these errors in turn and then sends."""
+
+    def __init__(self, *numbers: int) -> None:
+        self.errors = [OSError(number, "no") for number in numbers]
+        self.sent: list[tuple[bytes, Address]] = []
+
+    def send_to(self, datagram: bytes, address: Address) -> None:
+        if self.errors:
+            raise self.errors.pop(0)
+        self.sent.append((datagram, address))
+
+
+@pytest.mark.parametrize("number", ERRORS)
+def test_send_error_of_an_earlier_datagram_sends_this_one_again(number: int) -> None:
+    line = Line()
+    assert is_sent_again(line.send_to, b"x", THERE, OSError(number, "no"))
+    assert line.sent == [(b"x", THERE)]
+
+
+def test_send_error_between_the_first_error_and_the_repetition_is_none() -> None:
+    line = Line(*ERRORS[: MAX_REPETITIONS - 1])
+    assert is_sent_again(line.send_to, b"x", THERE, ConnectionRefusedError())
+    assert line.sent == [(b"x", THERE)]
+
+
+@pytest.mark.parametrize("number", ERRORS)
+def test_send_error_that_comes_each_time_counts(number: int) -> None:
+    line = Line(*[number] * MAX_REPETITIONS)
+    assert not is_sent_again(line.send_to, b"x", THERE, OSError(number, "no"))
+    assert not line.errors
+    assert not line.sent
 
 
 def test_full_send_buffer_is_a_lost_datagram_and_no_error() -> None:
-    assert is_send_error_harmless(lambda *_: pytest.fail("sent again"), b"x", THERE, BlockingIOError())
+    line = Line()
+    assert is_sent_again(line.send_to, b"x", THERE, BlockingIOError())
+    assert not line.sent
 
 
-@pytest.mark.parametrize("number", [errno.EMSGSIZE, errno.ENETUNREACH, errno.EPERM])
-def test_other_send_errors_count(number: int) -> None:
-    assert not is_send_error_harmless(lambda *_: pytest.fail("sent again"), b"x", THERE, OSError(number, "no"))
-
-
-def test_send_error_that_comes_twice_counts() -> None:
-    def refused(datagram: bytes, address: Address) -> None:
-        raise ConnectionRefusedError
-
-    assert not is_send_error_harmless(refused, b"x", THERE, ConnectionRefusedError())
+@pytest.mark.parametrize("before", range(MAX_REPETITIONS))
+def test_full_send_buffer_at_a_repetition_is_a_lost_datagram(before: int) -> None:
+    line = Line(*[errno.ECONNREFUSED] * before, errno.EAGAIN)
+    assert is_sent_again(line.send_to, b"x", THERE, ConnectionRefusedError())
+    assert not line.errors
+    assert not line.sent
 
 
 def test_localhost_is_its_name_and_127() -> None:
@@ -47,60 +74,35 @@ def test_localhost_is_its_name_and_127() -> None:
     assert not is_localhost("10.0.0.1")
 
 
-class Ears(DatagramProtocol):
-    """Records the datagrams that are received."""
-
-    def __init__(self) -> None:
-        self.heard: list[tuple[bytes, Address]] = []
-
-    def datagramReceived(self, datagram: bytes, addr: Address) -> None:
-        self.heard.append((datagram, addr))
-
-
-@pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
-async def test_port_reads_a_bounded_number_of_datagrams_in_a_turn() -> None:
-    ears = Ears()
-    port = listen(reactor, 0, ears, "127.0.0.1")  # type: ignore[arg-type]
-    assert isinstance(port, Port)
-    here = ("127.0.0.1", port.getHost().port)
-    try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-            sender.bind(("127.0.0.1", 0))
-            count = DATAGRAMS_PER_TURN + 10
-            for number in range(count):
-                sender.sendto(b"%d" % number, here)
-            port.doRead()
-            assert len(ears.heard) == DATAGRAMS_PER_TURN
-            port.doRead()
-            assert ears.heard == [(b"%d" % number, sender.getsockname()) for number in range(count)]
-            port.doRead()
-            assert len(ears.heard) == count
-    finally:
-        await maybeDeferred(port.stopListening)
-
-
-@pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
-async def test_port_stays_open_whatever_its_protocol_raises(logged_failures: list[LogEvent]) -> None:
-    class Raising(Ears):
-        def datagramReceived(self, datagram: bytes, addr: Address) -> None:
-            super().datagramReceived(datagram, addr)
-            raise SystemExit if datagram == b"0" else OSError
-
-    ears = Raising()
-    port = listen(reactor, 0, ears, "127.0.0.1")  # type: ignore[arg-type]
-    assert isinstance(port, Port)
-    try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-            for number in range(3):
-                sender.sendto(b"%d" % number, ("127.0.0.1", port.getHost().port))
-            port.doRead()
-        assert [datagram for datagram, _ in ears.heard] == [b"0", b"1", b"2"]
-        assert len(logged_failures) == 3
-        logged_failures.clear()
-    finally:
-        await maybeDeferred(port.stopListening)
+def test_name_that_does_not_resolve_cannot_be_listened_on() -> None:
+    with pytest.raises(CannotListenError):
+        bind_address("\udcff", 20_001)
 
 
 def test_listen_uses_the_listen_udp_of_a_fake_reactor() -> None:
     network = MemoryNetwork()
-    assert isinstance(listen(network.reactor("10.0.0.1"), 0, Ears(), ""), MemoryPort)
+    assert isinstance(listen(network.reactor("10.0.0.1"), 0, AnsweringProtocol(), ""), MemoryPort)
+
+
+async def kind(host: str) -> type[object]:
+    """Returns the class of the port that ``listen`` opens for a host."""
+    port = listen(reactor, 0, AnsweringProtocol(), host)  # type: ignore[arg-type]
+    await maybeDeferred(port.stopListening)
+    return type(port)
+
+
+@pytest.mark.skipif(not IS_LINUX, reason="Linux only")
+@pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
+async def test_listen_on_all_addresses_opens_a_wildcard_port() -> None:
+    assert await kind("") is WildcardPort
+
+
+@pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
+async def test_listen_on_one_address_opens_one_socket() -> None:
+    assert await kind("127.0.0.1") is Port
+
+
+@pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
+async def test_listen_on_other_systems_opens_one_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(udp, "IS_LINUX", False)
+    assert await kind("") is Port
