@@ -1,7 +1,8 @@
-"""Live grapes that come back within a minute, and odd HTTP and sockets."""
+"""Live grapes that come back within a minute; addresses, forged ICMP messages, and odd HTTP."""
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.conftest import StartGrape, unavailable
+from tests.live.conftest import Start, StartGrape, unavailable
 from tests.live.processes import HOST, until
 
 SOON_SECONDS = 10.0
@@ -53,7 +54,7 @@ def test_grape_back_within_its_first_minute_is_taken_back(grape_process: StartGr
     assert third.process.status is None
 
 
-# Odd HTTP
+# Network namespaces
 
 
 def test_api_answers_over_ipv4_and_ipv6_with_bindv6only() -> None:
@@ -77,12 +78,80 @@ finally:
     grape.terminate()
     grape.wait(10)
 """
+    assert in_a_namespace(program) == ["127.0.0.1 []", "[::1] []"]
+
+
+def in_a_namespace(program: str) -> list[str]:
+    """Runs a Python program in a network namespace of its own; returns the lines that it prints."""
     inside = subprocess.run(
         ["unshare", "-n", sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
     )
     if "unshare" in inside.stderr:
         unavailable(f"network namespaces are not to be had: {inside.stderr.strip()}")
-    assert inside.stdout.splitlines() == ["127.0.0.1 []", "[::1] []"], inside.stderr
+    assert inside.returncode == 0, inside.stderr
+    return inside.stdout.splitlines()
+
+
+def test_grape_answers_from_addresses_that_its_host_got_later() -> None:
+    program = """
+import socket, subprocess, sys, time
+run = lambda *words: subprocess.run(["ip", *words], check=True)
+run("link", "set", "lo", "up")
+grape = subprocess.Popen([sys.executable, "-m", "grape", "--dp", "20001", "--aph", "31001", "--state", ":memory:"])
+asker = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+asker.bind(("127.0.0.1", 0))
+def ask(host):
+    for attempt in range(100):
+        asker.sendto(b"d1:ad2:id20:" + b"x" * 20 + b"e1:q4:ping1:t2:aa1:y1:qe", (host, 20001))
+        asker.settimeout(0.1)
+        try:
+            # The grape pings the asker, too.
+            while True:
+                answer, address = asker.recvfrom(9999)
+                if b"1:y1:r" in answer:
+                    return address == (host, 20001)
+        except OSError:
+            pass
+    return "no answer"
+try:
+    print(ask("127.0.0.1"))
+    for host in ("10.9.9.8", "10.9.9.9"):
+        run("address", "add", host + "/32", "dev", "lo")
+    print(ask("10.9.9.8"), ask("10.9.9.9"))
+    run("address", "del", "10.9.9.8/32", "dev", "lo")
+    print(ask("127.0.0.1"), ask("10.9.9.9"))
+finally:
+    grape.terminate()
+    print(grape.wait(10))
+"""
+    assert in_a_namespace(program) == ["True", "True True", "True True", "0"]
+
+
+# Forged ICMP
+
+
+@pytest.mark.parametrize("bind", [HOST, "0.0.0.0"])
+def test_flood_of_forged_icmp_messages_costs_no_lookup(start: Start, grape_process: StartGrape, bind: str) -> None:
+    if os.geteuid() != 0:
+        unavailable("only root can forge ICMP messages")
+    first = grape_process("-b", bind)
+    grapes = [first, *(grape_process("-b", bind, "--bn", first.api.node) for _ in range(2))]
+    until("the ring is whole", lambda: all(grape.call("announce", ["before", 1]) == 2 for grape in grapes))
+    ports = [str(grape.api.dht_port) for grape in grapes]
+    flood = start([sys.executable, str(Path(__file__).with_name("icmp_flood.py")), "10000", *ports])
+    flood.wait_for("the flood", lambda: "sending" in flood.stdout)
+    for number in range(300):
+        name = f"name {number}"
+        assert grapes[number % 3].call("announce", [name, 1_337]) >= 1
+        assert grapes[(number + 1) % 3].call("lookup", name) == [f"{HOST}:1337"]
+    assert flood.status is None, flood.output
+    for grape in grapes:
+        grape.process.signal(signal.SIGUSR2)
+        grape.process.wait_for("its counters", lambda: "SIGUSR2: node_id=" in grape.process.output)  # noqa: B023
+        assert " send_errors=0 " in grape.process.output
+
+
+# Odd HTTP
 
 
 LOOKUP = '{"data":"x"}'
