@@ -7,6 +7,7 @@ Most soft deadlines are in the order of their queries and stand in a queue, the 
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from heapq import heappop, heappush
 from itertools import count
@@ -48,6 +49,10 @@ class _Nobody:
 
 
 NOBODY = _Nobody()
+
+
+# The time from which on a query is slow once its outcome has been told so.
+REPORTED = -math.inf
 
 
 class Pending:
@@ -124,6 +129,21 @@ class Transactions:
             pending.done = True
         return pending
 
+    def hasten(self, transaction_id: bytes, address: Address) -> Pending | None:
+        """Makes a query slow before its soft deadline and returns it; its hard deadline stays.
+
+        Returns None if no such query is in flight, or if it is slow already.
+        """
+        key = transaction_id, address
+        pending = self._pending.get(key)
+        if pending is None or pending.slow_at == REPORTED:
+            return None
+        # The queue keeps the old entry, as one that has ended: it is in the order of the soft deadlines.
+        pending.done = True
+        hastened = self._pending[key] = Pending(transaction_id, address, pending.outcome, pending.sent_at, REPORTED)
+        self._await_end(hastened)
+        return hastened
+
     def take_back(self, pending: Pending) -> None:
         """Removes the latest query, which could not be sent."""
         self.close(pending.transaction_id, pending.address)
@@ -153,14 +173,18 @@ class Transactions:
             _, _, pending, soft = heappop(deadlines)
             if pending.done:
                 continue
-            hard_at = pending.sent_at + QUERY_TIMEOUT_SECONDS
-            if soft and now < hard_at:
+            if soft and now < pending.sent_at + QUERY_TIMEOUT_SECONDS:
                 slow.append(pending)
-                heappush(deadlines, (hard_at, next(self._order), pending, False))
+                pending.slow_at = REPORTED
+                self._await_end(pending)
             else:
                 self.close(pending.transaction_id, pending.address)
                 failed.append(pending)
         return slow, failed
+
+    def _await_end(self, pending: Pending) -> None:
+        """Queues the hard deadline of a query that is slow."""
+        heappush(self._deadlines, (pending.sent_at + QUERY_TIMEOUT_SECONDS, next(self._order), pending, False))
 
     def abandon(self) -> list[Pending]:
         """Removes and returns all queries in flight: the socket is closing."""

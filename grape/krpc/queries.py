@@ -61,6 +61,8 @@ class Queries:
         self._timer: Timer | None = None
         self._timer_at = math.inf
         self._send_to: SendTo | None = None
+        # Queries that ``unreachable`` made slow, until their outcomes are told.
+        self._unreachable: list[Pending] = []
 
     def set_limit(self, max_pending: int) -> None:
         """Sets how many queries may be in flight; those that are stay."""
@@ -130,7 +132,18 @@ class Queries:
             lookup.add(node_id, address)
 
     def unreachable(self, address: Address, transaction_id: bytes) -> None:
-        """Makes the query to ``address`` with this transaction id slow at once: no process is there."""
+        """Makes a query to ``address`` slow at once, as the system has learned that no process listens there.
+
+        It does not fail: an ICMP error can be forged, and the process may be about to start. Does nothing unless a
+        query with this transaction id is in flight to this address and is not slow yet. The outcome is told in the
+        reactor's next turn, so that this may be called while a datagram is being sent.
+        """
+        pending = self.transactions.hasten(transaction_id, address)
+        if pending is None:
+            return
+        self._unreachable.append(pending)
+        if len(self._unreachable) == 1:
+            self._reactor.callLater(0, self._report_unreachable)
 
     def seconds(self) -> float:
         """Returns the time on the reactor's clock."""
@@ -191,6 +204,13 @@ class Queries:
             reason = QueryTimeout(f"{pending.address[0]}:{pending.address[1]}")
             self.call(pending.outcome.failed, pending, reason)
         self._set_timer()
+
+    def _report_unreachable(self) -> None:
+        unreachable, self._unreachable = self._unreachable, []
+        for pending in unreachable:
+            if not pending.done:
+                self._counters.slow += 1
+                self.call(pending.outcome.slow, pending)
 
     def call(self, callback: Callable[..., object], *arguments: object) -> None:
         """Calls a callback; logs and counts what it raises, so that the callbacks after it still run."""

@@ -123,6 +123,34 @@ def test_take_back_leaves_nothing_of_a_query(transactions: Transactions) -> None
     assert transactions.due(0.1) == ([first], [])
 
 
+def test_hastened_query_is_slow_once_and_fails_at_its_hard_deadline(transactions: Transactions) -> None:
+    opened = transactions.open(HERE, Nobody(), 0.0, 0.1)
+    hastened = transactions.hasten(opened.transaction_id, HERE)
+    assert hastened is not None
+    assert (hastened.outcome, hastened.sent_at, hastened.done) == (opened.outcome, 0.0, False)
+    assert transactions.hasten(opened.transaction_id, HERE) is None
+    assert len(transactions) == 1
+    assert transactions.next_deadline() == QUERY_TIMEOUT_SECONDS
+    assert transactions.due(1.0) == ([], [])
+    assert transactions.due(QUERY_TIMEOUT_SECONDS) == ([], [hastened])
+
+
+def test_hastened_query_can_be_answered(transactions: Transactions) -> None:
+    opened = transactions.open(HERE, Nobody(), 0.0, 0.1)
+    hastened = transactions.hasten(opened.transaction_id, HERE)
+    assert transactions.close(opened.transaction_id, HERE) is hastened
+    assert transactions.due(QUERY_TIMEOUT_SECONDS) == ([], [])
+
+
+def test_hasten_ignores_slow_and_unknown_queries(transactions: Transactions) -> None:
+    opened = transactions.open(HERE, Nobody(), 0.0, 0.1)
+    assert transactions.hasten(opened.transaction_id, THERE) is None
+    assert transactions.hasten(b"", HERE) is None
+    transactions.due(0.1)
+    assert transactions.hasten(opened.transaction_id, HERE) is None
+    assert transactions.due(QUERY_TIMEOUT_SECONDS) == ([], [opened])
+
+
 @pytest.mark.parametrize("seed", range(50))
 def test_due_agrees_with_a_list_of_all_deadlines(seed: int) -> None:
     """Compares the queue and the heap, which are there for speed, with a plain list."""
@@ -147,6 +175,13 @@ def test_due_agrees_with_a_list_of_all_deadlines(seed: int) -> None:
             del soft[pending]
             slow.discard(pending)
             assert transactions.close(pending.transaction_id, pending.address) is pending
+        elif turn < 0.85 and soft:
+            pending = dice.choice(list(soft))
+            hastened = transactions.hasten(pending.transaction_id, pending.address)
+            assert (hastened is None) == (pending in slow)
+            if hastened is not None:
+                soft[hastened] = soft.pop(pending)
+                slow.add(hastened)
         else:
             assert transactions.next_deadline() == min(deadlines(), default=None)
             late = {pending for pending in soft if now >= pending.sent_at + QUERY_TIMEOUT_SECONDS}

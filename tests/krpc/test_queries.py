@@ -1,0 +1,89 @@
+"""grape.krpc.queries: an address without a process, and what becomes of the queries to it."""
+
+from __future__ import annotations
+
+import pytest
+
+from grape.dht.compact import Address
+from grape.dht.errors import QueryFailed
+from grape.dht.messages import Response
+from grape.dht.transactions import QUERY_TIMEOUT_SECONDS, Pending
+from grape.testing import MemoryNetwork
+from tests.simulation import Bare, Remote, Traffic, silent
+
+
+class Recorded:
+    """Keeps how a query ends."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def answered(self, pending: Pending, response: Response) -> None:
+        self.told.append("answered")
+
+    def slow(self, pending: Pending) -> None:
+        self.told.append("slow")
+
+    def failed(self, pending: Pending, reason: QueryFailed) -> None:
+        self.told.append("failed")
+
+
+class Asked:
+    """Sends one ping, and has its transaction id."""
+
+    def __init__(self, network: MemoryNetwork, bare: Bare, to: Address) -> None:
+        traffic = Traffic(network)
+        self.recorded = Recorded()
+        queries = bare.protocol.queries
+        assert queries.send(to, 0.0, queries.frame(b"ping", {}), self.recorded)
+        transaction_id = traffic.sent[-1][3].transaction_id
+        assert isinstance(transaction_id, bytes)
+        self.transaction_id = transaction_id
+
+
+def test_unreachable_query_is_slow_at_once_and_fails_at_its_time(network: MemoryNetwork) -> None:
+    bare = Bare(network)
+    node = Remote(network, "10.0.0.1", silent)
+    asked = Asked(network, bare, node.address)
+    for _ in range(3):
+        bare.protocol.queries.unreachable(node.address, asked.transaction_id)
+    # Not yet: a lookup may be sending its queries.
+    assert asked.recorded.told == []
+    network.clock.advance(0)
+    assert asked.recorded.told == ["slow"]
+    assert bare.protocol.counters.slow == 1
+    network.clock.advance(QUERY_TIMEOUT_SECONDS)
+    assert asked.recorded.told == ["slow", "failed"]
+    assert bare.protocol.counters.slow == 1
+
+
+def test_unreachable_query_can_be_answered(network: MemoryNetwork) -> None:
+    bare = Bare(network)
+    node = Remote(network, "10.0.0.1")
+    asked = Asked(network, bare, node.address)
+    bare.protocol.queries.unreachable(node.address, asked.transaction_id)
+    network.clock.advance(1)
+    assert asked.recorded.told == ["slow", "answered"]
+    assert bare.protocol.pending == 0
+
+
+@pytest.mark.parametrize("wrong", ["address", "port", "transaction id"])
+def test_unreachable_ignores_what_is_not_in_flight(network: MemoryNetwork, wrong: str) -> None:
+    bare = Bare(network)
+    node = Remote(network, "10.0.0.1", silent)
+    asked = Asked(network, bare, node.address)
+    address = {"address": ("10.0.0.2", 20_001), "port": ("10.0.0.1", 1)}.get(wrong, node.address)
+    bare.protocol.queries.unreachable(address, b"" if wrong == "transaction id" else asked.transaction_id)
+    network.clock.advance(0.1)
+    assert asked.recorded.told == []
+
+
+def test_unreachable_query_is_not_told_twice_by_a_stop(network: MemoryNetwork) -> None:
+    bare = Bare(network)
+    node = Remote(network, "10.0.0.1", silent)
+    asked = Asked(network, bare, node.address)
+    bare.protocol.queries.unreachable(node.address, asked.transaction_id)
+    bare.port.stopListening()
+    network.clock.advance(1)
+    assert asked.recorded.told == ["failed"]
+    assert not network.clock.getDelayedCalls()
