@@ -11,6 +11,10 @@ from grape.dht.nodeid import position
 
 GOOD_SECONDS = 900.0
 REPLACEMENTS_PER_BUCKET = 8
+# A contact's round trip is the least of so many: a host that is busy, or was switched on just now, answers late.
+ROUND_TRIPS = 8
+# The round trip of a contact that has answered pings alone: it has the soft timeout that is usual in this network.
+UNMEASURED_SECONDS = 1e-9
 
 
 class Contact:
@@ -23,6 +27,8 @@ class Contact:
         "failures",
         "heard_at",
         "id",
+        "latest",
+        "latest_at",
         "pair",
         "position",
         "round_trip",
@@ -39,16 +45,26 @@ class Contact:
         self.heard_at = self.seen_at = heard_at
         self.failures = 0
         self.failed_at = 0.0
-        # Seconds, smoothed; 0 before the first answer.
-        self.round_trip = 0.0
+        # Seconds, the least of the ``latest``, of which the oldest is at ``latest_at``.
+        self.round_trip = UNMEASURED_SECONDS
+        self.latest = [math.inf] * ROUND_TRIPS
+        self.latest_at = 0
 
     def __repr__(self) -> str:
         return f"<Contact {self.id.hex()[:8]} {self.address[0]}:{self.address[1]}>"
 
     def measured(self, round_trip: float) -> None:
-        """Adds the round trip of a response, in seconds, to the smoothed one."""
-        old = self.round_trip
-        self.round_trip = old * 0.875 + round_trip * 0.125 if old else round_trip
+        """Adds the round trip of a response, in seconds; 0, that of a ping which measures nothing, is ignored."""
+        if not round_trip:
+            return
+        latest, at, least = self.latest, self.latest_at, self.round_trip
+        oldest = latest[at]
+        latest[at] = round_trip
+        self.latest_at = (at + 1) % ROUND_TRIPS
+        if round_trip <= least or least == UNMEASURED_SECONDS:
+            self.round_trip = round_trip
+        elif oldest <= least:
+            self.round_trip = min(latest)
 
     def is_good(self, now: float) -> bool:
         """Returns True if the contact answered within GOOD_SECONDS (BEP 5) and has not failed since."""

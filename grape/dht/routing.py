@@ -111,6 +111,7 @@ class RoutingTable:
     def heard(self, node_id: bytes, address: Address, now: float, round_trip: float = 0.0) -> Listed:
         """Records that the node ``node_id`` answered from ``address`` after ``round_trip`` seconds; lists it if it can.
 
+        A ``round_trip`` of 0 is not measured.
         Refused are our own id, an id whose contact at another address has not failed, and a new id at an address that
         changed its id RENAMES times within a minute. For the public profile see ``addresses.PublicRules``, too.
         """

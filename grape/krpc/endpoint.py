@@ -228,7 +228,8 @@ class KRPCProtocol(AnsweringProtocol):
         contact = self.table.at(pending.address)
         if contact is not None:
             # An error is a sign of life, too, though it carries no node id.
-            self.table.heard(contact.id, pending.address, now, now - pending.sent_at)
+            round_trip = 0.0 if isinstance(pending.outcome, LivenessCheck) else now - pending.sent_at
+            self.table.heard(contact.id, pending.address, now, round_trip)
         pending.outcome.failed(pending, RemoteError(error.code, error.message))
 
     def _query_received(self, query: Query, address: Address, now: float) -> None:
@@ -260,9 +261,9 @@ class KRPCProtocol(AnsweringProtocol):
             pending.outcome.failed(pending, AnsweredByOurselves("the answer is our own"))
             return
         self.counters.answered += 1
-        round_trip = now - pending.sent_at
-        if not isinstance(pending.outcome, LivenessCheck):
-            # A querier chooses when it is pinged, and by answering late could raise our timeouts.
+        # A querier chooses when it is pinged, and by answering late could raise our timeouts: that measures nothing.
+        round_trip = 0.0 if isinstance(pending.outcome, LivenessCheck) else now - pending.sent_at
+        if round_trip:
             self._round_trips.measured(round_trip)
         listed = self.table.heard(node_id, pending.address, now, round_trip)
         if listed is Listed.NEW:

@@ -305,13 +305,6 @@ def test_unwell_returns_the_longest_silent_first(table: RoutingTable) -> None:
     assert [contact.seen_at for contact in table.unwell(3.0)[1]] == [1.0, 2.0, 3.0]
 
 
-def test_contact_smooths_its_round_trips(table: RoutingTable) -> None:
-    table.heard(*far(1), 0.0, 0.1)
-    table.heard(*far(1), 1.0, 0.9)
-    (contact,) = table
-    assert contact.round_trip == pytest.approx(0.2)
-
-
 @given(
     strategies.distinct_contacts(60), strategies.node_ids(), strategies.keys(), st.integers(1, 40), st.integers(1, 8)
 )

@@ -55,6 +55,17 @@ def test_soft_timeout_forgets_old_samples() -> None:
     assert trips.soft_seconds(0.0) == pytest.approx(0.001 + MIN_MARGIN_SECONDS)
 
 
+def test_soft_timeout_of_a_young_ring_is_not_raised_by_processes_that_were_starting() -> None:
+    starting = [0.0008, *[0.02 * n for n in range(1, 10)], *[0.3] * 10]
+    assert after(starting).soft_seconds(0.001) < 0.05
+    assert after([*starting, *[0.0005] * 3]).soft_seconds(0.001) == pytest.approx(0.0005 + MIN_MARGIN_SECONDS)
+
+
+def test_soft_timeout_of_near_nodes_is_not_raised_by_one_member_of_six_that_is_far_away() -> None:
+    trips = after([0.0005, 0.0005, 0.0005, 0.0005, 0.4] * 50)
+    assert trips.soft_seconds(0.0005) == trips.usual_seconds == pytest.approx(0.0005 + MIN_MARGIN_SECONDS)
+
+
 @given(st.lists(st.floats(0, 2), max_size=60), st.floats(0, 5))
 def test_soft_timeout_is_at_most_a_second(samples: list[float], round_trip: float) -> None:
     assert 0 < after(samples).soft_seconds(round_trip) <= MAX_SOFT_SECONDS

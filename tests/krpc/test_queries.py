@@ -1,9 +1,10 @@
-"""grape.krpc.queries: an address without a process, and what becomes of the queries to it."""
+"""grape.krpc.queries: queries to addresses without a process, and the round trips that answers measure."""
 
 from __future__ import annotations
 
 import pytest
 
+from grape.dht.buckets import UNMEASURED_SECONDS
 from grape.dht.compact import Address
 from grape.dht.errors import QueryFailed
 from grape.dht.messages import Response
@@ -87,3 +88,14 @@ def test_unreachable_query_is_not_told_twice_by_a_stop(network: MemoryNetwork) -
     network.clock.advance(1)
     assert asked.recorded.told == ["failed"]
     assert not network.clock.getDelayedCalls()
+
+
+def test_liveness_ping_measures_no_round_trip(network: MemoryNetwork) -> None:
+    bare = Bare(network)
+    node = Remote(network, "10.0.0.1", delay=0.4)
+    node.ask(bare.address, b"ping")
+    network.clock.advance(2)
+    (contact,) = bare.table
+    assert contact.round_trip == UNMEASURED_SECONDS
+    network.result(bare.protocol.ping(node.address))
+    assert contact.round_trip == pytest.approx(0.402)
