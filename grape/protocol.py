@@ -155,7 +155,7 @@ class DHTProtocol(KRPCProtocol):
         found: dict[Address, int] = {}
 
         def on_response(candidate: Candidate, values: Arguments) -> bool:
-            peers = decode_peers(values.get(b"values"), MAX_VALUES_PER_RESPONSE)
+            peers = decode_peers(values.get(b"values"), MAX_VALUES_PER_RESPONSE, candidate.address[0])
             if peers:
                 for peer in peers:
                     found[peer] = found.get(peer, 0) + 1

@@ -1,7 +1,10 @@
 """Decides which addresses may be contacts, by one of two profiles: private rings or the public internet.
 
-The nodes of a private ring share hosts and networks: only addresses that no node can have are refused. On the public
-internet a single machine could fill a routing table, or name addresses that are private elsewhere. There a
+A loopback address means another node on each host: in both profiles it is used only if a node at a loopback address
+names it, and told only to such nodes (``dht.responder``); so are peers (``dht.compact``).
+
+The nodes of a private ring share hosts and networks: beside these, only addresses that no node can have are refused. On
+the public internet a single machine could fill a routing table, or name addresses that are private elsewhere. There a
 table lists one contact of an address and a bucket one of a /24 network; loopback and private addresses are used only
 if a node of the same kind of address names them, or if they query us themselves.
 """
@@ -27,11 +30,13 @@ class AddressRules(Protocol):
 
 
 class PrivateRules:
-    """Allows every address that a node can have: the profile of private rings."""
+    """Allows every address that a node can have, loopback named by loopback alone: the profile of private rings."""
 
     is_public = False
 
     def is_usable(self, host: str, told_by: str | None = None) -> bool:
+        if told_by is not None and is_loopback(host) and not is_loopback(told_by):
+            return False
         return scope(host) != "unusable"
 
     def may_list(self, host: str, in_table: Iterable[str], in_bucket: Iterable[str]) -> bool:
@@ -50,6 +55,11 @@ class PublicRules:
     def may_list(self, host: str, in_table: Iterable[str], in_bucket: Iterable[str]) -> bool:
         network = host.rpartition(".")[0]
         return host not in in_table and all(other.rpartition(".")[0] != network for other in in_bucket)
+
+
+def is_loopback(host: str) -> bool:
+    """Returns True for the addresses 127.0.0.0/8; ``host`` is a dotted IPv4 address."""
+    return host.startswith("127.")
 
 
 @lru_cache(maxsize=8_192)

@@ -10,7 +10,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address
 from typing import cast
 
-from grape.dht.addresses import scope
+from grape.dht.addresses import is_loopback, scope
 from grape.dht.errors import LocalProtocolError
 from grape.dht.nodeid import ID_BYTES
 
@@ -65,16 +65,24 @@ def _decode_value(value: bytes) -> Address | None:
     return peer if peer[1] and scope(peer[0]) != "unusable" else None
 
 
-def decode_peers(values: object, count: int) -> list[Address]:
-    """Returns the usable peers among the first ``count`` entries of a ``values`` list, each once.
+@lru_cache(maxsize=CACHED)
+def _decode_value_from_elsewhere(value: bytes) -> Address | None:
+    peer = _decode_value(value)
+    return None if peer is None or is_loopback(peer[0]) else peer
 
-    Entries that are not six bytes, port 0 and addresses that no node can have are skipped, as is anything but a list.
+
+def decode_peers(values: object, count: int, told_by: str) -> list[Address]:
+    """Returns the usable peers among the first ``count`` entries of a ``values`` list from the host ``told_by``.
+
+    Each is returned once. Entries that are not six bytes, port 0, addresses that no node can have, and loopback
+    addresses if ``told_by`` is none, are skipped, as is anything but a list.
     """
     peers: list[Address] = []
     if isinstance(values, list):
+        decode = _decode_value if is_loopback(told_by) else _decode_value_from_elsewhere
         for value in values[:count]:
             # Checked before the cached call: a cache of what others send holds small keys alone.
-            peer = _decode_value(value) if isinstance(value, bytes) and len(value) == PEER_BYTES else None
+            peer = decode(value) if isinstance(value, bytes) and len(value) == PEER_BYTES else None
             if peer is not None:
                 peers.append(peer)
     return list(dict.fromkeys(peers)) if len(peers) > 1 else peers

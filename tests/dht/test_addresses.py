@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from grape.dht.addresses import PrivateRules, PublicRules, scope
+from grape.dht.addresses import AddressRules, PrivateRules, PublicRules, scope
 from grape.dht.bep42 import secure_id
 from grape.dht.lookup import Lookup
 from grape.dht.routing import Listed, RoutingTable
@@ -30,6 +30,21 @@ OWN = b"\0" * 20
 def test_scope_of_each_range(host: str, where: str) -> None:
     assert scope(host) == where
     assert PrivateRules().is_usable(host) == (where != "unusable")
+
+
+@pytest.mark.parametrize("rules", [PrivateRules(), PublicRules()])
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.200.1.1"])
+def test_loopback_is_used_only_if_loopback_names_it_or_queries_us(rules: AddressRules, host: str) -> None:
+    assert rules.is_usable(host)
+    assert rules.is_usable(host, "127.0.0.2")
+    for elsewhere in ("10.0.0.1", "169.254.1.1", "8.8.8.8"):
+        assert not rules.is_usable(host, elsewhere)
+
+
+def test_private_rules_use_addresses_of_other_kinds_whoever_names_them() -> None:
+    for host in ("10.0.0.1", "192.168.1.1", "8.8.8.8"):
+        for told_by in ("127.0.0.1", "10.0.0.9", "9.9.9.9"):
+            assert PrivateRules().is_usable(host, told_by)
 
 
 def test_public_rules_use_near_addresses_only_if_a_near_node_names_them() -> None:

@@ -32,7 +32,7 @@ def test_peer_is_four_bytes_of_address_and_two_of_port_big_endian() -> None:
 @given(strategies.addresses())
 def test_peer_decodes_to_what_was_encoded(address: Address) -> None:
     assert decode_peer(encode_peer(address)) == address
-    peers = decode_peers([encode_peer(address)], 9)
+    peers = decode_peers([encode_peer(address)], 9, "127.0.0.1")
     assert peers == ([address] if scope(address[0]) != "unusable" else [])
 
 
@@ -70,7 +70,21 @@ def test_is_ipv4_takes_dotted_addresses_alone() -> None:
 
 def test_decode_peers_skips_port_0_and_wrong_sizes() -> None:
     values: list[BValue] = [bytes(6), COMPACT[:5], COMPACT + b"x", 7, [COMPACT], COMPACT, b""]
-    assert decode_peers(values, 9) == [HERE]
+    assert decode_peers(values, 9, "127.0.0.1") == [HERE]
+
+
+@pytest.mark.parametrize(
+    ("told_by", "hosts"),
+    [
+        ("127.0.0.1", ["10.0.0.1", "127.0.0.1", "127.9.9.9"]),
+        ("127.3.4.5", ["10.0.0.1", "127.0.0.1", "127.9.9.9"]),
+        ("10.0.0.9", ["10.0.0.1"]),
+        ("8.8.8.8", ["10.0.0.1"]),
+    ],
+)
+def test_decode_peers_skips_loopback_that_another_host_told(told_by: str, hosts: list[str]) -> None:
+    values: list[BValue] = [encode_peer((host, 1)) for host in ("10.0.0.1", "127.0.0.1", "127.9.9.9")]
+    assert decode_peers(values, 9, told_by) == [(host, 1) for host in hosts]
 
 
 def test_decode_nodes_skips_port_0() -> None:
@@ -79,6 +93,6 @@ def test_decode_nodes_skips_port_0() -> None:
 
 @given(strategies.bvalues() | st.none())
 def test_decode_peers_and_nodes_skip_values_of_any_type(value: BValue | None) -> None:
-    assert all(0 < port < 65_536 for _, port in decode_peers(value, 9))
+    assert all(0 < port < 65_536 for _, port in decode_peers(value, 9, "127.0.0.1"))
     nodes = decode_nodes(value) if isinstance(value, bytes) else ()
     assert all(len(node_id) == 20 and 0 < port < 65_536 for node_id, (_, port) in nodes)
