@@ -28,11 +28,12 @@ from grape.errors import not_running
 from grape.events import Callback, Events
 from grape.krpc.udp import bind_address, listen
 from grape.metrics import Counters, Stats
+from grape.node.bootstrap import warn_if_unreachable
 from grape.node.first_join import FirstJoin
 from grape.node.identity import fits, new_id
 from grape.node.items import Got, Items
 from grape.node.join_log import JoinLog
-from grape.node.maintenance import Maintenance, warn_if_unreachable
+from grape.node.maintenance import Maintenance
 from grape.node.reporter import Reporter, Trace, watch_announces
 from grape.node.republish import OwnItems
 from grape.node.services import Services
