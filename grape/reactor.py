@@ -6,7 +6,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from threading import Thread
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort
@@ -39,6 +39,21 @@ class Reactor(Clock, Protocol):
     def resolve(self, name: str) -> Deferred[str]: ...
 
 
+#: Resolves a host name to its IPv4 addresses; see ``resolver``.
+Resolve = Callable[[str], Deferred[list[str]]]
+
+
+class OnlyIPv6(OSError):
+    """A host name that has IPv6 addresses but no IPv4 address."""
+
+
+@runtime_checkable
+class ResolvesAll(Protocol):
+    """A reactor that resolves a host name to all its IPv4 addresses by itself, as ``grape.testing`` has one."""
+
+    def resolve_all(self, name: str) -> Deferred[list[str]]: ...
+
+
 class Steppable(Protocol):
     """A reactor whose clock can be replaced."""
 
@@ -47,18 +62,21 @@ class Steppable(Protocol):
     def getDelayedCalls(self) -> Sequence[object]: ...
 
 
-def resolver(reactor: Reactor) -> Callable[[str], Deferred[str]]:
-    """Returns a function that resolves a host name to its IPv4 address; fails with OSError or UnicodeError.
+def resolver(reactor: Reactor) -> Resolve:
+    """Returns a function that resolves a host name to all its IPv4 addresses, at least one, in the system's order.
 
-    A real reactor resolves in its pool of threads, and a shutdown waits for all of them, however long a name server is
-    silent. This uses a daemon thread for each name, which a shutdown leaves behind.
+    It fails with OSError or UnicodeError, with OnlyIPv6 for a name that has none but IPv6 addresses. A real reactor
+    resolves in its pool of threads, and a shutdown waits for all of them, however long a name server is silent. This
+    uses a daemon thread for each name, which a shutdown leaves behind.
     """
+    if isinstance(reactor, ResolvesAll):
+        return reactor.resolve_all
     if not hasattr(reactor, "callFromThread"):
-        return reactor.resolve
+        return lambda name: reactor.resolve(name).addCallback(lambda host: [host])
     call_from_thread: Callable[..., object] = reactor.callFromThread
 
-    def resolve_in_thread(name: str) -> Deferred[str]:
-        resolved: Deferred[str] = Deferred(lambda _: None)
+    def resolve_in_thread(name: str) -> Deferred[list[str]]:
+        resolved: Deferred[list[str]] = Deferred(lambda _: None)
 
         def tell(tell_it: Callable[..., None], value: object) -> None:
             if not resolved.called:
@@ -66,16 +84,34 @@ def resolver(reactor: Reactor) -> Callable[[str], Deferred[str]]:
 
         def work() -> None:
             try:
-                address = socket.gethostbyname(name)
+                hosts = ipv4_addresses(name)
             except (OSError, UnicodeError) as error:
                 call_from_thread(tell, resolved.errback, error)
             else:
-                call_from_thread(tell, resolved.callback, address)
+                call_from_thread(tell, resolved.callback, hosts)
 
         Thread(target=work, name=f"resolving {name}", daemon=True).start()
         return resolved
 
     return resolve_in_thread
+
+
+def ipv4_addresses(name: str) -> list[str]:
+    """Returns the IPv4 addresses of a host name, each once. Blocks; raises OSError (OnlyIPv6) or UnicodeError."""
+    try:
+        return _addresses(name, socket.AF_INET)
+    except OSError as error:
+        try:
+            found = _addresses(name, socket.AF_INET6)
+        except OSError:
+            raise error from None
+        raise OnlyIPv6(f"{name} has only IPv6 addresses: {found[0]}") from error
+
+
+def _addresses(name: str, family: socket.AddressFamily) -> list[str]:
+    # Of one type of socket: each address would be listed for every type.
+    found = socket.getaddrinfo(name, None, family, socket.SOCK_DGRAM)
+    return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
 def use_monotonic_clock(reactor: Steppable) -> bool:

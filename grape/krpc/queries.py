@@ -51,6 +51,8 @@ class Queries:
     ) -> None:
         self.transactions = Transactions(random_bytes, max_pending)
         self.round_trips = RoundTrips()
+        # The addresses of bootstrap nodes: to be queried whatever is known of them from others.
+        self.never_marked: set[Address] = set()
         self._reactor = reactor
         self._table = table
         self._counters = counters

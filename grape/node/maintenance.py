@@ -14,9 +14,9 @@ from twisted.logger import Logger
 from grape.dht.compact import Address
 from grape.dht.nodeid import RandomBytes, position, random_id_sharing
 from grape.dht.routing import K
-from grape.node.bootstrap import Bootstrap, Resolve
+from grape.node.bootstrap import Bootstrap
 from grape.protocol import DHTProtocol
-from grape.reactor import Clock, Timer
+from grape.reactor import Clock, Resolve, Timer
 
 # The table counts as shrunken below this share of the most contacts that it had; that peak decays at each check.
 SHRUNKEN_SHARE = 0.75
@@ -82,13 +82,7 @@ class Maintenance:
 
     def set_bootstrap(self, bootstrap: Sequence[Address]) -> None:
         """Takes other bootstrap nodes: those that are no contacts are queried at once. Contacts stay."""
-        left = [entry for entry in self._bootstrap if entry in self._remembered and entry not in bootstrap]
-        self._remembered = frozenset(left)
-        self._bootstrap = [*bootstrap, *left]
-        if self._retry is not None and self._retry.active():
-            self._retry.cancel()
-        self._delay = FIRST_RETRY_SECONDS
-        self._safely(self._query_entries)
+        self._bootstrap.set_entries(bootstrap)
 
     def own_entries(self) -> frozenset[Address]:
         """Returns the bootstrap entries that turned out to be this node itself."""

@@ -112,9 +112,16 @@ class MemoryReactor:
         return opened
 
     def resolve(self, name: str) -> Deferred[str]:
-        """Resolves a name by ``network.names``. The Deferred fails with DNSLookupError if the name is not there."""
-        host = self.network.names.get(name)
-        return succeed(host) if host is not None else fail(DNSLookupError(name))
+        """Resolves a name by ``network.names`` to its first address. Fails as ``resolve_all`` does."""
+        return self.resolve_all(name).addCallback(lambda hosts: hosts[0])
+
+    def resolve_all(self, name: str) -> Deferred[list[str]]:
+        """Resolves a name by ``network.names`` to all its addresses.
+
+        The Deferred fails with DNSLookupError if the name is not there or has no address.
+        """
+        hosts = self.network.names.get(name, [])
+        return succeed([hosts] if isinstance(hosts, str) else list(hosts)) if hosts else fail(DNSLookupError(name))
 
     def _call(self, function: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]) -> None:
         if not self.is_dead:
@@ -131,7 +138,7 @@ class MemoryNetwork:
     - ``loss``, ``duplication``, ``reordering``: shares from 0 to 1 of the datagrams that are lost, arrive twice, or
       take three times as long.
 
-    Further attributes: ``clock``, the virtual time; ``names``, host names and their IPv4 addresses, for ``resolve``;
+    Further attributes: ``clock``, the virtual time; ``names``, host names with an IPv4 address or a list of them;
     ``ports``, the open ports by (host, port); ``datagrams``, how many were sent; ``sent(source, destination,
     datagram)``, called for each datagram when it is sent, to be replaced by a test that watches the traffic.
     """
@@ -152,7 +159,7 @@ class MemoryNetwork:
         self.duplication = duplication
         self.reordering = reordering
         self.ports: dict[Address, MemoryPort] = {}
-        self.names: dict[str, str] = {}
+        self.names: dict[str, str | list[str]] = {}
         self.sent: Callable[[Address, Address, bytes], object] = lambda source, destination, datagram: None
         self.datagrams = 0
         self._reactors: dict[str, MemoryReactor] = {}

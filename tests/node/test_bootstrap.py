@@ -1,4 +1,4 @@
-"""grape.node.bootstrap: the nodes that a grape joins through, in virtual time."""
+"""grape.node.bootstrap: the nodes that a grape joins through, and names that stand for several, in virtual time."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import itertools
 import random
 
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.logger import capturedLogs, formatEvent
 
 from grape import Grape
+from grape.reactor import OnlyIPv6
 from grape.testing import MemoryNetwork, make_grapes
 from tests.simulation import Remote, Traffic, friendly, lone_grape, refusing
 
 FIRST = "10.0.0.1:20001"
+RING = "ring.example:20001"
 
 
 def test_bootstrap_nodes_are_all_queried_at_once(network: MemoryNetwork) -> None:
@@ -59,13 +61,13 @@ def test_bootstrap_name_that_cannot_be_resolved_is_logged_once_and_retried(netwo
 
 def test_stop_does_not_wait_for_a_name_being_resolved(network: MemoryNetwork) -> None:
     reactor = network.reactor("10.0.0.1")
-    asked: list[Deferred[str]] = []
+    asked: list[Deferred[list[str]]] = []
 
-    def resolve(name: str) -> Deferred[str]:
+    def resolve(name: str) -> Deferred[list[str]]:
         asked.append(Deferred())
         return asked[-1]
 
-    reactor.resolve = resolve  # type: ignore[method-assign]
+    reactor.resolve_all = resolve  # type: ignore[method-assign]
     grape = Grape(dht_bootstrap="first.example:20001", reactor=reactor)
     grape.startService()
     assert len(asked) == 1
@@ -170,3 +172,165 @@ def test_bootstrap_node_with_this_grapes_own_id_is_logged_once(network: MemoryNe
         network.clock.advance(300)
     # A ring's bootstrap list may name the grape itself: that is not logged.
     assert sum("own node id" in formatEvent(event) for event in logs) == times
+
+
+# Names that stand for several addresses
+
+
+def counts(grapes: list[Grape]) -> list[int]:
+    """Returns the number of contacts of each grape."""
+    return [grape.stats().contacts for grape in grapes]
+
+
+@pytest.mark.parametrize("alive", [0, 1, 7])
+def test_all_addresses_of_a_name_are_queried_at_once(network: MemoryNetwork, alive: int) -> None:
+    hosts = [f"10.0.1.{n}" for n in range(8)]
+    network.names["ring.example"] = hosts
+    Remote(network, hosts[alive])
+    traffic = Traffic(network)
+    grape = lone_grape(network, dht_bootstrap=RING)
+    assert [destination[0] for _, _, destination, _ in traffic.sent] == hosts
+    network.result(grape.when_ready())
+    assert network.clock.seconds() < 0.1
+    assert grape.stats().contacts == 1
+
+
+def test_addresses_of_a_name_beyond_eight_are_queried_in_later_rounds(network: MemoryNetwork) -> None:
+    network.names["ring.example"] = [f"10.0.1.{n}" for n in range(20)]
+    Remote(network, "10.0.1.19")
+    traffic = Traffic(network)
+    grape = lone_grape(network, dht_bootstrap=RING)
+    assert len(traffic.queries(b"find_node")) == 8
+    network.clock.advance(0.4)
+    assert len(traffic.queries(b"find_node")) == 16
+    network.clock.advance(1)
+    assert grape.stats().contacts == 1
+    network.clock.advance(20)
+    # After the last one it begins with the first again.
+    assert all(len(traffic.queries(to=(f"10.0.1.{n}", 20_001))) > 1 for n in range(19))
+
+
+@pytest.mark.parametrize("order", ["fixed", "rotated"])
+@pytest.mark.parametrize("number", [2, 6, 12])
+def test_ring_behind_one_name_knows_itself_within_ten_seconds_though_one_is_dead(
+    network: MemoryNetwork, order: str, number: int
+) -> None:
+    hosts = [f"10.0.0.{n}" for n in range(1, number + 2)]
+    network.names["ring.example"] = hosts
+    grapes = []
+    # The first address is nobody's.
+    for host in hosts[1:]:
+        grapes.append(lone_grape(network, host, dht_bootstrap=RING))
+        if order == "rotated":
+            hosts.append(hosts.pop(0))
+            network.names["ring.example"] = list(hosts)
+    network.clock.advance(10)
+    assert counts(grapes) == [number - 1] * number
+
+
+def test_own_address_of_a_name_is_passed_over_alone(network: MemoryNetwork) -> None:
+    network.names["ring.example"] = ["10.0.0.1", "10.0.0.2"]
+    grape = lone_grape(network, dht_bootstrap=RING)
+    network.clock.advance(60)
+    second = lone_grape(network, "10.0.0.2")
+    network.clock.advance(7)
+    assert counts([grape, second]) == [1, 1]
+
+
+def test_name_that_stood_for_the_grape_itself_is_resolved_again(network: MemoryNetwork) -> None:
+    network.names["ring.example"] = "10.0.0.1"
+    grape = lone_grape(network, dht_bootstrap=RING)
+    network.clock.advance(60)
+    lone_grape(network, "10.0.0.2")
+    network.names["ring.example"] = "10.0.0.2"
+    network.clock.advance(10)
+    assert counts([grape]) == [1]
+
+
+def test_name_that_stands_for_a_new_address_is_followed(network: MemoryNetwork) -> None:
+    network.names["ring.example"] = ["10.0.0.8", "10.0.0.9"]
+    grape = lone_grape(network, dht_bootstrap=RING)
+    network.clock.advance(60)
+    lone_grape(network, "10.0.0.2")
+    network.names["ring.example"] = ["10.0.0.2"]
+    network.clock.advance(10)
+    assert counts([grape]) == [1]
+
+
+def test_name_whose_addresses_are_all_known_is_not_resolved_again(network: MemoryNetwork) -> None:
+    network.names["ring.example"] = ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
+    for n in (2, 3):
+        lone_grape(network, f"10.0.0.{n}")
+    reactor = network.reactor("10.0.0.1")
+    resolved: list[str] = []
+    resolve_all = reactor.resolve_all
+
+    def resolve(name: str) -> Deferred[list[str]]:
+        resolved.append(name)
+        return resolve_all(name)
+
+    reactor.resolve_all = resolve  # type: ignore[method-assign]
+    grape = lone_grape(network, dht_bootstrap=RING)
+    network.clock.advance(300)
+    assert counts([grape]) == [2]
+    assert 1 <= len(resolved) <= 2
+
+
+def test_name_with_two_ports_is_queried_at_both(network: MemoryNetwork) -> None:
+    network.names["ring.example"] = "10.0.0.9"
+    traffic = Traffic(network)
+    lone_grape(network, dht_bootstrap="ring.example:1,ring.example:2")
+    assert {destination for _, _, destination, _ in traffic.sent} == {("10.0.0.9", 1), ("10.0.0.9", 2)}
+
+
+def test_halves_behind_one_name_become_one_ring(network: MemoryNetwork) -> None:
+    hosts = [f"10.0.0.{n}" for n in range(1, 7)]
+    network.names["ring.example"] = hosts[:3]
+    grapes = [lone_grape(network, host, dht_bootstrap=RING) for host in hosts[:3]]
+    network.names["ring.example"] = hosts[3:]
+    grapes += [lone_grape(network, host, dht_bootstrap=RING) for host in hosts[3:]]
+    network.clock.advance(10)
+    assert counts(grapes) == [2] * 6
+    network.names["ring.example"] = hosts
+    newest = lone_grape(network, "10.0.0.7", dht_bootstrap=RING)
+    network.clock.advance(70)
+    assert counts([*grapes, newest]) == [6] * 7
+
+
+def test_name_with_ipv6_addresses_alone_is_logged_as_such(network: MemoryNetwork) -> None:
+    reactor = network.reactor("10.0.0.1")
+    reactor.resolve_all = lambda name: fail(OnlyIPv6(name))  # type: ignore[method-assign]
+    with capturedLogs() as logs:
+        lone_grape(network, dht_bootstrap=RING)
+        network.clock.advance(100)
+    assert [formatEvent(event) for event in logs if "IPv6" in formatEvent(event)] == [
+        "bootstrap node ring.example has only IPv6 addresses; the DHT speaks IPv4; retrying"
+    ]
+
+
+def test_addresses_of_bootstrap_nodes_are_never_marked(network: MemoryNetwork) -> None:
+    network.names["ring.example"] = ["10.0.0.2", "10.0.0.3"]
+    grape = lone_grape(network, dht_bootstrap=[RING, "10.0.0.9:5"])
+    queries = grape.node._socket().queries
+    assert queries.never_marked == {("10.0.0.2", 20_001), ("10.0.0.3", 20_001), ("10.0.0.9", 5)}
+    network.names["ring.example"] = ["10.0.0.4"]
+    network.clock.advance(10)
+    assert queries.never_marked == {("10.0.0.4", 20_001), ("10.0.0.9", 5)}
+
+
+@pytest.mark.parametrize(
+    ("hosts", "line"),
+    [
+        (["10.0.0.1"], "all bootstrap nodes are this grape itself; waiting for others to join through it"),
+        (["10.0.0.1", "10.0.0.9"], f"none of 1 bootstrap nodes answers: {RING}; trying on"),
+    ],
+)
+def test_log_of_a_name_that_stands_for_the_grape_itself(network: MemoryNetwork, hosts: list[str], line: str) -> None:
+    network.names["ring.example"] = hosts
+    with capturedLogs() as logs:
+        lone_grape(network, dht_bootstrap=RING)
+        network.clock.advance(10)
+    texts = [formatEvent(event) for event in logs]
+    assert line in texts
+    own = "bootstrap node ring.example (10.0.0.1):20001 answers with this grape's own node id"
+    assert sum(text.startswith(own) for text in texts) == 1

@@ -290,7 +290,7 @@ def test_bootstrap_list_without_another_node_holds_no_call(network: MemoryNetwor
 
 def test_name_whose_resolution_hangs_holds_calls_no_longer_than_a_dead_node(network: MemoryNetwork) -> None:
     reactor = network.reactor("10.0.0.1")
-    reactor.resolve = lambda name: Deferred()  # type: ignore[method-assign]
+    reactor.resolve_all = lambda name: Deferred()  # type: ignore[method-assign]
     grape = lone_grape(network, dht_bootstrap=["slow.example:1"])
     results = outcome(grape.lookup("a"))
     network.clock.advance(FIRST_ANSWER_SECONDS - 0.1)
