@@ -23,6 +23,8 @@ from grape.dht.nodeid import ID_BITS, position, shared_bits
 
 K = 20
 BAD_AFTER_FAILURES = 3
+# Two failed queries to a contact in a row, and a node with the same id that answers elsewhere takes its place.
+MOVED_AFTER_FAILURES = 2
 RELEARN_SECONDS = 60.0
 # A dropped address is pinged again from then on: the node may be back and not know that it was dropped.
 LOST_SECONDS = 5.0
@@ -95,6 +97,11 @@ class RoutingTable:
         """Returns the contact listed at ``address``, or None."""
         return self._by_address.get(address)
 
+    def with_id(self, node_id: bytes) -> Contact | None:
+        """Returns the contact listed under ``node_id``, or None."""
+        place = position(node_id)
+        return self._bucket(place).contacts.get(place)
+
     def is_worth_asking(self, address: Address, now: float) -> bool:
         """Returns False for an address that was dropped within the last minute: others' reports of it are ignored."""
         return self._dropped.get(address, now) <= now
@@ -113,9 +120,10 @@ class RoutingTable:
     def heard(self, node_id: bytes, address: Address, now: float, round_trip: float = 0.0) -> Listed:
         """Records that the node ``node_id`` answered from ``address`` after ``round_trip`` seconds; lists it if it can.
 
+        Refused are our own id, an id whose contact at another address has not failed MOVED_AFTER_FAILURES times, and a
+        new id at an address that changed its id RENAMES times within a minute. For the public profile see
+        ``addresses.PublicRules``, too.
         A ``round_trip`` of 0 is not measured.
-        Refused are our own id, an id whose contact at another address has not failed, and a new id at an address that
-        changed its id RENAMES times within a minute. For the public profile see ``addresses.PublicRules``, too.
         """
         contact = self._by_address.get(address)
         if contact is not None and contact.id == node_id:
@@ -141,10 +149,11 @@ class RoutingTable:
         bucket = self._bucket(place)
         listed = bucket.contacts.get(place)
         if listed is not None:
-            if listed.failures == 0:
-                # The same id at another address: the address that works is kept until it fails.
+            if listed.failures < MOVED_AFTER_FAILURES:
+                # The same id at another address: the address that works is kept. One lost datagram is no failure of it.
                 return Listed.REFUSED
             self._remove(listed)
+            self._dropped.put(listed.address, now + RELEARN_SECONDS)
         return self._insert(contact)
 
     def failed(self, address: Address, sent_at: float, now: float) -> Contact | None:

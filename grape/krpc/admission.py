@@ -8,18 +8,15 @@ bytes sent to addresses that never answered.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 from grape.dht import messages
 from grape.dht.addresses import scope
 from grape.dht.bounded import BoundedDict
 from grape.dht.compact import Address
-from grape.dht.errors import QueryFailed
-from grape.dht.messages import Response
 from grape.dht.nodeid import ID_BYTES
 from grape.dht.ratelimit import HostRateLimit, RateLimit
-from grape.dht.routing import RoutingTable
-from grape.dht.transactions import Outcome, Pending
+from grape.dht.routing import MAX_DROPPED, RoutingTable
+from grape.krpc.liveness import Claims, LivenessCheck, Ping
 from grape.metrics import Counters
 
 STRANGER_SECONDS = 60.0
@@ -29,30 +26,6 @@ ALL_STRANGERS_BYTES_PER_SECOND = 1_000_000
 LIVENESS_CHECKS_PER_SECOND = 128.0
 LIVENESS_CHECKS_AT_ONCE = 512.0
 PING_BYTES = len(messages.encode_query(bytes(2), b"ping", {b"id": bytes(ID_BYTES)}))
-
-Ping = Callable[[Address, Outcome], bool]
-
-
-class LivenessCheck:
-    """The outcome of a ping whose only effect is on the routing table."""
-
-    __slots__ = ("_checking", "_on_failure")
-
-    def __init__(self, checking: set[Address], on_failure: Callable[[], object]) -> None:
-        self._checking = checking
-        self._on_failure = on_failure
-
-    def answered(self, pending: Pending, response: Response) -> None:
-        """Ends the check; the endpoint has listed the node."""
-        self._checking.discard(pending.address)
-
-    def slow(self, pending: Pending) -> None:
-        """Does nothing: the check ends at the time-out."""
-
-    def failed(self, pending: Pending, reason: QueryFailed) -> None:
-        """Ends the check and has the node checked again at its next query: a datagram may have been lost."""
-        self._checking.discard(pending.address)
-        self._on_failure()
 
 
 class Admission:
@@ -77,8 +50,11 @@ class Admission:
         self._checking: set[Address] = set()
         # When an unlisted querier, by address and id, was pinged last.
         self._checked_at: BoundedDict[tuple[Address, bytes], float] = BoundedDict(max_strangers)
+        # When the contact with an id was dropped: pings from before, to whatever address, count no more.
+        self._dropped_at: BoundedDict[bytes, float] = BoundedDict(MAX_DROPPED)
         self._to_strangers = HostRateLimit(STRANGER_BYTES_PER_SECOND, ALL_STRANGERS_BYTES_PER_SECOND, max_strangers)
         self._checks = RateLimit(LIVENESS_CHECKS_PER_SECOND, LIVENESS_CHECKS_AT_ONCE)
+        self._claims = Claims(table, ping, lambda now: self._checks.allows("", 1, now), self.check)
 
     def set_limits(self, max_liveness_checks: int, max_strangers: int) -> None:
         """Sets the two limits; checks in flight end as they do."""
@@ -87,18 +63,36 @@ class Admission:
         self._to_strangers.resize(max_strangers)
 
     def queried(self, node_id: bytes, address: Address, now: float) -> None:
-        """Notes a query from a node: a listed one shows life, an unlisted one is pinged if the table has use for it."""
-        contact = self._table.at(address)
+        """Notes a query from a node: a listed one shows life, an unlisted one is pinged if the table has use for it.
+
+        An id that is listed at another address has that contact pinged first.
+        """
+        table = self._table
+        contact = table.at(address)
         if contact is not None and contact.id == node_id:
             contact.seen_at = now
             if contact.failures:
                 self.check(address, node_id)
-        elif (contact or self._table.has_use_for(node_id, now)) and self._is_due(address, node_id, now):
+            return
+        listed = table.with_id(node_id)
+        if listed is not None:
+            self._claims.claimed(listed, address, now)
+        elif (contact or table.has_use_for(node_id, now)) and self._is_due(address, node_id, now):
             self.check(address, node_id)
 
-    def forget(self, node_id: bytes, address: Address) -> None:
-        """Forgets that a node was pinged, because it was listed or dropped: once unlisted, its next query counts."""
+    def refused(self, node_id: bytes, address: Address, now: float) -> None:
+        """Notes a node that answered and was not listed, as its id may be that of a contact at another address."""
+        listed = self._table.with_id(node_id)
+        if listed is not None:
+            self._claims.claimed(listed, address, now)
+
+    def listed(self, node_id: bytes, address: Address) -> None:
+        """Forgets that a node was pinged, because it was listed: once unlisted, its next query counts."""
         self._checked_at.pop((address, node_id), None)
+
+    def dropped(self, node_id: bytes, now: float) -> None:
+        """Forgets all pings to nodes with the id of a dropped contact: the next query of any of them counts."""
+        self._dropped_at.put(node_id, now)
 
     def check(self, address: Address, node_id: bytes = b"") -> None:
         """Pings a node unless a ping to it is in flight; the endpoint lists the node if it answers."""
@@ -129,7 +123,8 @@ class Admission:
 
         Without the pause two nodes that cannot list each other would answer each other's pings with pings for ever.
         """
-        if now - self._checked_at.get((address, node_id), -math.inf) < STRANGER_SECONDS:
+        at = self._checked_at.get((address, node_id), -math.inf)
+        if now - at < STRANGER_SECONDS and at > self._dropped_at.get(node_id, -math.inf):
             return False
         if not self._checks.allows("", 1, now):
             self._counters.shaped += 1

@@ -20,7 +20,8 @@ from grape.dht.nodeid import ID_BYTES, RandomBytes
 from grape.dht.responder import Responder, not_durable
 from grape.dht.routing import Listed, RoutingTable
 from grape.dht.transactions import MAX_PENDING, NOBODY, Outcome, Pending
-from grape.krpc.admission import Admission, LivenessCheck
+from grape.krpc.admission import Admission
+from grape.krpc.liveness import LivenessCheck
 from grape.krpc.port import AnsweringProtocol, SendTo
 from grape.krpc.queries import Queries
 from grape.krpc.traversal import Arguments
@@ -258,6 +259,9 @@ class KRPCProtocol(AnsweringProtocol):
             pending.outcome.failed(pending, QueryFailed("the answer has no node id"))
             return
         if node_id == self.table.own_id:
+            if self.table.at(pending.address) is not None:
+                # The contact that was there is there no more.
+                self._timed_out(pending, now)
             pending.outcome.failed(pending, AnsweredByOurselves("the answer is our own"))
             return
         self.counters.answered += 1
@@ -267,7 +271,7 @@ class KRPCProtocol(AnsweringProtocol):
             self._round_trips.measured(round_trip)
         listed = self.table.heard(node_id, pending.address, now, round_trip)
         if listed is Listed.NEW:
-            self._admission.forget(node_id, pending.address)
+            self._admission.listed(node_id, pending.address)
             if is_debugged(LOGGER):
                 log.debug("contact {host}:{port} listed", host=pending.address[0], port=pending.address[1])
             self._call(self._listener.contact_listed, pending.address)
@@ -275,13 +279,15 @@ class KRPCProtocol(AnsweringProtocol):
             rival = self.table.questionable_rival(node_id, now)
             if rival is not None:
                 self._admission.check(rival.address, rival.id)
+        elif listed is Listed.REFUSED:
+            self._admission.refused(node_id, pending.address, now)
         outcome, pending.outcome = pending.outcome, NOBODY
         outcome.answered(pending, response)
 
     def _timed_out(self, pending: Pending, now: float) -> None:
         dropped = self.table.failed(pending.address, pending.sent_at, now)
         if dropped is not None:
-            self._admission.forget(dropped.id, dropped.address)
+            self._admission.dropped(dropped.id, now)
             if is_debugged(LOGGER):
                 log.debug("contact {host}:{port} dropped: no answer", host=dropped.address[0], port=dropped.address[1])
             self._listener.contact_dropped(dropped.address)

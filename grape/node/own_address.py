@@ -23,7 +23,7 @@ VOTE_SECONDS = 1_200.0
 
 OnChange = Callable[[str | None], object]
 
-log = Logger(namespace="grape")
+log = Logger(namespace="grape.node")
 
 
 class OwnAddress:

@@ -189,8 +189,15 @@ def test_heard_keeps_the_working_address_of_an_id(table: RoutingTable) -> None:
     table.heard(node_id, address, 0.0)
     assert table.heard(node_id, ("10.6.6.6", 666), 1.0) is Listed.REFUSED
     table.failed(address, 2.0, 4.0)
-    assert table.heard(node_id, ("10.6.6.6", 666), 5.0) is Listed.NEW
+    # One datagram may have been lost.
+    assert table.heard(node_id, ("10.6.6.6", 666), 5.0) is Listed.REFUSED
+    assert table.with_id(node_id) is table.at(address) is not None
+    table.failed(address, 5.0, 7.0)
+    version = table.version
+    assert table.heard(node_id, ("10.6.6.6", 666), 8.0) is Listed.NEW
     assert [contact.address for contact in table] == [("10.6.6.6", 666)]
+    assert table.version > version
+    assert not table.is_worth_asking(address, 8.0)
 
 
 def test_failed_does_not_promote_a_replacement_listed_under_another_id(table: RoutingTable) -> None:

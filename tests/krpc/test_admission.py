@@ -146,20 +146,22 @@ def test_replacement_that_took_a_place_and_was_dropped_is_pinged_again_at_its_ne
     admission = Admission(RoutingTable(bytes(20)), ping, Counters(), max_liveness_checks=512, max_strangers=4_096)
     for now in (0.0, 1.0):
         admission.queried(b"x" * 20, host(1), now)
-    admission.forget(b"x" * 20, host(1))
+    admission.listed(b"x" * 20, host(1))
     admission.queried(b"x" * 20, host(1), 2.0)
     assert pinged == [host(1)] * 2
 
 
 def test_nodes_that_cannot_list_each_other_do_not_ping_each_other_for_ever(network: MemoryNetwork) -> None:
-    # The id of both is that of a contact elsewhere, which is kept.
-    first, second, kept = Bare(network, "10.0.0.1"), Bare(network, "10.0.0.2"), Remote(network, "10.0.0.3")
-    for bare, other in ((first, second), (second, first)):
-        bare.table.heard(other.table.own_id, kept.address, network.clock.seconds())
+    # The id of each is that of a contact elsewhere, which answers and is kept.
+    first, second = Bare(network, "10.0.0.1"), Bare(network, "10.0.0.2")
+    for bare, other, host in ((first, second, "10.0.0.3"), (second, first, "10.0.0.4")):
+        kept = Remote(network, host)
+        kept.id = other.table.own_id
+        bare.knows(kept)
     traffic = Traffic(network)
     first.protocol.check_liveness(second.address)
     network.clock.advance(30)
-    assert len(traffic.queries(b"ping")) <= 2 + 2
+    assert len(traffic.queries(b"ping")) <= 1 + 2
 
 
 def test_answer_that_comes_after_its_node_was_dropped_has_it_pinged(network: MemoryNetwork) -> None:

@@ -1,0 +1,61 @@
+"""A grape that comes back with its node id at another address or port, and one whose address changes as it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from grape import Grape
+from grape.dht.compact import Address
+from grape.dht.items import Item
+from grape.dht.nodeid import distance
+from grape.testing import MemoryNetwork, host_name, make_grape, make_grapes
+
+SOON_SECONDS = 10.0
+
+
+def contacts(grape: Grape) -> set[Address]:
+    return {contact.address for contact in grape.node._table}
+
+
+def at(grape: Grape) -> Address:
+    assert grape.dht_address is not None
+    return grape.dht_address
+
+
+@pytest.mark.parametrize("others", [2, 26])
+@pytest.mark.parametrize("way", ["port", "host"])
+@pytest.mark.parametrize("away", [0.0, 8.0, 100.0])
+def test_grape_back_with_its_id_at_another_address_is_listed_there_within_ten_seconds(
+    network: MemoryNetwork, tmp_path: Path, others: int, way: str, away: float
+) -> None:
+    state = str(tmp_path / "state.sqlite")
+    ring = make_grapes(network, others)
+    old = make_grape(network, 50, state=state)
+    network.result(old.announce("svc", 1_337))
+    network.clock.advance(90)
+    assert old.dht_address is not None
+    old_address, node_id = at(old), old.node.node_id
+    assert sum(old_address in contacts(grape) for grape in ring) >= min(others, 20)
+    network.result(old.stopService())
+    network.clock.advance(away)
+
+    new = make_grape(network, 50 if way == "port" else 51, state=state, dht_port=20_003)
+    assert new.node.node_id == node_id
+    # Nobody else holds it, and of all nodes this one is the closest to it.
+    items = [Item(b"i%de" % number) for number in range(1_000)]
+    item = min(items, key=lambda item: distance(item.target, node_id))
+    new.node._item_store.put(item)
+    network.clock.advance(SOON_SECONDS)
+    assert sum(at(new) in contacts(grape) for grape in ring) >= min(others, 20)
+    assert not any(old_address in contacts(grape) for grape in ring)
+    for grape in ring:
+        got = network.result(grape.get(item.target.hex()))
+        assert got is not None
+        assert got.item == item
+    expected = {f"{host_name(50)}:1337", f"{at(new)[0]}:1337"}
+    for grape in [*ring, new]:
+        found = network.result(grape.lookup("svc"))
+        assert f"{at(new)[0]}:1337" in found
+        assert set(found) <= expected
