@@ -5,25 +5,26 @@ Its words are the BEPs': keys, targets, contacts. Services are a matter of ``gra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import attrs
 from twisted.internet.defer import Deferred, fail, maybeDeferred
 
 from grape.coalesce import Cancellable, deferred
 from grape.config import DEFAULTS, MAX_TABLES, Config
-from grape.dht import items as bep44
 from grape.dht import messages as krpc
-from grape.dht.bounded import BoundedDict
-from grape.dht.compact import Address, decode_peers
+from grape.dht.candidates import HEARD, TARDY, Candidate, Found
+from grape.dht.closest import ClosestSets
+from grape.dht.compact import Address
 from grape.dht.errors import Overloaded
 from grape.dht.items import Item
-from grape.dht.lookup import ALPHA, MAX_QUERIES, Candidate, Found, Lookup
-from grape.dht.nodeid import RandomBytes, position
+from grape.dht.lookup import ALPHA, MAX_QUERIES, Lookup
+from grape.dht.nodeid import RandomBytes
 from grape.dht.responder import Responder
-from grape.dht.routing import MAX_GONE, K, RoutingTable
+from grape.dht.routing import K, RoutingTable
 from grape.dht.transactions import MAX_PENDING
 from grape.krpc.endpoint import KRPCProtocol, Listener
+from grape.krpc.searches import ItemSearch, Known, OnPeers, PeerSearch, TokenSearch
 from grape.krpc.traversal import Arguments, Traversal, Write, WriteOutcome
 from grape.metrics import Counters
 from grape.reactor import Clock
@@ -36,11 +37,6 @@ LOOKUP_BEFORE_WRITE_SECONDS = 1.4
 SECOND_LOOKUP_SECONDS = 0.6
 WRITE_SECONDS = 0.8
 LOOKUP_AND_WRITE_SECONDS = LOOKUP_BEFORE_WRITE_SECONDS + WRITE_SECONDS
-TOKEN_REUSE_SECONDS = 300.0
-# More than a lookup returns; the Node grape sends all peers that it has.
-MAX_VALUES_PER_RESPONSE = 256
-
-OnPeers = Callable[[list[Address], Address], object]
 
 
 @attrs.define(slots=True)
@@ -62,10 +58,6 @@ class ItemFound:
     node_id: bytes
     token: bytes | None
     lookup: Found
-
-
-# The closest nodes with tokens, when they were found, the latest version of the table for which they are the closest.
-_ClosestSet = tuple[Found, float, int]
 
 
 class DHTProtocol(KRPCProtocol):
@@ -114,7 +106,7 @@ class DHTProtocol(KRPCProtocol):
         )
         self._alpha = alpha
         self._max_queries = max_queries
-        self._closest: BoundedDict[bytes, _ClosestSet] = BoundedDict(max_tables)
+        self._closest = ClosestSets(table, max_tables)
 
     def logPrefix(self) -> str:
         """Returns the name that Twisted's own log lines give the port."""
@@ -128,7 +120,14 @@ class DHTProtocol(KRPCProtocol):
 
     def find_node(self, target: bytes) -> Deferred[Found]:
         """Finds the nodes closest to a 20-byte ``target`` (BEP 5)."""
-        return deferred(lambda done: self._traverse(target, b"find_node", b"target", _continue, done))
+
+        def start(done: Callable[[Found], object]) -> Cancellable:
+            lookup, known = self._begin(target)
+            traversal = Traversal(lookup, self.queries, b"find_node", b"target", LOOKUP_SECONDS, done, known)
+            traversal.start()
+            return traversal
+
+        return deferred(start)
 
     def get_peers(self, key: bytes) -> Deferred[PeersFound]:
         """Finds the peers announced under ``key``, of any length (BEP 5)."""
@@ -152,25 +151,10 @@ class DHTProtocol(KRPCProtocol):
         """
         if self.is_busy:
             raise Overloaded
-        found: dict[Address, int] = {}
-
-        def on_response(candidate: Candidate, values: Arguments) -> bool:
-            peers = decode_peers(values.get(b"values"), MAX_VALUES_PER_RESPONSE, candidate.address[0])
-            if peers:
-                for peer in peers:
-                    found[peer] = found.get(peer, 0) + 1
-                if on_peers is not None:
-                    on_peers(peers, candidate.address)
-            return False
-
-        def ended(result: Found) -> None:
-            self._cache_closest(key, result)
-            done(found, result)
-
-        def is_empty() -> bool:
-            return not found and not self._responder.has_peers(key, self._reactor.seconds())
-
-        return self._traverse(key, b"get_peers", b"info_hash", on_response, ended, seconds, is_empty)
+        lookup, known = self._begin(key)
+        search = PeerSearch(lookup, self.queries, seconds, done, known, on_peers, self._responder, self._closest)
+        search.start()
+        return search
 
     def get(
         self, target: bytes, salt: bytes = b"", own: Item | None = None, seconds: float = LOOKUP_SECONDS
@@ -182,35 +166,29 @@ class DHTProtocol(KRPCProtocol):
         """
         if self.is_busy:
             return fail(Overloaded())
-        answers: list[tuple[Item, Candidate]] = []
 
-        def on_response(candidate: Candidate, values: Arguments) -> bool:
-            item = bep44.from_response(target, values, salt)
-            if item is None:
-                return False
-            answers.append((item, candidate))
-            return item.key is None
+        def start(done: Callable[[ItemFound], object]) -> Cancellable:
+            def ended(answers: list[tuple[Item, Candidate]], found: Found) -> None:
+                done(self._newest(answers, own, found))
 
-        def best(result: Found) -> ItemFound:
-            if not answers:
-                return ItemFound(None, b"", None, result)
-            item, source = max(answers, key=lambda answer: answer[0].seq)
-            newest = own if own is not None and own.key is not None and own.seq > item.seq else item
-            stale = [candidate for old, candidate in answers if old.seq < newest.seq and candidate.token is not None]
-            if stale:
-                self.counters.repaired += len(stale)
-                Write(stale, self.queries, b"put", _put_arguments(newest), WRITE_SECONDS, lambda _: None).start()
-            return ItemFound(item, source.node_id, source.token, result)
-
-        def start(done: Callable[[ItemFound], object]) -> Traversal:
-            def ended(result: Found) -> None:
-                done(best(result))
-
-            return self._traverse(
-                target, b"get", b"target", on_response, ended, seconds, lambda: own is None and not answers
-            )
+            lookup, known = self._begin(target)
+            search = ItemSearch(lookup, self.queries, seconds, ended, known, salt, own)
+            search.start()
+            return search
 
         return deferred(start)
+
+    def _newest(self, answers: list[tuple[Item, Candidate]], own: Item | None, found: Found) -> ItemFound:
+        """Returns the item of highest seq that nodes gave, and sends the newest to those that gave an older one."""
+        if not answers:
+            return ItemFound(None, b"", None, found)
+        item, source = max(answers, key=lambda answer: answer[0].seq)
+        newest = own if own is not None and own.key is not None and own.seq > item.seq else item
+        stale = [candidate for old, candidate in answers if old.seq < newest.seq and candidate.token is not None]
+        if stale:
+            self.counters.repaired += len(stale)
+            Write(stale, self.queries, b"put", _put_arguments(newest), WRITE_SECONDS, lambda _: None).start()
+        return ItemFound(item, source.node_id, source.token, found)
 
     def announce_peer(self, key: bytes, port: int, age: int = 0) -> Deferred[WriteOutcome]:
         """Announces ``port`` of this host under ``key`` to the closest nodes; port 0: this socket's, as they see it.
@@ -259,48 +237,8 @@ class DHTProtocol(KRPCProtocol):
             raise Overloaded
         return _WriteOperation(self, key, find, field, write, arguments, done, seconds).start()
 
-    def _cache_closest(self, key: bytes, found: Found) -> None:
-        if found.complete and found.closest:
-            self._closest.put(key, (found, self._reactor.seconds(), self.table.version))
-
-    def _cached_closest(self, key: bytes) -> Found | None:
-        """Returns the result of a lookup of the last five minutes, if its nodes are still the closest that we know."""
-        cached = self._closest.get(key)
-        if cached is None:
-            return None
-        found, at, version = cached
-        if self._reactor.seconds() - at > TOKEN_REUSE_SECONDS or not self._are_closest(key, found.closest, version):
-            del self._closest[key]
-            return None
-        if version != self.table.version:
-            # In place: being checked does not make it the newest.
-            self._closest[key] = (found, at, self.table.version)
-        return found
-
-    def _are_closest(self, key: bytes, closest: Sequence[Candidate], version: int) -> bool:
-        """Returns True if since ``version`` no contact came that is closer than one of ``closest``, and none left."""
-        if version == self.table.version:
-            return True
-        if self.table.version - version > MAX_GONE:
-            # More contacts may have gone than the table remembers.
-            return False
-        if not self.table.gone_since(version).isdisjoint(holder.node_id for holder in closest):
-            return False
-        addresses = {holder.address for holder in closest}
-        place = position(key)
-        other = next((c for c in self.table.closest(place, sound=True) if c.address not in addresses), None)
-        return other is None or (len(closest) >= K and other.position ^ place >= closest[-1].distance)
-
-    def _traverse(
-        self,
-        key: bytes,
-        method: bytes,
-        field: bytes,
-        on_response: Callable[[Candidate, Arguments], bool],
-        done: Callable[[Found], object],
-        seconds: float = LOOKUP_SECONDS,
-        is_empty: Callable[[], bool] | None = None,
-    ) -> Traversal:
+    def _begin(self, key: bytes) -> tuple[Lookup, Known]:
+        """Begins a lookup with the closest contacts. Returns it with their ids and addresses."""
         self.counters.lookups += 1
         lookup = Lookup(
             key,
@@ -308,18 +246,18 @@ class DHTProtocol(KRPCProtocol):
             alpha=self._alpha,
             one_per_network=self.table.rules.is_public,
             max_queries=self._max_queries,
+            usual_seconds=self._round_trips.usual_seconds,
         )
         contacts, known = self.table.nearest(lookup.position)
         lookup.begin(contacts)
-        traversal = Traversal(lookup, self.queries, method, field, on_response, seconds, done, known, is_empty)
-        traversal.start()
-        return traversal
+        return lookup, known
 
 
 class _WriteOperation:
     """Writes to the closest nodes of a key; looks them up first if they are not cached, or if all tokens are refused.
 
-    Calls ``done(outcome)`` once; never after ``cancel()``.
+    Calls ``done(outcome)`` once; never after ``cancel()``. Nodes that are late with their tokens are written to when
+    these come, at most K nodes in all; ``done`` does not wait for that.
     """
 
     def __init__(
@@ -339,56 +277,75 @@ class _WriteOperation:
         self._field = field
         self._write = write
         self._arguments = arguments
-        self._done = done
+        self._done: Callable[[WriteOutcome], object] | None = done
         # Less than usual for a call that has waited: the lookup and the write get less in proportion.
         self._share = seconds / LOOKUP_AND_WRITE_SECONDS
+        # The lookup, then the write; and the lookup's result with the number of nodes that were written to.
         self._under_way: Cancellable | None = None
+        self._search: Traversal | None = None
+        self._found: Found | None = None
+        self._written_to = 0
 
     def start(self) -> _WriteOperation:
         """Begins with the lookup, or with the write if the closest nodes are cached."""
-        cached = self._protocol._cached_closest(self._key)
+        cached = self._protocol._closest.get(self._key, self._protocol.queries.seconds())
         if cached is None:
-            self._look_up(LOOKUP_BEFORE_WRITE_SECONDS)
+            self._look_up(LOOKUP_BEFORE_WRITE_SECONDS, self._end)
         else:
-            self._send(cached, self._written)
+            self._send(cached, self._sent_to_cached)
         return self
 
     def cancel(self) -> None:
-        """Ends without calling ``done``."""
-        if self._under_way is not None:
-            self._under_way.cancel()
+        """Ends without calling ``done``, and writes to no more nodes. Does nothing once ``done`` was called."""
+        if self._done is not None:
+            self._done = None
+            for part in (self._search, self._under_way):
+                if part is not None:
+                    part.cancel()
 
-    def _look_up(self, seconds: float) -> None:
+    def _look_up(self, seconds: float, done: Callable[[WriteOutcome], object]) -> None:
         def found(result: Found) -> None:
-            self._protocol._cache_closest(self._key, result)
-            self._send(result, self._done)
+            protocol._closest.put(self._key, result, protocol.queries.seconds())
+            self._send(result, done)
 
-        # The lookup may end at once; then ``found`` has begun the write.
-        traversal = self._protocol._traverse(
-            self._key, self._find, self._field, _continue, found, seconds * self._share
+        protocol = self._protocol
+        lookup, known = protocol._begin(self._key)
+        self._search = search = TokenSearch(
+            lookup, protocol.queries, self._find, self._field, seconds * self._share, found, known, self._came_late
         )
-        if not traversal.ended:
-            self._under_way = traversal
+        search.start()
 
     def _send(self, found: Found, done: Callable[[WriteOutcome], object]) -> None:
         holders = [candidate for candidate in found.closest if candidate.token is not None]
-        write = Write(holders, self._protocol.queries, self._write, self._arguments, WRITE_SECONDS * self._share, done)
-        self._under_way = write
-        write.start()
+        self._found, self._written_to = found, len(holders)
+        self._under_way = self._new_write(holders, done)
+        self._under_way.start()
 
-    def _written(self, outcome: WriteOutcome) -> None:
+    def _new_write(self, holders: list[Candidate], done: Callable[[WriteOutcome], object]) -> Write:
+        return Write(holders, self._protocol.queries, self._write, self._arguments, WRITE_SECONDS * self._share, done)
+
+    def _came_late(self, candidate: Candidate) -> None:
+        if candidate.token is not None and self._written_to < K and not self._protocol.is_busy:
+            self._written_to += 1
+            self._new_write([candidate], lambda _: None).start()
+
+    def _sent_to_cached(self, outcome: WriteOutcome) -> None:
         # A node that restarted refuses the token that it gave before: the next write looks the nodes up again, and so
         # does this one if none of them accepted.
         if any(refusal.code == krpc.PROTOCOL_ERROR for refusal in outcome.refusals):
-            self._protocol._closest.pop(self._key, None)
+            self._protocol._closest.forget(self._key)
             if not outcome.accepted:
-                self._look_up(SECOND_LOOKUP_SECONDS)
+                self._look_up(SECOND_LOOKUP_SECONDS, self._end)
                 return
-        self._done(outcome)
+        self._end(outcome)
 
-
-def _continue(candidate: Candidate, values: Arguments) -> bool:
-    return False
+    def _end(self, outcome: WriteOutcome) -> None:
+        if outcome.accepted and self._found is not None:
+            # Those that are still late are expected to take it.
+            outcome.holders |= {c.node_id for c in self._found.expected if c.state in (TARDY, HEARD)}
+        done, self._done = self._done, None
+        if done is not None:
+            done(outcome)
 
 
 def _put_arguments(item: Item) -> Arguments:

@@ -1,21 +1,20 @@
 """Runs the iterative lookup (Kademlia) as a state machine: given the responses, it names the next nodes to query.
 
 It never sends and never waits. ``ask()`` returns the candidates to query now; ``heard``, ``slow`` and ``failed``
-report what became of them; ``finished`` is true once the k closest reachable candidates have answered. A slow
-candidate (past its soft timeout) is replaced by the next one and no longer delays the end, unless no candidate
-answered at all. A doubtful one (its last query failed) is queried last and not waited for.
+report what became of them; ``finished`` is true once the k closest candidates that answer in time have answered.
+``waits()`` is true while others may still answer for which a lookup waits whose result does not do yet
+(``dht.candidates`` says for whom). While no candidate at all has answered, all are waited for.
 """
 
 from __future__ import annotations
 
+import math
 from bisect import insort
 from collections.abc import Sequence
-from enum import Enum
 from operator import attrgetter
 
-import attrs
-
 from grape.dht.buckets import Contact
+from grape.dht.candidates import FAILED, HEARD, LATE, PENDING, SLOW, TARDY, UNASKED, Candidate, Found, State, network_of
 from grape.dht.compact import Address
 from grape.dht.nodeid import position
 from grape.dht.routing import K
@@ -29,64 +28,27 @@ WAITING_PER_NETWORK = 4
 MAX_NODES_PER_RESPONSE = 20
 
 
-class State(Enum):
-    """Says how far a candidate's query has come."""
-
-    UNASKED = 0
-    PENDING = 1
-    SLOW = 2
-    HEARD = 3
-    FAILED = 4
-
-
-# Attributes of an Enum are slow to look up in Python 3.11.
-UNASKED, PENDING, SLOW, HEARD, FAILED = State
-
-
-class Candidate:
-    """Describes a node that a lookup may query. ``token`` came with its response, ``None`` without one."""
-
-    __slots__ = ("address", "awaited", "distance", "doubtful", "node_id", "round_trip", "state", "token")
-
-    def __init__(self, node_id: bytes, address: Address, distance: int, round_trip: float, doubtful: bool) -> None:
-        self.node_id = node_id
-        self.address = address
-        self.distance = distance
-        self.round_trip = round_trip
-        self.doubtful = doubtful
-        self.state = UNASKED
-        self.token: bytes | None = None
-        # The number of the last survey that counted it among the candidates to wait for.
-        self.awaited = 0
-
-    def __lt__(self, other: Candidate) -> bool:
-        return self.distance < other.distance
-
-    def is_better_than(self, other: Candidate) -> bool:
-        """Returns True if this candidate should be queried rather than another of its network."""
-        return (self.doubtful, self.distance) < (other.doubtful, other.distance)
-
-
-@attrs.define(slots=True)
-class Found:
-    """Holds a lookup's result: the closest nodes that answered, nearest first, and how many were queried.
-
-    ``complete`` is false for a lookup that was stopped before its k closest had answered.
-    """
-
-    complete: bool
-    closest: tuple[Candidate, ...]
-    asked: int
-    answered: int
-    failed: int
-
-
 class Lookup:
     """Looks up the ``k`` nodes closest to ``key`` (any length) for the node ``own_id``.
 
-    At most ``alpha`` queries are in flight, and ``max_queries`` are sent in all. ``one_per_network`` lets one node of
-    a /24 network count.
+    At most ``alpha`` queries are waited for at a time, and ``max_queries`` are sent in all. ``one_per_network`` lets
+    one node of a /24 network count. A contact whose round trip exceeds ``usual_seconds``, the soft timeout that is
+    usual in this network, is tardy.
     """
+
+    # Where each lookup begins is in the class: thousands begin in a second.
+
+    #: The number of TARDY and LATE candidates; read it before ``waits()`` is called.
+    late = 0
+    _in_flight = _tardy = _slow = 0
+    _asked = _answered = _failed = 0
+    _stopped = False
+    # How many candidates are worth waiting for, by the last survey and the responses since; and whether another survey
+    # could choose more candidates.
+    _survey = 0
+    _awaited = 1
+    _is_due = True
+    _has_doubtful = False
 
     def __init__(
         self,
@@ -97,6 +59,7 @@ class Lookup:
         *,
         one_per_network: bool = False,
         max_queries: int = MAX_QUERIES,
+        usual_seconds: float = math.inf,
     ) -> None:
         self.key = key
         self.position = position(key)
@@ -104,21 +67,13 @@ class Lookup:
         self._k = k
         self._alpha = alpha
         self._max_queries = max_queries
+        self._usual_seconds = usual_seconds
         self._candidates: list[Candidate] = []
         self._seen: dict[Address, Candidate] = {}
         # On the public internet a key must not be surrounded from one /24 network: one candidate of each is listed
         # (its holder), the next best few wait.
         self._holders: dict[str, Candidate] | None = {} if one_per_network else None
         self._waiting: dict[str, list[Candidate]] = {}
-        self._in_flight = self._slow = 0
-        self._asked = self._answered = self._failed = 0
-        self._stopped = False
-        # How many candidates are worth waiting for, by the last survey and the responses since; and whether another
-        # survey could choose more candidates.
-        self._survey = 0
-        self._awaited = 1
-        self._is_due = True
-        self._has_doubtful = False
 
     def begin(self, contacts: Sequence[Contact]) -> None:
         """Adds the first candidates, from the routing table; called before all else."""
@@ -126,16 +81,38 @@ class Lookup:
             for contact in contacts:
                 self.add(contact.id, contact.address, contact.round_trip, doubtful=contact.failures > 0)
             return
-        here = self.position
+        here, usual = self.position, self._usual_seconds
         self._candidates = [
-            Candidate(c.id, c.address, c.position ^ here, c.round_trip, c.failures > 0) for c in contacts
+            Candidate(
+                c.id,
+                c.address,
+                c.position ^ here,
+                c.round_trip,
+                c.failures > 0,
+                PENDING if c.round_trip <= usual else TARDY,
+            )
+            for c in contacts
         ]
         self._candidates.sort(key=_distance)
-        self._has_doubtful = any(map(_doubtful, self._candidates))
+        if any(map(_doubtful, self._candidates)):
+            self._has_doubtful = True
         self._seen = {candidate.address: candidate for candidate in self._candidates}
 
-    def add(self, node_id: bytes, address: Address, round_trip: float = 0.0, *, doubtful: bool = False) -> None:
-        """Adds a candidate, once for each address; skips our own id and nodes too far to matter."""
+    def add(
+        self,
+        node_id: bytes,
+        address: Address,
+        round_trip: float = 0.0,
+        *,
+        doubtful: bool = False,
+        told_by: Address | None = None,
+        is_awaited: bool = True,
+    ) -> None:
+        """Adds a candidate, once for each address; skips our own id and nodes too far to matter.
+
+        ``told_by`` is the node that named it, if no more is known of it; ``is_awaited`` is false for an address that is
+        queried without being waited for.
+        """
         if node_id == self.own_id:
             return
         known = self._seen.get(address)
@@ -143,7 +120,9 @@ class Lookup:
             if node_id != known.node_id and known.state is UNASKED:
                 self._bring_nearer(known, node_id)
             return
-        candidate = Candidate(node_id, address, position(node_id) ^ self.position, round_trip, doubtful)
+        asked_as = SLOW if not is_awaited else PENDING if round_trip <= self._usual_seconds else TARDY
+        distance = position(node_id) ^ self.position
+        candidate = Candidate(node_id, address, distance, round_trip, doubtful, asked_as, told_by)
         self._has_doubtful = self._has_doubtful or doubtful
         if self._holders is None:
             self._list(candidate)
@@ -155,8 +134,8 @@ class Lookup:
         distance = position(node_id) ^ self.position
         if distance >= candidate.distance:
             return
-        is_waiting = self._holders is not None and self._holders.get(_network(candidate)) is not candidate
-        candidates = self._waiting[_network(candidate)] if is_waiting else self._candidates
+        is_waiting = self._holders is not None and self._holders.get(network_of(candidate)) is not candidate
+        candidates = self._waiting[network_of(candidate)] if is_waiting else self._candidates
         candidates.remove(candidate)
         candidate.node_id, candidate.distance = node_id, distance
         if is_waiting and self._holders is not None:
@@ -177,7 +156,7 @@ class Lookup:
             # Forgotten, so that another response may add it again.
             self._seen.pop(rival.address, None)
             if self._holders is not None:
-                network = _network(rival)
+                network = network_of(rival)
                 del self._holders[network]
                 for waiting in self._waiting.pop(network, ()):
                     self._seen.pop(waiting.address, None)
@@ -188,7 +167,7 @@ class Lookup:
 
     def _compete(self, candidate: Candidate, holders: dict[str, Candidate]) -> None:
         """Lists a candidate if it is the best known one of its network, else lets it wait."""
-        network = _network(candidate)
+        network = network_of(candidate)
         holder = holders.get(network)
         if holder is None:
             if self._list(candidate):
@@ -214,7 +193,7 @@ class Lookup:
         """Lists the next candidate of a network after its holder did not answer (in time)."""
         if self._holders is None:
             return
-        network = _network(candidate)
+        network = network_of(candidate)
         if self._holders.get(network) is candidate:
             del self._holders[network]
             waiting = self._waiting.get(network)
@@ -225,7 +204,7 @@ class Lookup:
 
     def _counts(self, candidate: Candidate, holders: dict[str, Candidate]) -> bool:
         """Returns True if a candidate that answered is the first of its network to do so."""
-        network = _network(candidate)
+        network = network_of(candidate)
         holder = holders.get(network)
         if holder is not None and holder is not candidate:
             if holder.state is HEARD:
@@ -248,10 +227,13 @@ class Lookup:
         if not chosen and is_last_chance and free > 0:
             doubtful = (c for c in self._candidates if c.doubtful and c.state is UNASKED)
             chosen = [c for c, _ in zip(doubtful, range(free), strict=False)]
-        for candidate in chosen:
-            candidate.state = PENDING
         self._asked += len(chosen)
-        self._in_flight += len(chosen)
+        for candidate in chosen:
+            if candidate.doubtful or candidate.asked_as is PENDING:
+                candidate.state = PENDING
+                self._in_flight += 1
+            else:
+                self._enter(candidate, candidate.asked_as)
         return chosen
 
     def _survey_candidates(self, free: int, may_ask: bool) -> list[Candidate]:
@@ -263,16 +245,20 @@ class Lookup:
         for candidate in self._candidates:
             state = candidate.state
             if state is not HEARD:
-                if candidate.doubtful or state is SLOW or state is FAILED:
+                if candidate.doubtful or state is SLOW or state is LATE or state is FAILED:
                     continue
-                if state is PENDING or may_ask:
-                    awaited += 1
-                    candidate.awaited = survey
                 if state is UNASKED:
                     if free > len(chosen):
                         chosen.append(candidate)
                     elif may_ask:
                         self._is_due = True
+                    if may_ask:
+                        state = candidate.asked_as
+                        if state is SLOW:
+                            continue
+                if state is PENDING:
+                    awaited += 1
+                    candidate.awaited = survey
             left -= 1
             if not left:
                 break
@@ -304,11 +290,23 @@ class Lookup:
             insort(self._candidates, candidate)
             self._is_due = True
 
+    def heard_late(self, found: Found, candidate: Candidate, node_id: bytes, token: bytes | None) -> bool:
+        """Records an answer as ``heard`` does, after the end of the lookup with the result ``found``.
+
+        Returns True if ``candidate`` is one of the k closest: it is among those of ``found`` now.
+        """
+        self.heard(candidate, node_id, token)
+        closest = self.found().closest
+        if candidate not in closest:
+            return False
+        found.closest = closest
+        return True
+
     def slow(self, candidate: Candidate) -> None:
-        """Records that ``candidate`` is past its soft timeout."""
+        """Records that the latest query to ``candidate`` is past its soft timeout."""
+        is_asked_again = candidate.state is PENDING and not candidate.doubtful
         self._leave(candidate)
-        candidate.state = SLOW
-        self._slow += 1
+        self._enter(candidate, LATE if is_asked_again else SLOW)
         self._is_due = True
         self._next_of_network(candidate)
 
@@ -339,30 +337,44 @@ class Lookup:
         if self._stopped:
             return True
         if self._answered == 0:
-            return not self._in_flight and not self._slow
+            return not self._in_flight and not self.late and not self._slow
         return not self._awaited
 
-    @property
-    def has_slow(self) -> bool:
-        """True while a slow candidate, whose last query did not fail, may still answer."""
-        return self._slow > 0 and any(c.state is SLOW and not c.doubtful for c in self._candidates)
+    def waits(self, *, is_empty: bool) -> bool:
+        """Returns True while a lookup whose result does not do yet waits for candidates that are late.
+
+        It waits for those that are slow by their own record, and, if it has found nothing (``is_empty``), for those
+        that were asked again, too.
+        """
+        return (self.late if is_empty else self._tardy) > 0 and not self._stopped
 
     def found(self) -> Found:
         """Returns the result so far."""
-        complete = self.finished and not self._stopped
-        heard = [c for c in self._candidates if c.state is HEARD]
-        return Found(complete, tuple(heard[: self._k]), self._asked, self._answered, self._failed)
+        complete = not self._stopped and self.finished
+        closest = tuple([c for c in self._candidates if c.state is HEARD][: self._k])
+        expected = tuple([c for c in self._candidates if c.state is TARDY]) if self._tardy else ()
+        return Found(complete, closest, self._asked, self._answered, self._failed, expected)
+
+    def _enter(self, candidate: Candidate, state: State) -> None:
+        candidate.state = state
+        if state is PENDING:
+            self._in_flight += 1
+        elif state is SLOW:
+            self._slow += 1
+        else:
+            self.late += 1
+            self._tardy += state is TARDY
 
     def _leave(self, candidate: Candidate) -> None:
-        if candidate.state is PENDING:
+        state = candidate.state
+        if state is PENDING:
             self._in_flight -= 1
-        elif candidate.state is SLOW:
+        elif state is SLOW:
             self._slow -= 1
+        elif state is TARDY or state is LATE:
+            self.late -= 1
+            self._tardy -= state is TARDY
 
 
 _distance = attrgetter("distance")
 _doubtful = attrgetter("doubtful")
-
-
-def _network(candidate: Candidate) -> str:
-    return candidate.address[0].rpartition(".")[0]

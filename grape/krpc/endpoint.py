@@ -114,9 +114,11 @@ class KRPCProtocol(AnsweringProtocol):
         self._round_trips = self.queries.round_trips
         self._write = self.queries.write
         self._call = self.queries.call
+        self._marks = self.queries.hearsay.marks
         self._ping = self.queries.frame(b"ping", {})
         self._journal: Journal = journal if journal is not None else NullJournal()
         self._admission = Admission(table, self._send_ping, self.counters, max_liveness_checks, max_strangers)
+        self.queries.has_queried = self._admission.has_queried
 
     @property
     def port(self) -> int:
@@ -161,6 +163,8 @@ class KRPCProtocol(AnsweringProtocol):
         """Handles one datagram. Never raises: each exception would let a stranger write a traceback to the log."""
         self.counters.datagrams_in += 1
         try:
+            if self._marks:
+                self.queries.hearsay.heard(addr)
             if len(datagram) > MAX_STRANGERS_BYTES and self.table.at(addr) is None:
                 # Only a contact may send thousands of peers: decoding much takes time.
                 self.counters.malformed += 1

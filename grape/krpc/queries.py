@@ -11,9 +11,11 @@ from collections.abc import Callable
 from twisted.logger import Logger
 
 from grape.dht import messages as krpc
+from grape.dht.candidates import Candidate
 from grape.dht.compact import Address
 from grape.dht.errors import LocalProtocolError, QueryFailed, QueryTimeout
-from grape.dht.lookup import Candidate, Lookup
+from grape.dht.hearsay import Hearsay
+from grape.dht.lookup import Lookup
 from grape.dht.messages import Frame
 from grape.dht.nodeid import RandomBytes
 from grape.dht.routing import RoutingTable
@@ -36,6 +38,9 @@ class Queries:
 
     With ``read_only`` (BEP 43) queries carry ``ro``. ``timed_out(pending, now)`` is called before the outcome of a
     query that was not answered in time.
+
+    ``hearsay`` marks addresses that nodes name and that do not answer; those in ``never_marked``, the bootstrap nodes,
+    are exempt, and so are nodes of which ``has_queried(node_id, address, now)`` is true.
     """
 
     def __init__(
@@ -51,8 +56,11 @@ class Queries:
     ) -> None:
         self.transactions = Transactions(random_bytes, max_pending)
         self.round_trips = RoundTrips()
-        # The addresses of bootstrap nodes: to be queried whatever is known of them from others.
+        self.hearsay = Hearsay()
         self.never_marked: set[Address] = set()
+        self.has_queried: Callable[[bytes, Address, float], bool] = lambda node_id, address, now: False
+        #: Returns the time on the reactor's clock.
+        self.seconds: Callable[[], float] = reactor.seconds
         self._reactor = reactor
         self._table = table
         self._counters = counters
@@ -105,7 +113,7 @@ class Queries:
 
     def send(self, address: Address, round_trip: float, frame: Frame, outcome: Outcome) -> bool:
         """Sends a query; ``outcome`` is told its end. Returns False if the query could not be sent."""
-        now = self._reactor.seconds()
+        now = self.seconds()
         try:
             pending = self.transactions.open(address, outcome, now, self.round_trips.soft_seconds(round_trip))
         except LocalProtocolError:
@@ -124,14 +132,26 @@ class Queries:
         return self.round_trips.soft_seconds(candidate.round_trip)
 
     def add_candidate(self, lookup: Lookup, node_id: bytes, address: Address, told_by: Address) -> None:
-        """Adds a node that the node at ``told_by`` named to a lookup, unless it was dropped lately or is unusable."""
+        """Adds a node that the node at ``told_by`` named to a lookup, unless it was dropped lately or is unusable.
+
+        If it is marked as hearsay the lookup does not wait for it.
+        """
         contact = self._table.at(address)
         if contact is not None:
             lookup.add(contact.id, address, contact.round_trip, doubtful=contact.failures > 0)
-        elif self._table.is_worth_asking(address, self._reactor.seconds()) and self._table.rules.is_usable(
-            address[0], told_by[0]
-        ):
-            lookup.add(node_id, address)
+            return
+        now = self.seconds()
+        if self._table.is_worth_asking(address, now) and self._table.rules.is_usable(address[0], told_by[0]):
+            if address in self.never_marked:
+                lookup.add(node_id, address)
+            else:
+                lookup.add(node_id, address, told_by=told_by, is_awaited=self.hearsay.is_awaited(address, now))
+
+    def unanswered(self, candidate: Candidate, told_by: Address) -> None:
+        """Marks a candidate that did not answer in time as hearsay, unless it is known by now, or has queried us."""
+        now, address = self.seconds(), candidate.address
+        if self._table.at(address) is None and not self.has_queried(candidate.node_id, address, now):
+            self.hearsay.unanswered(address, told_by, now)
 
     def unreachable(self, address: Address, transaction_id: bytes) -> None:
         """Makes a query to ``address`` slow at once, as the system has learned that no process listens there.
@@ -146,10 +166,6 @@ class Queries:
         self._unreachable.append(pending)
         if len(self._unreachable) == 1:
             self._reactor.callLater(0, self._report_unreachable)
-
-    def seconds(self) -> float:
-        """Returns the time on the reactor's clock."""
-        return self._reactor.seconds()
 
     def call_later(self, seconds: float, function: Callable[[], object]) -> Timer:
         """Calls a function after some seconds."""

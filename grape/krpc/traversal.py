@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol
 
 import attrs
 
 from grape.dht.bencoding import BValue
+from grape.dht.candidates import FAILED, HEARD, PENDING, SLOW, TARDY, Candidate, Found
 from grape.dht.compact import NODE_BYTES, Address, decode_nodes
 from grape.dht.errors import QueryFailed, RemoteError
-from grape.dht.lookup import HEARD, MAX_NODES_PER_RESPONSE, PENDING, SLOW, Candidate, Found, Lookup
+from grape.dht.lookup import MAX_NODES_PER_RESPONSE, Lookup
 from grape.dht.messages import Frame, Response, with_token
 from grape.dht.rtt import MAX_SOFT_SECONDS
 from grape.dht.transactions import Outcome, Pending
 from grape.reactor import Timer
 
-T = TypeVar("T")
-
 # The Node grape's tokens have 20 bytes; a token is kept for as long as a write may use it.
 MAX_TOKEN_BYTES = 64
 MAX_NODES_BYTES = MAX_NODES_PER_RESPONSE * NODE_BYTES
 
-# A lookup that has found nothing waits so much longer for slow nodes: one of them may be the only one that has it, and
-# on a fast network a node is slow after 30 ms. More would be felt in the first lookups after a node has died.
-EMPTY_SECONDS = 0.2
+# The soft timeout of a query that is sent once more is at least 0.2 s. A lookup that has found nothing waits for it:
+# the node may be the only one that has it, and be busy, and on a fast network the first soft timeout is 30 ms. More
+# would be felt in the first lookups after a host was switched off; a process that ended is known at once.
+SECOND_ROUND_TRIP_SECONDS = 0.1
 
 Arguments = dict[bytes, BValue]
 
@@ -39,7 +39,7 @@ class Network(Protocol):
         """Encodes a query that takes a token, all but its transaction id and the token."""
 
     def send(self, address: Address, round_trip: float, frame: Frame, outcome: Outcome) -> bool:
-        """Sends a query to a node with this smoothed round trip (seconds; 0: unknown); ``outcome`` is told its end.
+        """Sends a query to a node with this round trip (seconds; 0: unknown); ``outcome`` is told its end.
 
         Returns False if the query could not be sent.
         """
@@ -49,6 +49,9 @@ class Network(Protocol):
 
     def add_candidate(self, lookup: Lookup, node_id: bytes, address: Address, told_by: Address) -> None:
         """Adds a node that the node at ``told_by`` named to a lookup, unless it is known to be useless."""
+
+    def unanswered(self, candidate: Candidate, told_by: Address) -> None:
+        """Notes that a candidate of which all is known that ``told_by`` named it did not answer in time."""
 
     def seconds(self) -> float:
         """Returns the time on a steady clock."""
@@ -62,7 +65,8 @@ class WriteOutcome:
     """The outcome of an announce or put.
 
     ``asked`` nodes were sent it, ``accepted`` of them took it, ``unanswered`` did not answer in time, ``refusals`` are
-    the errors of the rest. ``holders`` are the node ids of those that accepted.
+    the errors of the rest. ``holders`` are the node ids of those that accepted, and of those that were not waited for
+    once another had accepted, because they are slow by their own record: they are expected to accept.
     """
 
     asked: int
@@ -72,26 +76,28 @@ class WriteOutcome:
     holders: frozenset[bytes] = frozenset()
 
 
-class _Operation(Generic[T]):
-    """Calls ``done(result)`` once, on completion or at the deadline; never after ``cancel()``."""
+class Operation:
+    """Calls ``done`` once with the result, on completion or at the deadline; never after ``cancel()``."""
 
-    def __init__(self, network: Network, seconds: float, done: Callable[[T], object]) -> None:
+    ended = False
+    _timer: Timer | None = None
+
+    def __init__(self, network: Network, seconds: float, done: Callable[..., object]) -> None:
         self._network = network
         self._ends_at = network.seconds() + seconds
-        self._timer: Timer | None = None
-        # Set while an operation that could end waits for slow nodes.
-        self._patience: Timer | None = None
-        self._done: Callable[[T], object] | None = done
-        self.ended = False
+        self._done: Callable[..., object] | None = done
 
     def cancel(self) -> None:
         """Ends without calling ``done``; no more queries are sent."""
+        self._stop()
+
+    def _stop(self) -> Callable[..., object] | None:
+        """Ends the operation. Returns what is to be called with the result, if it had not ended before."""
+        done, self._done = self._done, None
         self.ended = True
-        self._done = None
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
-        if self._patience is not None and self._patience.active():
-            self._patience.cancel()
+        return done
 
     def _ensure_deadline(self, soft_timeout: float) -> None:
         """Sets the deadline's timer if the deadline may come before the latest query is found to be slow."""
@@ -107,20 +113,17 @@ class _Operation(Generic[T]):
     def _deadline(self) -> None:
         raise NotImplementedError
 
-    def _end(self, value: T) -> None:
-        done = self._done
-        if done is not None:
-            self.cancel()
-            done(value)
 
+class Traversal(Operation):
+    """Runs one lookup; ``done(found)`` is called within ``seconds``.
 
-class Traversal(_Operation[Found]):
-    """Runs one lookup; ``done`` is called with what was found, within ``seconds``.
-
-    ``on_response(candidate, values)`` is called first for each answer; the lookup ends there if it returns True.
-    ``known`` are the ids and addresses of the candidates that the lookup begins with. While ``is_empty()``, which is
-    called when all others have answered, the lookup waits up to EMPTY_SECONDS for slow candidates, too.
+    ``known`` are the ids and addresses of the candidates that the lookup begins with. Subclasses take what they look
+    for from the answers, and say when the lookup may end without nodes that are late. It goes on listening to those
+    that are slow by their own record, and adds them to ``found`` if they answer.
     """
+
+    # The result, while late answers are added to it.
+    _found: Found | None = None
 
     def __init__(
         self,
@@ -128,37 +131,65 @@ class Traversal(_Operation[Found]):
         network: Network,
         method: bytes,
         field: bytes,
-        on_response: Callable[[Candidate, Arguments], bool],
         seconds: float,
-        done: Callable[[Found], object],
+        done: Callable[..., object],
         known: frozenset[tuple[bytes, Address]] = frozenset(),
-        is_empty: Callable[[], bool] | None = None,
     ) -> None:
-        super().__init__(network, seconds, done)
+        Operation.__init__(self, network, seconds, done)
         self._lookup = lookup
-        # None: slow candidates are not waited for.
-        self._is_empty = is_empty
         # Grows by the nodes that answers name; most answers name only known ones.
         self._known = known
         self._frame = network.key_frame(method, field, lookup.key)
-        self._on_response = on_response
         self._candidates: dict[Address, Candidate] = {}
+        if seconds <= MAX_SOFT_SECONDS:
+            self._start_deadline()
+
+    # For subclasses
+
+    def _received(self, candidate: Candidate, values: Arguments) -> bool:
+        """Takes an answer, before the lookup goes on. Returns True to end the lookup there."""
+        return False
+
+    def _waits(self) -> bool:
+        """Returns True while candidates that are late are to be waited for. Called when all others have answered."""
+        return self._lookup.waits(is_empty=False)
+
+    def _came_late(self, candidate: Candidate) -> None:
+        """Takes one of the closest candidates that answered after the end."""
+
+    def _end(self, found: Found) -> None:
+        """Ends the lookup with a result, and tells it, unless it had ended before."""
+        done = self._stop()
+        if done is not None:
+            self._found = found
+            done(found)
+
+    # The course of the lookup
 
     def start(self) -> None:
         """Sends the first queries."""
         self._advance()
 
+    def cancel(self) -> None:
+        """Ends without calling ``done``, or, once that was called, takes no more late answers."""
+        self._stop()
+        self._found = None
+
     def answered(self, pending: Pending, response: Response) -> None:
         """Gives a response to the lookup, adds the nodes that it names, and sends the next queries."""
         candidate = self._candidates[pending.address]
-        if self.ended or candidate.state is HEARD:
+        if candidate.state is HEARD:
             return
         values = response.values
         node_id, token = values[b"id"], values.get(b"token")
         assert isinstance(node_id, bytes)
-        self._lookup.heard(
-            candidate, node_id, token if isinstance(token, bytes) and len(token) <= MAX_TOKEN_BYTES else None
-        )
+        if not isinstance(token, bytes) or len(token) > MAX_TOKEN_BYTES:
+            token = None
+        if self.ended:
+            if self._found is not None and self._lookup.heard_late(self._found, candidate, node_id, token):
+                self._came_late(candidate)
+            return
+        self._lookup.heard(candidate, node_id, token)
         nodes = values.get(b"nodes")
         if isinstance(nodes, bytes) and nodes:
             found = decode_nodes(nodes[:MAX_NODES_BYTES], self._lookup.own_id)
@@ -167,35 +198,49 @@ class Traversal(_Operation[Found]):
                 for found_id, address in sorted(found):
                     self._network.add_candidate(self._lookup, found_id, address, pending.address)
         try:
-            if self._on_response(candidate, values):
+            if self._received(candidate, values):
                 self._lookup.stop()
         finally:
             self._advance()
 
     def slow(self, pending: Pending) -> None:
-        """Sends the query once more, as a datagram may have been lost, and goes on to the next candidates."""
+        """Goes on to the next candidates; sends the query once more, as a datagram may have been lost.
+
+        A contact that is slow by its own record is not sent it again: it was given the time that it takes.
+        """
         candidate = self._candidates[pending.address]
-        if self.ended or candidate.state is not PENDING:
+        state = candidate.state
+        if state is HEARD or state is FAILED:
+            return
+        if candidate.told_by is not None:
+            self._network.unanswered(candidate, candidate.told_by)
+        if state is SLOW or (self.ended and state is not TARDY):
             return
         self._lookup.slow(candidate)
+        if self.ended:
+            return
         self._start_deadline()
-        self._lookup.asked_again()
-        self._network.send(candidate.address, candidate.round_trip, self._frame, self)
-        if self._is_empty is not None and self._patience is None:
-            self._patience = self._network.call_later(EMPTY_SECONDS, self._wait_no_longer)
+        if state is PENDING:
+            self._lookup.asked_again()
+            round_trip = max(candidate.round_trip, SECOND_ROUND_TRIP_SECONDS)
+            self._network.send(candidate.address, round_trip, self._frame, self)
         self._advance()
 
     def failed(self, pending: Pending, reason: QueryFailed) -> None:
         """Goes on without a candidate that refused or did not answer."""
         candidate = self._candidates[pending.address]
-        if not self.ended and candidate.state in (PENDING, SLOW):
-            self._lookup.failed(candidate)
+        if candidate.state is HEARD or candidate.state is FAILED:
+            return
+        self._lookup.failed(candidate)
+        if not self.ended:
             self._advance()
 
     def _advance(self) -> None:
         lookup = self._lookup
         while chosen := lookup.ask():
-            self._ensure_deadline(MAX_SOFT_SECONDS)
+            if self._candidates:
+                # Time may have passed.
+                self._ensure_deadline(MAX_SOFT_SECONDS)
             all_sent = True
             for candidate in chosen:
                 self._candidates[candidate.address] = candidate
@@ -204,22 +249,18 @@ class Traversal(_Operation[Found]):
                     all_sent = False
             if all_sent:
                 break
-        if lookup.finished and (self._patience is None or not self._waits_for_slow()):
+        if lookup.finished and not (lookup.late and self._waits()):
             self._end(lookup.found())
-
-    def _waits_for_slow(self) -> bool:
-        return self._is_empty is not None and self._lookup.has_slow and self._is_empty()
-
-    def _wait_no_longer(self) -> None:
-        self._is_empty = None
-        self._advance()
 
     def _deadline(self) -> None:
         self._end(self._lookup.found())
 
 
-class Write(_Operation[WriteOutcome]):
-    """Writes to the nodes that a lookup found, to all at once, each with the token that it gave."""
+class Write(Operation):
+    """Writes to the nodes that a lookup found, to all at once, each with the token that it gave.
+
+    Those that are slow by their own record are waited for only while no other has accepted.
+    """
 
     def __init__(
         self,
@@ -233,8 +274,8 @@ class Write(_Operation[WriteOutcome]):
         super().__init__(network, seconds, done)
         self._write = network.write_frame(method, arguments)
         self._holders = {holder.address: holder for holder in holders}
-        self._waiting = set(self._holders)
-        self._slow: set[Address] = set()
+        self._slow = {holder.address for holder in holders if holder.is_tardy}
+        self._waiting = set(self._holders) - self._slow
         self._accepted: set[Address] = set()
         self._refusals: dict[Address, RemoteError] = {}
 
@@ -243,6 +284,7 @@ class Write(_Operation[WriteOutcome]):
         for address, holder in self._holders.items():
             if not self._send(holder):
                 self._waiting.discard(address)
+                self._slow.discard(address)
         self._end_if_settled()
         if not self.ended:
             self._ensure_deadline(max(map(self._network.soft_timeout, self._holders.values())))
@@ -286,6 +328,9 @@ class Write(_Operation[WriteOutcome]):
     def _deadline(self) -> None:
         holders, accepted = self._holders, self._accepted
         refusals = tuple([error for address, error in self._refusals.items() if address not in accepted])
-        ids = frozenset([holders[address].node_id for address in accepted])
-        unanswered = len(holders) - len(accepted) - len(refusals)
-        self._end(WriteOutcome(len(holders), len(accepted), unanswered, refusals, ids))
+        expected = {address for address in self._slow if accepted and holders[address].is_tardy}
+        ids = frozenset([holders[address].node_id for address in accepted | expected])
+        unanswered = len(holders) - len(accepted) - len(refusals) - len(expected)
+        done = self._stop()
+        if done is not None:
+            done(WriteOutcome(len(holders), len(accepted), unanswered, refusals, ids))

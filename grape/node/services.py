@@ -16,9 +16,9 @@ from twisted.python.failure import Failure
 from grape.coalesce import Cancellable, Coalescer, deferred
 from grape.config import MAX_PORT, Config
 from grape.dht.bounded import BoundedDict
+from grape.dht.candidates import Found
 from grape.dht.compact import Address
 from grape.dht.errors import Overloaded
-from grape.dht.lookup import Found
 from grape.encoding import text_to_bytes
 from grape.errors import GrapeError
 from grape.krpc.traversal import WriteOutcome

@@ -13,7 +13,7 @@ from grape.dht.errors import RemoteProtocolError
 from grape.dht.lookup import MAX_NODES_PER_RESPONSE
 from grape.dht.messages import Query
 from grape.dht.nodeid import ID_BYTES, position
-from grape.protocol import MAX_VALUES_PER_RESPONSE
+from grape.krpc.searches import MAX_VALUES_PER_RESPONSE
 from grape.reactor import Clock
 
 

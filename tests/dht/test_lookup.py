@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from grape.dht.candidates import Candidate, Found
 from grape.dht.compact import Address
-from grape.dht.lookup import ALPHA, MAX_CANDIDATES, MAX_QUERIES, Candidate, Found, Lookup
+from grape.dht.lookup import ALPHA, MAX_CANDIDATES, MAX_QUERIES, Lookup
 from grape.dht.nodeid import ID_BYTES, distance, position
 from grape.dht.routing import K, RoutingTable
 
