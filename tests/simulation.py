@@ -18,7 +18,7 @@ from grape.dht import bencoding
 from grape.dht import messages as krpc
 from grape.dht.bencoding import BValue
 from grape.dht.compact import Address, encode_peer
-from grape.dht.items import signature_input
+from grape.dht.items import Item, signature_input
 from grape.dht.messages import Error, Query, Response
 from grape.dht.responder import Responder
 from grape.dht.routing import RoutingTable
@@ -169,6 +169,10 @@ class Key:
     def __init__(self, byte: int = 1) -> None:
         self._private = Ed25519PrivateKey.from_private_bytes(bytes([byte]) * 32)
         self.public = self._private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+    def item(self, raw: bytes, seq: int) -> Item:
+        """Returns an item with a bencoded value and without a salt."""
+        return Item(raw, self.public, self._private.sign(signature_input(raw, seq, b"")), seq)
 
     def put(self, grape: Grape, value: Value, seq: int, *, salt: bytes = b"", cas: int | None = None) -> Deferred[str]:
         """Puts a signed value through a grape."""

@@ -138,9 +138,11 @@ class MemoryNetwork:
     - ``loss``, ``duplication``, ``reordering``: shares from 0 to 1 of the datagrams that are lost, arrive twice, or
       take three times as long.
 
-    Further attributes: ``clock``, the virtual time; ``names``, host names with an IPv4 address or a list of them;
-    ``ports``, the open ports by (host, port); ``datagrams``, how many were sent; ``sent(source, destination,
-    datagram)``, called for each datagram when it is sent, to be replaced by a test that watches the traffic.
+    Further attributes: ``clock``, the virtual time; ``delays``, the seconds by which each datagram from or to a host
+    takes longer, by the host, for members that are far away; ``names``, host names with an IPv4 address or a list of
+    them; ``ports``, the open ports by (host, port); ``datagrams``, how many were sent; ``sent(source,
+    destination, datagram)``, called for each datagram when it is sent, to be replaced by a test that watches the
+    traffic.
     """
 
     def __init__(
@@ -158,6 +160,7 @@ class MemoryNetwork:
         self.loss = loss
         self.duplication = duplication
         self.reordering = reordering
+        self.delays: dict[str, float] = {}
         self.ports: dict[Address, MemoryPort] = {}
         self.names: dict[str, str | list[str]] = {}
         self.sent: Callable[[Address, Address, bytes], object] = lambda source, destination, datagram: None
@@ -214,13 +217,14 @@ class MemoryNetwork:
         self.sent(source, destination, datagram)
         self.datagrams += 1
         dice = self.dice
+        delay = self.delays.get(source[0], 0.0) + self.delays.get(destination[0], 0.0) if self.delays else 0.0
         if not (self.loss or self.duplication or self.reordering):
-            self.clock.post(self.latency(dice), self._arrive, source, destination, datagram)
+            self.clock.post(self.latency(dice) + delay, self._arrive, source, destination, datagram)
             return
         for _ in range(2 if self.duplication and dice.random() < self.duplication else 1):
             if self.loss and dice.random() < self.loss:
                 continue
-            seconds = self.latency(dice)
+            seconds = self.latency(dice) + delay
             if self.reordering and dice.random() < self.reordering:
                 seconds *= 3
             self.clock.post(seconds, self._arrive, source, destination, datagram)
