@@ -94,9 +94,9 @@ class Admission:
         """Forgets all pings to nodes with the id of a dropped contact: the next query of any of them counts."""
         self._dropped_at.put(node_id, now)
 
-    def has_queried(self, node_id: bytes, address: Address, now: float) -> bool:
-        """Returns True if an unlisted node has queried us within a minute and no ping to it has failed since."""
-        return now - self._checked_at.get((address, node_id), -math.inf) < STRANGER_SECONDS
+    def is_checking(self, address: Address) -> bool:
+        """Returns True while a ping to a node, because it queried us, may still be answered."""
+        return address in self._checking
 
     def check(self, address: Address, node_id: bytes = b"") -> None:
         """Pings a node unless a ping to it is in flight; the endpoint lists the node if it answers."""

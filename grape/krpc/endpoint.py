@@ -118,7 +118,7 @@ class KRPCProtocol(AnsweringProtocol):
         self._ping = self.queries.frame(b"ping", {})
         self._journal: Journal = journal if journal is not None else NullJournal()
         self._admission = Admission(table, self._send_ping, self.counters, max_liveness_checks, max_strangers)
-        self.queries.has_queried = self._admission.has_queried
+        self.queries.is_checking = self._admission.is_checking
 
     @property
     def port(self) -> int:

@@ -40,7 +40,7 @@ class Queries:
     query that was not answered in time.
 
     ``hearsay`` marks addresses that nodes name and that do not answer; those in ``never_marked``, the bootstrap nodes,
-    are exempt, and so are nodes of which ``has_queried(node_id, address, now)`` is true.
+    are exempt, and so are queriers while ``is_checking(address)``: they are being pinged.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Queries:
         self.round_trips = RoundTrips()
         self.hearsay = Hearsay()
         self.never_marked: set[Address] = set()
-        self.has_queried: Callable[[bytes, Address, float], bool] = lambda node_id, address, now: False
+        self.is_checking: Callable[[Address], bool] = lambda address: False
         #: Returns the time on the reactor's clock.
         self.seconds: Callable[[], float] = reactor.seconds
         self._reactor = reactor
@@ -148,10 +148,10 @@ class Queries:
                 lookup.add(node_id, address, told_by=told_by, is_awaited=self.hearsay.is_awaited(address, now))
 
     def unanswered(self, candidate: Candidate, told_by: Address) -> None:
-        """Marks a candidate that did not answer in time as hearsay, unless it is known by now, or has queried us."""
-        now, address = self.seconds(), candidate.address
-        if self._table.at(address) is None and not self.has_queried(candidate.node_id, address, now):
-            self.hearsay.unanswered(address, told_by, now)
+        """Marks a candidate that did not answer in time as hearsay, unless it is a contact by now, or a querier."""
+        address = candidate.address
+        if self._table.at(address) is None and not self.is_checking(address):
+            self.hearsay.unanswered(address, told_by, self.seconds())
 
     def unreachable(self, address: Address, transaction_id: bytes) -> None:
         """Makes a query to ``address`` slow at once, as the system has learned that no process listens there.

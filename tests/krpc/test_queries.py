@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from grape.dht import messages as krpc
 from grape.dht.buckets import UNMEASURED_SECONDS
 from grape.dht.compact import Address
 from grape.dht.errors import QueryFailed
@@ -99,3 +100,58 @@ def test_liveness_ping_measures_no_round_trip(network: MemoryNetwork) -> None:
     assert contact.round_trip == UNMEASURED_SECONDS
     network.result(bare.protocol.ping(node.address))
     assert contact.round_trip == pytest.approx(0.402)
+
+
+class Kernel:
+    """Reports each query to an address where no process listens, as the system does after an ICMP error."""
+
+    def __init__(self, network: MemoryNetwork, bare: Bare, dead: Address) -> None:
+        self.reports = 0
+        self._network = network
+        self._bare = bare
+        self._dead = dead
+        network.sent = self._saw
+
+    def _saw(self, source: Address, destination: Address, datagram: bytes) -> None:
+        transaction_id = krpc.decode(datagram).transaction_id
+        if destination == self._dead and isinstance(transaction_id, bytes):
+            self.reports += 1
+            self._network.clock.callLater(0.0002, self._bare.protocol.queries.unreachable, destination, transaction_id)
+
+
+@pytest.mark.parametrize("method", ["get_peers", "get"])
+def test_empty_lookup_ends_after_two_reports_of_a_dead_process(network: MemoryNetwork, method: str) -> None:
+    bare = Bare(network)
+    dead = Remote(network, "10.0.0.1", silent)
+    bare.knows(dead, Remote(network, "10.0.0.2"))
+    kernel = Kernel(network, bare, dead.address)
+    if method == "get_peers":
+        network.result(bare.protocol.get_peers(b"key"))
+    else:
+        network.result(bare.protocol.get(b"k" * 20))
+    # The round trip to the other node.
+    assert network.clock.seconds() == pytest.approx(0.002)
+    assert kernel.reports == 2
+    assert bare.table.at(dead.address) is not None
+
+
+def test_lookup_of_dead_processes_alone_waits_for_their_answers(network: MemoryNetwork) -> None:
+    """The reports may be forged, or the process may be starting."""
+    bare = Bare(network)
+    dead = Remote(network, "10.0.0.1", delay=0.5)
+    bare.knows(dead)
+    Kernel(network, bare, dead.address)
+    assert network.result(bare.protocol.get_peers(b"key")).lookup.answered == 1
+
+
+def test_announce_with_a_dead_holder_does_not_wait_for_it(network: MemoryNetwork) -> None:
+    bare = Bare(network)
+    dead = Remote(network, "10.0.0.1")
+    bare.knows(dead, Remote(network, "10.0.0.2"))
+    network.result(bare.protocol.get_peers(b"key"))
+    dead.reply = silent
+    Kernel(network, bare, dead.address)
+    began = network.clock.seconds()
+    written = network.result(bare.protocol.announce_peer(b"key", 1))
+    assert (written.asked, written.accepted, written.unanswered) == (2, 1, 1)
+    assert network.clock.seconds() - began == pytest.approx(0.002)

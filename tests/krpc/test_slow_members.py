@@ -219,6 +219,16 @@ def test_put_does_not_wait_for_a_far_member_which_gets_it_all_the_same(ring: Rin
         assert ring.far.node._item_store.peek(bytes.fromhex(hash)) is not None
 
 
+def test_announce_reaches_a_member_that_was_busy_when_it_was_made(ring: Ring) -> None:
+    ring.network.delays = {NEAR[4]: 0.05, FAR[0]: 0.2}
+    accepted, seconds = ring.timed(ring.near[0].announce, "name", 1337)
+    assert accepted == 3
+    assert seconds < 0.05
+    assert not ring.holds(ring.near[4], "name")
+    ring.network.clock.advance(0.2)
+    assert ring.holds(ring.near[4], "name") == [(NEAR[0], 1337)]
+
+
 def test_announce_is_not_renewed_because_a_far_member_is_slow(ring: Ring) -> None:
     ring.network.result(ring.near[0].announce("name", 1337))
     ring.near[0].node._services.reannouncer.contacts_changed()

@@ -21,6 +21,24 @@ def test_three_grapes_announce_and_look_up(network: MemoryNetwork) -> None:
         assert network.result(grape_.lookup("rest:util:net")) == ["10.0.0.1:1337"]
 
 
+@pytest.mark.parametrize(
+    ("source", "destination", "seconds"), [(3, 4, 0.001), (1, 3, 0.101), (3, 1, 0.101), (1, 2, 0.111)]
+)
+def test_delays_of_hosts_are_added_to_the_latency(
+    network: MemoryNetwork, source: int, destination: int, seconds: float
+) -> None:
+    network.delays = {host_name(1): 0.1, host_name(2): 0.01}
+    received: list[bytes] = []
+    receiver = DatagramProtocol()
+    receiver.datagramReceived = lambda datagram, addr: received.append(datagram)  # type: ignore[method-assign]
+    network.reactor(host_name(destination)).listenUDP(1, receiver)
+    network.send((host_name(source), 1), (host_name(destination), 1), b"datagram")
+    network.clock.advance(seconds - 0.0001)
+    assert not received
+    network.clock.advance(0.0002)
+    assert received == [b"datagram"]
+
+
 def test_make_grape_takes_the_keywords_of_grape(network: MemoryNetwork) -> None:
     made = make_grape(network, 3, dht_port=4_711, dht_bootstrap=["10.0.0.9:1"], max_keys=7)
     assert (made.dht_port, made.config.dht_bootstrap, made.config.max_keys) == (4_711, (("10.0.0.9", 1),), 7)
