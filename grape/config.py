@@ -26,9 +26,11 @@ from grape.settings.texts import (
     bind_host_ipv4,
     file_name,
     header_host,
+    ipv4_of,
     log_level,
     node_address,
     origin,
+    shown,
 )
 
 DHT_PORT = 20_001
@@ -120,7 +122,8 @@ class Config:
             )
         ),
     )
-    #: Services announced through a grape that has no other contact are listed under this address, too.
+    #: Services announced through a grape that has no other contact are listed under this address, too. An IPv6 address
+    #: is for the HTTP API, and needs ``dht_bind``; ::1 is 127.0.0.1 for the DHT.
     host: str | None = declare(
         None,
         Setting(
@@ -345,15 +348,20 @@ class Config:
 
     def __attrs_post_init__(self) -> None:
         check(self)
+        if self.dht_bind is None and self.host not in (None, "::") and ipv4_of(self.host or "") is None:
+            raise ConfigError(
+                "host",
+                f"takes an IPv4 address or a host name, not {shown(self.host)}: the DHT speaks IPv4; "
+                f"use --api-bind {self.host} for HTTP, and --dht-bind with an IPv4 address",
+            )
 
     @property
     def dht_host(self) -> str:
-        """The address to bind the UDP socket to, "" for all. The DHT speaks IPv4."""
+        """The address to bind the UDP socket to, "" for all. The DHT speaks IPv4: ::1 is 127.0.0.1 for it."""
         host = self.dht_bind if self.dht_bind is not None else self.host
         if host == "localhost":
             return "127.0.0.1"
-        # An IPv6 host can only be meant for the HTTP socket.
-        return "" if host is None or ":" in host else host
+        return "" if host is None or host == "::" else ipv4_of(host) or ""
 
     @property
     def api_host(self) -> str:

@@ -142,7 +142,15 @@ def test_other_numbers_are_refused_by_all_names(setting: Setting) -> None:
         ({"dht_node_liveness": 0}, "dht_node_liveness takes a number of seconds from 0.1 to 1000000000, not 0"),
         ({"max_item_bytes": 1}, "max_item_bytes takes a whole number of bytes from 1000000 to 1099511627776, not 1"),
         ({"host": "a b"}, "host takes an IPv4 or IPv6 address or a host name, not 'a b'"),
-        ({"dht_bind": "::1"}, "dht_bind takes an IPv4 address or a host name, not '::1'"),
+        (
+            {"dht_bind": "::"},
+            "dht_bind takes an IPv4 address or a host name, not '::': the DHT speaks IPv4; 0.0.0.0 is all addresses",
+        ),
+        (
+            {"host": "fd00::2"},
+            "host takes an IPv4 address or a host name, not 'fd00::2': the DHT speaks IPv4; "
+            "use --api-bind fd00::2 for HTTP, and --dht-bind with an IPv4 address",
+        ),
         ({"dht_bootstrap": "a"}, "dht_bootstrap takes HOST:PORT entries, not 'a'"),
         ({"dht_bootstrap": "::1:20002"}, "dht_bootstrap takes IPv4 addresses and host names, not '::1'"),
         ({"profile": "open"}, "profile takes private or public, not 'open'"),
@@ -162,7 +170,7 @@ def test_an_error_names_the_setting_and_says_what_it_takes(settings: dict[str, A
 
 @pytest.mark.parametrize("name", ["host", "dht_bind", "api_bind"])
 @pytest.mark.parametrize(
-    "value", ["a b", "a/b", "a,b", " ", "", "a:1", "127.0.0.1:1", "[::1]", "*", 5, b"127.0.0.1", ["a"]]
+    "value", ["a b", "a/b", "a,b", " ", "", "a:1", "127.0.0.1:1", "[::1", "*", 5, b"127.0.0.1", ["a"]]
 )
 def test_hosts_refuse_what_no_socket_can_be_bound_to(name: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=f"^{name} takes an IPv4 "):
@@ -210,7 +218,13 @@ def test_lists_may_be_one_text_with_commas() -> None:
         ({"host": "10.0.0.1"}, "10.0.0.1", "10.0.0.1", "10.0.0.1"),
         ({"host": "localhost"}, "127.0.0.1", "localhost", "127.0.0.1"),
         ({"host": "0.0.0.0"}, "0.0.0.0", "0.0.0.0", None),
-        ({"host": "::1"}, "", "::1", None),
+        ({"host": "::"}, "", "::", None),
+        ({"host": "::1"}, "127.0.0.1", "::1", "127.0.0.1"),
+        ({"host": "[::1]"}, "127.0.0.1", "::1", "127.0.0.1"),
+        ({"host": "::ffff:10.0.0.1"}, "10.0.0.1", "::ffff:10.0.0.1", "10.0.0.1"),
+        ({"host": "fd00::2", "dht_bind": "10.0.0.1"}, "10.0.0.1", "fd00::2", "10.0.0.1"),
+        ({"host": "[fd00::2]", "dht_bind": "0.0.0.0"}, "0.0.0.0", "fd00::2", None),
+        ({"host": "10.0.0.1", "api_bind": "[fd00::2]"}, "10.0.0.1", "fd00::2", "10.0.0.1"),
         ({"host": "name.example"}, "name.example", "name.example", None),
         ({"host": "10.0.0.1", "dht_bind": "10.0.0.2"}, "10.0.0.2", "10.0.0.1", "10.0.0.2"),
         ({"host": "10.0.0.1", "api_bind": "::"}, "10.0.0.1", "::", "10.0.0.1"),

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import CannotListenError
 
+from grape.krpc.udp import bind_address
 from grape.reactor import OnlyIPv6, ipv4_addresses, resolver
 
 
@@ -49,3 +51,11 @@ def test_reactor_that_resolves_to_one_address_gives_a_list() -> None:
     found: list[list[str]] = []
     resolver(reactor)("a").addCallback(found.append)
     assert found == [["10.0.0.1"]]
+
+
+def test_name_to_bind_to_with_ipv6_addresses_alone_is_refused_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    system(monkeypatch, six={socket.AF_INET6: ["fd00::2"]}, four={socket.AF_INET: ["10.0.0.1", "10.0.0.2"]})
+    with pytest.raises(CannotListenError) as raised:
+        bind_address("six", 20_001)
+    assert str(raised.value.socketError) == "six has only IPv6 addresses: fd00::2"
+    assert bind_address("four", 20_001) == "10.0.0.1"

@@ -44,6 +44,7 @@ FLAGS: list[tuple[list[str], str, str, object]] = [
     (["--durability"], "normal", "durability", DURABILITIES[1]),
     (["--allow-origin"], "https://a.example", "allow_origin", ("https://a.example",)),
     (["--api-bind"], "::1", "api_bind", "::1"),
+    (["--api-bind"], "[fd00::2]", "api_bind", "fd00::2"),
     (["--max-peers-per-announcer"], "5", "max_peers_per_announcer", 5),
 ]
 SPELLED = [
@@ -182,7 +183,19 @@ def test_options_of_a_copy_of_the_declaration_have_the_setting_that_was_added(
         (["--bn", "[fd00::1]:20002"], "--bn takes IPv4 addresses and host names, not '[fd00::1]'"),
         (["-b", "a b"], "-b takes an IPv4 or IPv6 address or a host name, not 'a b'"),
         (["-b", "127.0.0.1:30001"], "-b takes an IPv4 or IPv6 address or a host name, not '127.0.0.1:30001'"),
-        (["--dht-bind", "::1"], "--dht-bind takes an IPv4 address or a host name, not '::1'"),
+        (
+            ["--dht-bind", "[::]"],
+            "--dht-bind takes an IPv4 address or a host name, not '[::]': the DHT speaks IPv4; "
+            "0.0.0.0 is all addresses",
+        ),
+        *[
+            (
+                [*words],
+                f"{words[0]} takes an IPv4 address or a host name, not 'fd00::2': the DHT speaks IPv4; "
+                "use --api-bind fd00::2 for HTTP, and --dht-bind with an IPv4 address",
+            )
+            for words in (["-b", "fd00::2"], ["--bind", "[fd00::2]"], ["-b", "fd00::2", "--api-bind", "10.0.0.1"])
+        ],
         (["--api-bind="], "--api-bind takes an IPv4 or IPv6 address or a host name, not ''"),
         (["--allow-host", "*"], "--allow-host takes host names and addresses without a port, not '*'"),
         (["--allow-host", "bad host!"], "--allow-host takes host names and addresses without a port, not 'bad host!'"),

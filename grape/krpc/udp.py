@@ -10,7 +10,7 @@ from twisted.internet.posixbase import PosixReactorBase
 
 from grape.dht.compact import Address, is_ipv4
 from grape.krpc.port import IS_LINUX, MAX_DATAGRAM_BYTES, AnsweringProtocol, Port, SendTo, WildcardPort
-from grape.reactor import Reactor
+from grape.reactor import Reactor, ipv4_addresses
 
 # How often a datagram is sent again: forged ICMP messages may come in between. At 10,000 a second, in bursts, each
 # try meets another one with a probability of a third, and takes 2 us.
@@ -66,7 +66,7 @@ def bind_address(host: str, port: int) -> str:
     if not host or is_ipv4(host):
         return host
     try:
-        return socket.gethostbyname(host)
+        return ipv4_addresses(host)[0]
     except (OSError, UnicodeError) as error:
         raise CannotListenError(host, port, error) from error
 

@@ -55,18 +55,27 @@ def ascii_name(host: str) -> str | None:
 
 
 def bind_host(host: str) -> str | None:
-    """Returns a host that a TCP socket can be bound to, None for what is neither an address nor a host name."""
-    return host if _is_ipv6(host) or ascii_name(host) is not None else None
+    """Returns a host that a TCP socket can be bound to, None for what is neither an address nor a host name.
+
+    An IPv6 address may have brackets, which are taken off.
+    """
+    return ipv6(host) or (host if ascii_name(host) is not None else None)
 
 
 def bind_host_ipv4(host: str) -> str | None:
-    """Returns a host that an IPv4 socket can be bound to, None for what is no host name and no IPv4 address."""
+    """Returns a host that an IPv4 socket can be bound to, None for what is no host name and no IPv4 address.
+
+    Raises Unfit for an IPv6 address.
+    """
+    if ipv6(host) is not None:
+        raise Unfit(f"takes an IPv4 address or a host name, not {shown(host)}: the DHT speaks IPv4; "
+                    "0.0.0.0 is all addresses")  # fmt: skip
     return host if ascii_name(host) is not None else None
 
 
 def header_host(host: str) -> str | None:
-    """Returns a host as a Host header has it, without a port; None for what is neither an address nor a host name."""
-    return host if _is_ipv6(host) else ascii_name(host)
+    """Returns a host as a Host header has it, without a port and brackets; None for no address and no host name."""
+    return ipv6(host) or ascii_name(host)
 
 
 def origin(text: str) -> str | None:
@@ -75,7 +84,7 @@ def origin(text: str) -> str | None:
     if match is None:
         return None
     scheme, host, port = match.groups()
-    name = host if host.startswith("[") and _is_ipv6(host[1:-1]) else ascii_name(host)
+    name = host if host.startswith("[") and ipv6(host) is not None else ascii_name(host)
     if name is None or (port is not None and not 0 < int(port) <= MAX_PORT):
         return None
     # Browsers leave out the scheme's own port.
@@ -119,9 +128,24 @@ def node_address(entry: object) -> Address:
     return host, number
 
 
-def _is_ipv6(host: str) -> bool:
+def ipv6(host: str) -> str | None:
+    """Returns an IPv6 address without its brackets, if it has any; None for what is no IPv6 address."""
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     try:
-        IPv6Address(host)
+        IPv6Address(bare)
     except ValueError:
-        return False
-    return True
+        return None
+    return bare
+
+
+def ipv4_of(host: str) -> str | None:
+    """Returns the IPv4 address that an IPv6 address stands for: of "::ffff:10.0.0.1", and of "::1" 127.0.0.1.
+
+    None for other IPv6 addresses; anything else is returned as it is.
+    """
+    if ":" not in host:
+        return host
+    address = IPv6Address(host)
+    if address.is_loopback:
+        return "127.0.0.1"
+    return str(address.ipv4_mapped) if address.ipv4_mapped is not None else None

@@ -14,6 +14,7 @@ from grape.settings.texts import (
     bind_host_ipv4,
     file_name,
     header_host,
+    ipv4_of,
     node_address,
     origin,
     shown,
@@ -70,17 +71,39 @@ def test_ascii_name_converts_other_scripts() -> None:
 @pytest.mark.parametrize("host", NO_NAMES)
 def test_ascii_name_refuses_texts_that_no_host_can_have(host: str) -> None:
     assert ascii_name(host) is None
-    assert bind_host_ipv4(host) is None
+    if "::" not in host:
+        assert bind_host_ipv4(host) is None
 
 
 @pytest.mark.parametrize("host", IPV6)
 def test_bind_host_takes_ipv6_for_tcp_alone(host: str) -> None:
-    assert bind_host(host) == header_host(host) == host
-    assert bind_host_ipv4(host) is None
+    for text in (host, f"[{host}]"):
+        assert bind_host(text) == header_host(text) == host
+        with pytest.raises(Unfit, match=r"the DHT speaks IPv4; 0\.0\.0\.0 is all addresses$"):
+            bind_host_ipv4(text)
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1:30001", "a:1", "[::1]", "::g", "1:2:3", "*", ""])
-def test_bind_host_refuses_ports_brackets_and_patterns(host: str) -> None:
+@pytest.mark.parametrize(
+    ("host", "ipv4"),
+    [
+        ("::1", "127.0.0.1"),
+        ("::ffff:10.0.0.1", "10.0.0.1"),
+        ("::ffff:a00:1", "10.0.0.1"),
+        ("fd00::2", None),
+        ("::", None),
+        ("fe80::1%eth0", None),
+        ("10.0.0.1", "10.0.0.1"),
+        ("name.example", "name.example"),
+    ],
+)
+def test_ipv4_of_an_address_is_what_the_dht_can_use(host: str, ipv4: str | None) -> None:
+    assert ipv4_of(host) == ipv4
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1:30001", "a:1", "[::1]:30001", "[::1", "::1]", "[a]", "::g", "1:2:3", "*", ""]
+)
+def test_bind_host_refuses_ports_half_brackets_and_patterns(host: str) -> None:
     assert bind_host(host) is None
     assert header_host(host) is None
 
