@@ -43,7 +43,8 @@ class Maintenance:
 
     ``bootstrap`` are addresses, with IPv4 addresses or host names that ``resolve(host)`` resolves; ``remembered`` are
     the contacts of an earlier run, used as bootstrap nodes until one node has answered. Contacts that were silent for
-    ``liveness_seconds`` are pinged. ``jitter()`` returns a random number from 0 to 1.
+    ``liveness_seconds`` are pinged. ``jitter()`` returns a random number from 0 to 1. ``is_open`` is True if the socket
+    can be reached from other hosts.
     """
 
     def __init__(
@@ -57,6 +58,8 @@ class Maintenance:
         random_bytes: RandomBytes,
         jitter: Callable[[], float],
         remembered: Sequence[Address] = (),
+        *,
+        is_open: bool = True,
     ) -> None:
         self._reactor = reactor
         self._protocol = protocol
@@ -64,6 +67,7 @@ class Maintenance:
         self._liveness_seconds = liveness_seconds
         self._stores = stores
         self._random_bytes = random_bytes
+        self._is_open = is_open
         self._recurring: dict[Callable[[], object], Timer] = {}
         self._stopped = False
         self._peak = 0.0
@@ -140,14 +144,19 @@ class Maintenance:
         self._explore()
 
     def _explore(self) -> None:
-        """Looks for more contacts while there are few: soon after one came or went, then less and less often."""
+        """Looks for more contacts while there are few: soon after one came or went, then less and less often.
+
+        A contact at a loopback address tells nobody elsewhere of this node: newcomers that it has met are only found by
+        asking it, so that is done at each check.
+        """
         table = self._protocol.table
         if table.version != self._explored_version:
             self._explored_version = table.version
             self._explore_pause = self._explore_after = 1
         self._explore_after -= 1
         if self._explore_after <= 0 and 0 < len(table) < K:
-            self._explore_pause = self._explore_after = min(self._explore_pause * 2, MAX_EXPLORE_PAUSE_CHECKS)
+            longest = 1 if table.loopback_contacts and self._is_open else MAX_EXPLORE_PAUSE_CHECKS
+            self._explore_pause = self._explore_after = min(self._explore_pause * 2, longest)
             self._protocol.find_node(table.own_id)
 
     def _refresh(self) -> None:

@@ -26,7 +26,7 @@ from grape.dht.tokens import Tokens
 from grape.encoding import Value
 from grape.errors import not_running
 from grape.events import Callback, Events
-from grape.krpc.udp import bind_address, listen
+from grape.krpc.udp import bind_address, is_localhost, listen
 from grape.metrics import Counters, Stats
 from grape.node.bootstrap import warn_if_unreachable
 from grape.node.first_join import FirstJoin
@@ -188,6 +188,7 @@ class Node(Service):
             self._random_bytes,
             self._dice.random,
             contacts,
+            is_open=not is_localhost(config.dht_host),
         )
         warn_if_unreachable(config.dht_host, config.dht_bootstrap)
         self._reporter.listening()

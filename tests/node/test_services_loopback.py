@@ -1,4 +1,4 @@
-"""grape.node.services: loopback peers stay on their host, over a network in memory."""
+"""grape.node.services: loopback peers stay on their host; the own address and the advertised one, over a network."""
 
 from __future__ import annotations
 
@@ -38,3 +38,18 @@ def test_lookup_asks_no_loopback_node_that_another_host_named(network: MemoryNet
     network.result(grape.lookup("a"))
     assert traffic.queries(to=("10.0.0.9", 5))
     assert not traffic.queries(to=("127.0.0.1", 5))
+
+
+def test_node_behind_a_loopback_contact_finds_a_newcomer_within_seconds(network: MemoryNetwork) -> None:
+    # The first contact of the second grape is at a loopback address: no newcomer is told of the second one.
+    newcomer = Remote(network, "10.0.0.9")
+    known: list[tuple[bytes, tuple[str, int]]] = []
+    Remote(network, "127.0.0.1", lambda query: {**friendly(query), b"nodes": encode_nodes(known)})
+    second = lone_grape(network, "10.0.0.2", dht_bootstrap=["127.0.0.1:20001"])
+    network.clock.advance(300)
+    assert second.stats().contacts == 1
+    known.append((newcomer.id, newcomer.address))
+    network.clock.advance(10)
+    # A node at a loopback address may name any address.
+    assert second.stats().contacts == 2
+    assert newcomer.methods()
