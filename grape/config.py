@@ -22,6 +22,7 @@ from grape.settings.kinds import Choice, Milliseconds, Nodes, Switch, Text, Text
 from grape.settings.texts import MAX_PORT as MAX_PORT
 from grape.settings.texts import (
     Unfit,
+    advertised,
     bind_host,
     bind_host_ipv4,
     file_name,
@@ -52,6 +53,7 @@ MAX_MILLISECONDS = 10**12
 _PORT = Whole(0, MAX_PORT, placeholder="PORT")
 _HOST = Text("an IPv4 or IPv6 address or a host name", bind_host, placeholder="ADDRESS")
 _IPV4_HOST = Text("an IPv4 address or a host name", bind_host_ipv4, placeholder="ADDRESS")
+_ADVERTISED = Text("HOST or HOST:PORT with an IPv4 address or a host name", advertised, placeholder="HOST[:PORT]")
 _ORIGINS = Texts("origins such as https://app.example or http://10.0.0.1:8080", origin, placeholder="ORIGIN,...")
 _HEADER_HOSTS = Texts("host names and addresses without a port", header_host, placeholder="NAME,...")
 _FILE = Text("a file", file_name, placeholder="FILE")
@@ -137,6 +139,16 @@ class Config:
     )
     dht_bind: str | None = declare(None, Setting(_IPV4_HOST, "address that the UDP socket listens on", unset="as -b"))
     api_bind: str | None = declare(None, Setting(_HOST, "address that the HTTP API listens on", unset="as -b"))
+
+    #: Behind NAT or a published port: other nodes list the address that they see, this one itself the one named here.
+    advertise: str | None = declare(
+        None,
+        Setting(
+            _ADVERTISED,
+            "address that others reach this grape's host at, and UDP port if it differs",
+            unset="the one that other nodes see",
+        ),
+    )
 
     # What the Node grape has, too
 
@@ -371,9 +383,21 @@ class Config:
 
     @property
     def announced_host(self) -> str | None:
-        """The IPv4 address under which other machines find services announced here; None if it is not known."""
-        host = self.dht_host
+        """The IPv4 address under which other machines find services announced here; None if it is not known.
+
+        That is the advertised address, or the one that the UDP socket is bound to. An advertised name is not resolved
+        here.
+        """
+        host = self.dht_host if self.advertised is None else self.advertised[0]
         return host if host and is_ipv4(host) and host != "0.0.0.0" else None
+
+    @property
+    def advertised(self) -> tuple[str, int | None] | None:
+        """The host and the UDP port of ``advertise``; the port is None if it is the one that the socket is bound to."""
+        if self.advertise is None:
+            return None
+        host, _, port = self.advertise.partition(":")
+        return host, int(port) if port else None
 
     @property
     def state_file(self) -> str | None:

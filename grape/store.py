@@ -211,6 +211,20 @@ class MemoryPeers:
         if self.on_announce is not None:
             self.on_announce(key, peer, told_by, age)
 
+    def remove(self, key: bytes, peer: Address) -> None:
+        """Removes ``peer`` under ``key``, if it is stored."""
+        entry = self._keys.get(key)
+        if entry is None or peer not in entry.peers:
+            return
+        self._bytes -= entry.bytes
+        if len(entry.peers) == 1:
+            self._drop(key)
+            return
+        entry.remove(peer)
+        self._bytes += entry.bytes
+        if self._changed is not None:
+            self._changed(key, peer)
+
     def known(self, key: bytes, peer: Address) -> tuple[float, Address] | None:
         """Returns when a peer was last announced and the announcer that it counts for; None if it is not stored."""
         entry = self._keys.get(key)

@@ -229,6 +229,9 @@ def test_lists_may_be_one_text_with_commas() -> None:
         ({"host": "10.0.0.1", "dht_bind": "10.0.0.2"}, "10.0.0.2", "10.0.0.1", "10.0.0.2"),
         ({"host": "10.0.0.1", "api_bind": "::"}, "10.0.0.1", "::", "10.0.0.1"),
         ({"dht_bind": "0.0.0.0", "host": "10.0.0.1"}, "0.0.0.0", "10.0.0.1", None),
+        ({"advertise": "10.13.0.50"}, "", "::", "10.13.0.50"),
+        ({"host": "10.0.0.1", "advertise": "10.13.0.50:5"}, "10.0.0.1", "10.0.0.1", "10.13.0.50"),
+        ({"host": "10.0.0.1", "advertise": "outside.example"}, "10.0.0.1", "10.0.0.1", None),
     ],
 )
 def test_hosts_say_where_to_bind_and_what_to_announce(
@@ -288,6 +291,20 @@ def test_grape_takes_grenaches_keywords_with_times_in_milliseconds() -> None:
         max_announces=7,
         allow_host=("a.example",),
     )
+
+
+@pytest.mark.parametrize(
+    ("advertise", "host_and_port"),
+    [(None, None), ("10.0.0.1", ("10.0.0.1", None)), ("a.example:0", None), ("a.example:5", ("a.example", 5))],
+)
+def test_advertised_is_host_and_port(advertise: str | None, host_and_port: tuple[str, int | None] | None) -> None:
+    if advertise is not None and host_and_port is None:
+        with pytest.raises(
+            ConfigError, match=r"^advertise takes HOST or HOST:PORT with an IPv4 address or a host name"
+        ):
+            make(advertise=advertise)
+    else:
+        assert make(advertise=advertise).advertised == host_and_port
 
 
 def test_grape_takes_none_for_the_default() -> None:

@@ -221,3 +221,19 @@ def test_item_replaces_what_its_target_held() -> None:
     items.put(new)
     assert items.get(old.target) == new
     assert items.counters.evicted_items == 0
+
+
+def test_removed_peer_leaves_the_others_and_a_key_without_peers_goes() -> None:
+    changed: list[tuple[bytes, Address]] = []
+    store = MemoryPeers(60, changed=lambda key, peer: changed.append((key, peer)))
+    for port in (1, 2):
+        store.announce(b"a", ("10.0.0.1", port), 0.0)
+    changed.clear()
+    for port in (1, 7):
+        store.remove(b"a", ("10.0.0.1", port))
+    store.remove(b"b", ("10.0.0.1", 1))
+    assert store.peers(b"a", 1.0) == [("10.0.0.1", 2)]
+    store.remove(b"a", ("10.0.0.1", 2))
+    assert len(store) == 0
+    assert store._bytes == 0
+    assert changed == [(b"a", ("10.0.0.1", 1)), (b"a", ("10.0.0.1", 2))]

@@ -45,6 +45,8 @@ FLAGS: list[tuple[list[str], str, str, object]] = [
     (["--allow-origin"], "https://a.example", "allow_origin", ("https://a.example",)),
     (["--api-bind"], "::1", "api_bind", "::1"),
     (["--api-bind"], "[fd00::2]", "api_bind", "fd00::2"),
+    (["--advertise"], "10.13.0.50", "advertise", "10.13.0.50"),
+    (["--advertise"], "outside.example:020001", "advertise", "outside.example:20001"),
     (["--max-peers-per-announcer"], "5", "max_peers_per_announcer", 5),
 ]
 SPELLED = [
@@ -202,6 +204,10 @@ def test_options_of_a_copy_of_the_declaration_have_the_setting_that_was_added(
         (
             ["--allow-origin", "app.example"],
             "--allow-origin takes origins such as https://app.example or http://10.0.0.1:8080, not 'app.example'",
+        ),
+        (
+            ["--advertise", "[fd00::1]"],
+            "--advertise takes HOST or HOST:PORT with an IPv4 address or a host name, not '[fd00::1]'",
         ),
         (["stray"], "unknown word 'stray' (try --help)"),
         (["--dp"], "--dp needs a value: --dp PORT"),

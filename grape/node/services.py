@@ -25,9 +25,10 @@ from grape.krpc.traversal import WriteOutcome
 from grape.metrics import Counters
 from grape.node.errors import accepted_by, overloaded
 from grape.node.first_join import FirstJoin
+from grape.node.listing import Listing
 from grape.node.reannounce import Reannouncer
 from grape.protocol import LOOKUP_AND_WRITE_SECONDS, LOOKUP_SECONDS, DHTProtocol
-from grape.reactor import Clock
+from grape.reactor import Clock, Resolve
 from grape.store import MemoryPeers
 
 MAX_PEERS = 100
@@ -91,6 +92,22 @@ class Services:
         self.reannouncer = Reannouncer(
             clock, config.dht_peer_max_age, socket, config.max_announces, announce_changed, counters
         )
+        self.listing = Listing(config, clock, peers, self.reannouncer.announces)
+
+    def start(self, resolve: Resolve, udp_port: int) -> None:
+        """Begins: the UDP socket is open at ``udp_port``."""
+        self.listing.start(resolve, udp_port)
+        self.reannouncer.start()
+
+    def stop(self) -> None:
+        """Repeats no more announces; they are kept."""
+        self.listing.stop()
+        self.reannouncer.stop()
+
+    def contact_listed(self, address: Address) -> None:
+        """Notes that a contact was listed: announces may belong on it."""
+        self.listing.contact_listed(address)
+        self.reannouncer.contacts_changed()
 
     def reconfigure(self, config: Config) -> None:
         """Takes the settings of a config that can change while the node runs."""
@@ -114,10 +131,12 @@ class Services:
     def begin_announce(self, name: str | bytes, port: int, done: Callable[[int | Failure], object]) -> Cancellable:
         """Announces a service at ``port`` of this host: calls ``done`` with how many nodes accepted, or a Failure.
 
-        Port 0 is the grape's own UDP port. A node that stores the announce itself makes it again when it meets another
-        node, if none has accepted it: one with a ``host``, and one without contacts and without bootstrap nodes. Raises
-        GrapeError ERR_GRAPE_SERVICE_PORT, ERR_GRAPE_ANNOUNCE, ERR_GRAPE_OVERLOADED, ERR_GRAPE_NOT_RUNNING.
+        Port 0 is the grape's own UDP port, or the advertised one. A node that stores the announce itself makes it again
+        when it meets another node, if none has accepted it: one with a ``host`` or ``advertise``, and one without
+        contacts and without bootstrap nodes. Raises GrapeError ERR_GRAPE_SERVICE_PORT, ERR_GRAPE_ANNOUNCE,
+        ERR_GRAPE_OVERLOADED, ERR_GRAPE_NOT_RUNNING.
         """
+        config = self._config
         if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= MAX_PORT:
             raise GrapeError("ERR_GRAPE_SERVICE_PORT")
         if not isinstance(name, (str, bytes)) or not name:
@@ -126,13 +145,12 @@ class Services:
         if self._config.timeslot is not None:
             key = text_to_bytes(self._in_slot(key.decode("utf-8", "replace"), 0))
         protocol = self._socket()
-        own_port = port or protocol.port
-        # Port 0 is the configured UDP port; if the system was to choose that, other nodes use the port that they see,
-        # as with the Node grape.
-        port = port or self._config.dht_port
-        is_stored = self._config.announced_host is not None
+        # Port 0 is the advertised or the configured UDP port; if the system was to choose that, other nodes use the
+        # port that they see, as with the Node grape.
+        port = port or (config.advertised and config.advertised[1]) or config.dht_port
+        is_stored = self.listing.is_configured
         if is_stored:
-            self._store(key, own_port)
+            self._store(key, port)
 
         def outcome(written: WriteOutcome) -> int:
             if not written.accepted:
@@ -140,7 +158,7 @@ class Services:
                 self._socket()
                 is_alone = written.asked == 0 and not self._config.dht_bootstrap
                 if is_alone and not is_stored:
-                    self._store(key, own_port)
+                    self._store(key, port)
                 if is_alone or is_stored:
                     # Lookups here list it: it is announced to the nodes that are met while it lives.
                     self.reannouncer.announced(key, port)
@@ -286,7 +304,7 @@ class Services:
         return f"{name}-{now - now % length}"
 
     def _store(self, key: bytes, port: int) -> None:
-        peer = (self._config.announced_host or "127.0.0.1", port)
+        peer = self.listing.peer(port)
         self._peers.announce(key, peer, self._clock.seconds())
         self._observer.peer_stored(key, peer)
 

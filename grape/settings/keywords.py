@@ -37,6 +37,7 @@ class Keywords(Limits, total=False):
     host: str | None
     dht_bind: str | None
     api_bind: str | None
+    advertise: str | None
     dht_concurrency: int
     dht_peer_maxAge: float | None
     cache_maxAge: float | None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from ipaddress import IPv6Address
 
+from grape.dht.addresses import scope
 from grape.dht.compact import Address, is_ipv4
 
 MAX_PORT = 65_535
@@ -76,6 +77,21 @@ def bind_host_ipv4(host: str) -> str | None:
 def header_host(host: str) -> str | None:
     """Returns a host as a Host header has it, without a port and brackets; None for no address and no host name."""
     return ipv6(host) or ascii_name(host)
+
+
+def advertised(text: str) -> str | None:
+    """Returns "host" or "host:port" with an IPv4 address or a host name that others can use, None for other texts."""
+    host, colon, port_text = text.partition(":")
+    name = ascii_name(host)
+    if name is None or (is_ipv4(name) and scope(name) == "unusable"):
+        return None
+    if not colon:
+        return name
+    try:
+        port = whole(port_text)
+    except ValueError:
+        return None
+    return f"{name}:{port}" if 0 < port <= MAX_PORT else None
 
 
 def origin(text: str) -> str | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from grape.dht.compact import encode_nodes, encode_peer
 from grape.dht.messages import Query
 from grape.testing import MemoryNetwork
@@ -38,6 +40,46 @@ def test_lookup_asks_no_loopback_node_that_another_host_named(network: MemoryNet
     network.result(grape.lookup("a"))
     assert traffic.queries(to=("10.0.0.9", 5))
     assert not traffic.queries(to=("127.0.0.1", 5))
+
+
+def test_own_copy_follows_the_own_address_once_another_host_is_met(network: MemoryNetwork) -> None:
+    alone = lone_grape(network)
+    network.result(alone.announce("a", 1337))
+    alone.node._services.listing.own_host_changed("10.0.0.1")
+    assert network.result(alone.lookup("a")) == ["127.0.0.1:1337"]
+    second = lone_grape(network, "10.0.0.2", dht_bootstrap=[FIRST])
+    network.clock.advance(1)
+    for grape in (alone, second):
+        assert network.result(grape.lookup("a")) == ["10.0.0.1:1337"]
+
+
+def test_advertised_address_is_the_only_one_listed(network: MemoryNetwork) -> None:
+    # Other nodes see a container at its host's address.
+    grape = lone_grape(network, "10.13.0.50", host="172.18.0.2", advertise="10.13.0.50", dht_bootstrap=[FIRST])
+    first = lone_grape(network)
+    network.clock.advance(10)
+    assert network.result(grape.announce("a", 8081)) == 1
+    for asked in (grape, first):
+        assert network.result(asked.lookup("a")) == ["10.13.0.50:8081"]
+
+
+@pytest.mark.parametrize(("port", "listed"), [(0, "10.13.0.50:9000"), (8081, "10.13.0.50:8081")])
+def test_advertised_port_stands_for_the_udp_port(network: MemoryNetwork, port: int, listed: str) -> None:
+    grape = lone_grape(network, "10.13.0.50", advertise="10.13.0.50:9000", dht_bootstrap=[FIRST])
+    first = lone_grape(network)
+    network.clock.advance(10)
+    assert network.result(grape.announce("a", port)) == 1
+    for asked in (grape, first):
+        assert network.result(asked.lookup("a")) == [listed]
+
+
+def test_advertised_name_is_resolved(network: MemoryNetwork) -> None:
+    grape = lone_grape(network, "10.13.0.50", advertise="outside.example")
+    network.result(grape.announce("a", 1))
+    network.names["outside.example"] = "10.13.0.50"
+    network.clock.advance(6)
+    assert network.result(grape.lookup("a")) == ["10.13.0.50:1"]
+    network.result(grape.stopService())
 
 
 def test_node_behind_a_loopback_contact_finds_a_newcomer_within_seconds(network: MemoryNetwork) -> None:

@@ -9,6 +9,7 @@ import pytest
 from grape.settings.texts import (
     MAX_SHOWN_CHARACTERS,
     Unfit,
+    advertised,
     ascii_name,
     bind_host,
     bind_host_ipv4,
@@ -173,3 +174,25 @@ def test_shown_value_is_one_short_line() -> None:
     assert shown("a\nb") == r"'a\nb'"
     assert len(shown("x" * 10_000)) == MAX_SHOWN_CHARACTERS + 3
     assert shown(10**5_000) == "this int"
+
+
+@pytest.mark.parametrize(
+    ("text", "taken"),
+    [
+        ("10.0.0.1", "10.0.0.1"),
+        ("10.0.0.1:020001", "10.0.0.1:20001"),
+        ("bücher.example:5", "xn--bcher-kva.example:5"),
+        ("localhost:0x4e21", "localhost:20001"),
+        ("127.0.0.1", "127.0.0.1"),
+    ],
+)
+def test_advertised_is_a_host_with_or_without_a_port(text: str, taken: str) -> None:
+    assert advertised(text) == advertised(taken) == taken
+
+
+NOT_ADVERTISED = ["", ":5", "a:", "a:0", "a:70000", "a:x", "a:1:2", "0.0.0.0", "224.0.0.1", "::1", "[::1]:5", "a b"]
+
+
+@pytest.mark.parametrize("text", [*NOT_ADVERTISED, "a:" + "9" * 5_000])
+def test_advertised_refuses_what_no_other_host_can_use(text: str) -> None:
+    assert advertised(text) is None
