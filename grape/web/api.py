@@ -37,6 +37,10 @@ from grape.web.body import (
 )
 from grape.web.request import CALLS, Request
 
+# How a loopback address begins in the body of an answer; and the asker that is listed such addresses.
+LOOPBACK_PEER = b'"127.'
+LOOPBACK = "127.0.0.1"
+
 T = TypeVar("T")
 
 log = Logger(namespace="grape.web")
@@ -48,6 +52,8 @@ class Calls(Protocol):
     def begin_lookup(self, name: str, done: Callable[[list[str] | Failure], object]) -> Cancellable: ...
 
     def begin_announce(self, name: str | bytes, port: int, done: Callable[[int | Failure], object]) -> Cancellable: ...
+
+    def for_asker(self, peers: list[str], asker: str | None, came_to: str | None) -> list[str]: ...
 
     def put(
         self,
@@ -80,10 +86,11 @@ class _Call:
     not its client waits for the answer, as the Node grape makes it.
     """
 
-    __slots__ = ("_api", "_done", "work")
+    __slots__ = ("_api", "_done", "_request", "work")
 
-    def __init__(self, api: Api, done: Callable[[Answer], object]) -> None:
+    def __init__(self, api: Api, request: Request, done: Callable[[Answer], object]) -> None:
         self._api = api
+        self._request = request
         self._done: Callable[[Answer], object] | None = done
         self.work: Cancellable | None = None
 
@@ -116,7 +123,7 @@ class _Call:
     # The results of the node's calls
 
     def looked_up(self, peers: list[str] | Failure) -> None:
-        self._end_with(peers, _peers)
+        self._end_with(peers, self._listed)
 
     def announced(self, number: int | Failure) -> None:
         self._end_with(number, _count)
@@ -126,6 +133,15 @@ class _Call:
 
     def got(self, got: Got | Failure | None, salt: bytes) -> None:
         self._end_with(got, lambda got: _item(got, salt))
+
+    def _listed(self, peers: list[str]) -> Answer:
+        answer = _peers(peers)
+        # One search of the whole body: most lookups find no loopback address.
+        if LOOPBACK_PEER in answer.body:
+            request = self._request
+            if len(peers) > 1 or request.peer != LOOPBACK:
+                return _peers(self._api.for_asker(peers, request))
+        return answer
 
     def _end_with(self, result: T | Failure, answer: Callable[[T], Answer]) -> None:
         try:
@@ -164,7 +180,7 @@ class Api:
         To cancel ends a lookup or a get. An announce or a put that was begun is made in any case; it counts in
         ``under_way`` until it ends.
         """
-        call = _Call(self, done)
+        call = _Call(self, request, done)
         self.under_way += 1
         try:
             refusal = self._start(call, request)
@@ -173,6 +189,10 @@ class Api:
         if refusal is not None:
             call.end(refusal)
         return call
+
+    def for_asker(self, peers: list[str], request: Request) -> list[str]:
+        """Returns the peers of a lookup that the client of a request can reach."""
+        return self._calls.for_asker(peers, request.peer, request.local)
 
     def when_attended(self) -> Deferred[None]:
         """Returns a Deferred that fires once no announce or put is under way whose client is gone."""

@@ -269,6 +269,7 @@ class Connection(RequestParser):
         self._call(request)
 
     def _call(self, request: PendingRequest) -> None:
+        request.local = self._local_host
         request.work = self.factory.api.answer(request, lambda answer: self._answered(answer, request))
 
     def _answered(self, answer: Answer, request: PendingRequest) -> None:

@@ -133,17 +133,27 @@ class Request:
     """An HTTP request, read to its end.
 
     ``target`` is the request target in origin form, as it was sent: path and query. ``headers`` have lower-case names;
-    the values of a repeated one are joined by ", ". ``peer`` is the client's IP address, None at a unix socket.
+    the values of a repeated one are joined by ", ". ``peer`` is the client's IP address, and ``local`` the one that its
+    connection came to; None at a unix socket.
     """
 
-    __slots__ = ("body", "headers", "method", "peer", "target")
+    __slots__ = ("body", "headers", "local", "method", "peer", "target")
 
-    def __init__(self, method: bytes, target: bytes, headers: Fields, peer: str | None, body: bytes = b"") -> None:
+    def __init__(
+        self,
+        method: bytes,
+        target: bytes,
+        headers: Fields,
+        peer: str | None,
+        body: bytes = b"",
+        local: str | None = None,
+    ) -> None:
         self.method = method
         self.target = target
         self.headers = headers
         self.peer = peer
         self.body = body
+        self.local = local
 
     @property
     def path(self) -> str:
@@ -176,6 +186,8 @@ class PendingRequest(Request):
         self.headers = headers
         self.peer = peer
         self.body = body
+        # Set by the connection before the call is made.
+        self.local = None
         # The bytes that came together with its first one, if nothing came before it.
         self.data = data
         self.keep_alive = True

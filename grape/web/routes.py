@@ -178,8 +178,8 @@ def _read(http: Any, max_payload_size: int) -> Request:
         path = b"/" + b"/".join(path.split(b"/")[1 + len(http.prepath) :])
     raw = http.requestHeaders.getAllRawHeaders()
     headers = {name.lower(): b", ".join(values) for name, values in raw}
-    peer = getattr(http.getClientAddress(), "host", None)
-    return Request(http.method, path + mark + query, headers, peer, http.content.read(max_payload_size + 1))
+    peer, local = (getattr(end, "host", None) for end in (http.getClientAddress(), http.getHost()))
+    return Request(http.method, path + mark + query, headers, peer, http.content.read(max_payload_size + 1), local)
 
 
 def _request_of(http: IRequest) -> Request:

@@ -238,11 +238,11 @@ class _Port:
 class SiteClient:
     """A client's connection to a site."""
 
-    def __init__(self, site: GrapeSite, peer: IAddress = PEER) -> None:
+    def __init__(self, site: GrapeSite, peer: IAddress = PEER, local: IAddress | None = None) -> None:
         channel = site.buildProtocol(peer)
         assert isinstance(channel, GrapeChannel)
         self.channel = channel
-        self.transport = StringTransportWithDisconnection(hostAddress=peer, peerAddress=peer)
+        self.transport = StringTransportWithDisconnection(hostAddress=local or peer, peerAddress=peer)
         self.transport.protocol = channel
         channel.makeConnection(self.transport)
 

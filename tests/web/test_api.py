@@ -67,6 +67,10 @@ class FakeCalls:
     def begin_announce(self, name: str | bytes, port: int, done: Callable[[int | Failure], object]) -> Deferred[Any]:
         return self._answer(1, name, port).addBoth(done)
 
+    def for_asker(self, peers: list[str], asker: str | None, came_to: str | None) -> list[str]:
+        self.calls.append((peers, asker, came_to))
+        return peers
+
     def put(
         self,
         value: Value,
