@@ -15,24 +15,12 @@ from grape.dht.compact import Address, is_ipv4
 from grape.dht.lookup import ALPHA, MAX_CANDIDATES, MAX_QUERIES
 from grape.dht.transactions import MAX_PENDING
 from grape.errors import ConfigError as ConfigError
+from grape.settings import texts
 from grape.settings.declaration import Setting, check, declare, metadata
 from grape.settings.keywords import Keywords as Keywords
 from grape.settings.keywords import Limits as Limits
 from grape.settings.kinds import Choice, Milliseconds, Nodes, Switch, Text, Texts, Whole
 from grape.settings.texts import MAX_PORT as MAX_PORT
-from grape.settings.texts import (
-    Unfit,
-    advertised,
-    bind_host,
-    bind_host_ipv4,
-    file_name,
-    header_host,
-    ipv4_of,
-    log_level,
-    node_address,
-    origin,
-    shown,
-)
 
 DHT_PORT = 20_001
 API_PORT = 30_001
@@ -51,13 +39,13 @@ MAX_CONCURRENCY = 160
 MAX_MILLISECONDS = 10**12
 
 _PORT = Whole(0, MAX_PORT, placeholder="PORT")
-_HOST = Text("an IPv4 or IPv6 address or a host name", bind_host, placeholder="ADDRESS")
-_IPV4_HOST = Text("an IPv4 address or a host name", bind_host_ipv4, placeholder="ADDRESS")
-_ADVERTISED = Text("HOST or HOST:PORT with an IPv4 address or a host name", advertised, placeholder="HOST[:PORT]")
-_ORIGINS = Texts("origins such as https://app.example or http://10.0.0.1:8080", origin, placeholder="ORIGIN,...")
-_HEADER_HOSTS = Texts("host names and addresses without a port", header_host, placeholder="NAME,...")
-_FILE = Text("a file", file_name, placeholder="FILE")
-_LEVELS = Texts("debug, info, warn, error or critical, or LOGGER=LEVEL", log_level, placeholder="LEVEL,...")
+_HOST = Text("an IPv4 or IPv6 address or a host name", texts.bind_host, placeholder="ADDRESS")
+_IPV4_HOST = Text("an IPv4 address or a host name", texts.bind_host_ipv4, placeholder="ADDRESS")
+_ADVERTISED = Text("HOST or HOST:PORT with an IPv4 address or a host name", texts.advertised, placeholder="HOST[:PORT]")
+_ORIGINS = Texts("origins such as https://app.example or http://10.0.0.1:8080", texts.origin, placeholder="ORIGIN,...")
+_HEADER_HOSTS = Texts("host names and addresses without a port", texts.header_host, placeholder="NAME,...")
+_FILE = Text("a file", texts.file_name, placeholder="FILE")
+_LEVELS = Texts("debug, info, warn, error or critical, or LOGGER=LEVEL", texts.log_level, placeholder="LEVEL,...")
 _NODES = Nodes(placeholder="HOST:PORT,...")
 _TIME = Milliseconds(0, MAX_MILLISECONDS)
 _ENTRIES = Whole(1, 10**7)
@@ -78,8 +66,8 @@ def _nodes(given: str | Iterable[str | Address] | bool | None) -> tuple[Address,
 def parse_bootstrap(entry: str) -> Address:
     """Returns the (host, port) of a bootstrap entry "host:port". Raises ConfigError."""
     try:
-        return node_address(entry)
-    except Unfit as error:
+        return texts.node_address(entry)
+    except texts.Unfit as error:
         raise ConfigError("dht_bootstrap", str(error)) from None
 
 
@@ -360,10 +348,10 @@ class Config:
 
     def __attrs_post_init__(self) -> None:
         check(self)
-        if self.dht_bind is None and self.host not in (None, "::") and ipv4_of(self.host or "") is None:
+        if self.dht_bind is None and self.host not in (None, "::") and texts.ipv4_of(self.host or "") is None:
             raise ConfigError(
                 "host",
-                f"takes an IPv4 address or a host name, not {shown(self.host)}: the DHT speaks IPv4; "
+                f"takes an IPv4 address or a host name, not {texts.shown(self.host)}: the DHT speaks IPv4; "
                 f"use --api-bind {self.host} for HTTP, and --dht-bind with an IPv4 address",
             )
 
@@ -373,7 +361,7 @@ class Config:
         host = self.dht_bind if self.dht_bind is not None else self.host
         if host == "localhost":
             return "127.0.0.1"
-        return "" if host is None or host == "::" else ipv4_of(host) or ""
+        return "" if host is None or host == "::" else texts.ipv4_of(host) or ""
 
     @property
     def api_host(self) -> str:
@@ -383,11 +371,7 @@ class Config:
 
     @property
     def announced_host(self) -> str | None:
-        """The IPv4 address under which other machines find services announced here; None if it is not known.
-
-        That is the advertised address, or the one that the UDP socket is bound to. An advertised name is not resolved
-        here.
-        """
+        """The IPv4 address that services announced here are found at: as advertised, or bound to; None: not known."""
         host = self.dht_host if self.advertised is None else self.advertised[0]
         return host if host and is_ipv4(host) and host != "0.0.0.0" else None
 

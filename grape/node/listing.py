@@ -23,7 +23,7 @@ from grape.store import MemoryPeers
 LOOPBACK = "127.0.0.1"
 RESOLVE_AGAIN_SECONDS = 5.0
 
-log = Logger(namespace="grape")
+log = Logger(namespace="grape.node")
 
 
 class Listing:

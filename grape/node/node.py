@@ -53,15 +53,7 @@ class Node(Service):
     ``trace(line)`` is called with the Node grape's debug lines. ``dice`` replaces the system's randomness in tests.
     With ``is_state_optional`` a state file that the process may not write is a warning, no error.
 
-    Calls return Deferreds that can be cancelled; they fail with GrapeError. Events (``on``, ``off``):
-
-    - ``listening()``: the UDP socket is open;
-    - ``ready()``: joining the network was tried; once for each start;
-    - ``node(address)``: a node, "ip:port", was added to the routing table;
-    - ``peer(peer, name, through)``: a lookup of ``name`` was given a peer, "ip:port", by the node ``through``,
-      "ip:port", or by this grape itself (None);
-    - ``announce(name)``: a peer of the service was stored here, each time;
-    - ``warning(reason, address)``: a datagram from ``address``, "ip:port", was malformed or matches no query.
+    Calls return Deferreds that can be cancelled; they fail with GrapeError. Events are those of ``grape.Grape.on``.
     """
 
     def __init__(
