@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress
+from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 
 from grape import Grape
 from grape.testing import MemoryNetwork
+from grape.web.api import Api
+from grape.web.request import Request
 from grape.web.site import GrapeSite
 from tests.simulation import lone_grape
 from tests.web.helpers import SiteClient, TCPReactor, answers, connect, request
+from tests.web.test_api import FakeCalls, fired
 
 ANNOUNCE, LOOKUP = b'{"data":["a",1337]}', b'{"data":"a"}'
 V4 = IPv4Address("TCP", "10.1.0.9", 40_000), IPv4Address("TCP", "10.1.0.7", 30_001)
@@ -117,3 +123,31 @@ def test_askers_elsewhere_get_no_loopback_address_from_a_joined_grape(network: M
     for ends in (V4, LOOPBACK, LOOPBACK_V6):
         assert found(ends) == ["10.1.0.7:1337"]
     assert network.result(grape.lookup("a")) == ["10.1.0.7:1337"]
+
+
+@pytest.mark.parametrize(
+    ("peers", "asker", "is_asked"),
+    [
+        (["10.0.0.1:1"], "10.0.0.9", False),
+        (["10.0.0.1:1", "10.0.0.2:1"], "10.0.0.9", False),
+        (["10.0.0.1:127"], "10.0.0.9", False),
+        (["127.0.0.1:1"], "127.0.0.1", False),
+        (["127.0.0.1:1"], "10.0.0.9", True),
+        (["127.9.0.1:1"], None, True),
+        (["10.0.0.1:1", "127.0.0.1:1"], "127.0.0.1", True),
+    ],
+)
+def test_peers_are_chosen_for_the_asker_exactly_if_one_is_a_loopback_address(
+    peers: list[str], asker: str | None, is_asked: bool
+) -> None:
+    class Chosen(FakeCalls):
+        def begin_lookup(self, name: str, done: Callable[[list[str] | Failure], object]) -> Deferred[Any]:
+            return succeed(peers).addBoth(done)
+
+        def for_asker(self, peers: list[str], asker: str | None, came_to: str | None) -> list[str]:
+            assert (asker, came_to) == (asked.peer, asked.local)
+            return [f"chosen of {len(peers)}"]
+
+    asked = Request(b"POST", b"/lookup", {}, asker, b'{"data":"a"}', "10.0.0.5")
+    answer = fired(Api(Chosen()).call(asked))
+    assert json.loads(answer.body) == ([f"chosen of {len(peers)}"] if is_asked else peers)
