@@ -80,11 +80,13 @@ class Listing:
 
     # The node's address
 
-    def contact_listed(self, address: Address) -> None:
-        """Notes that a contact was listed: others than those of this host may know the node by its address."""
-        if not self._has_met_others and not is_loopback(address[0]):
-            self._has_met_others = True
-            self._follow()
+    def contact_listed(self, address: Address) -> bool:
+        """Notes that a contact was listed. Returns True if it is the first one at another host."""
+        if self._has_met_others or is_loopback(address[0]):
+            return False
+        self._has_met_others = True
+        self._follow()
+        return True
 
     def own_host_changed(self, host: str | None) -> None:
         """Notes under which IPv4 address other hosts reach the node; None if that is not known any more."""

@@ -122,6 +122,13 @@ class Reannouncer:
         self._needs_another_pass = True
         self._check_soon()
 
+    def make_again(self) -> None:
+        """Has all announces made again soon, with their age: the nodes that hold them tell other hosts nothing."""
+        now = self._clock.seconds()
+        for announce in self._announces.values():
+            announce.holders, announce.next_at, announce.checked_version = frozenset(), now, -1
+        self.contacts_changed()
+
     def start(self) -> None:
         """Begins to repeat announces."""
         self._stopped = False

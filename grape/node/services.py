@@ -106,8 +106,11 @@ class Services:
 
     def contact_listed(self, address: Address) -> None:
         """Notes that a contact was listed: announces may belong on it."""
-        self.listing.contact_listed(address)
-        self.reannouncer.contacts_changed()
+        if self.listing.contact_listed(address):
+            # Until now they were at nodes of this host, for which they are at a loopback address.
+            self.reannouncer.make_again()
+        else:
+            self.reannouncer.contacts_changed()
 
     def reconfigure(self, config: Config) -> None:
         """Takes the settings of a config that can change while the node runs."""

@@ -82,7 +82,7 @@ def test_advertised_name_is_resolved(network: MemoryNetwork) -> None:
     network.result(grape.stopService())
 
 
-def test_node_behind_a_loopback_contact_finds_a_newcomer_within_seconds(network: MemoryNetwork) -> None:
+def test_services_behind_a_loopback_contact_are_told_to_a_newcomer_within_seconds(network: MemoryNetwork) -> None:
     # The first contact of the second grape is at a loopback address: no newcomer is told of the second one.
     newcomer = Remote(network, "10.0.0.9")
     known: list[tuple[bytes, tuple[str, int]]] = []
@@ -90,8 +90,10 @@ def test_node_behind_a_loopback_contact_finds_a_newcomer_within_seconds(network:
     second = lone_grape(network, "10.0.0.2", dht_bootstrap=["127.0.0.1:20001"])
     network.clock.advance(300)
     assert second.stats().contacts == 1
+    assert network.result(second.announce("a", 1337)) == 1
     known.append((newcomer.id, newcomer.address))
     network.clock.advance(10)
     # A node at a loopback address may name any address.
     assert second.stats().contacts == 2
-    assert newcomer.methods()
+    # The announce is told at once, though it was made lately: nobody else tells the newcomer of it.
+    assert b"announce_peer" in newcomer.methods()
