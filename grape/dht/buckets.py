@@ -13,6 +13,8 @@ GOOD_SECONDS = 900.0
 REPLACEMENTS_PER_BUCKET = 8
 # A contact's round trip is the least of so many: a host that is busy, or was switched on just now, answers late.
 ROUND_TRIPS = 8
+# So many make a record. The first ones may be long because processes that start together are busy.
+MIN_RECORD = 3
 # The round trip of a contact that has answered pings alone: it has the soft timeout that is usual in this network.
 UNMEASURED_SECONDS = 1e-9
 
@@ -52,6 +54,11 @@ class Contact:
 
     def __repr__(self) -> str:
         return f"<Contact {self.id.hex()[:8]} {self.address[0]}:{self.address[1]}>"
+
+    @property
+    def has_record(self) -> bool:
+        """True once so many round trips were measured that the least of them is the contact's own."""
+        return self.latest[MIN_RECORD - 1] < math.inf
 
     def measured(self, round_trip: float) -> None:
         """Adds the round trip of a response, in seconds; 0, that of a ping which measures nothing, is ignored."""

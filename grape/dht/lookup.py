@@ -79,7 +79,7 @@ class Lookup:
         """Adds the first candidates, from the routing table; called before all else."""
         if self._holders is not None:
             for contact in contacts:
-                self.add(contact.id, contact.address, contact.round_trip, doubtful=contact.failures > 0)
+                self.add_contact(contact)
             return
         here, usual = self.position, self._usual_seconds
         self._candidates = [
@@ -89,7 +89,7 @@ class Lookup:
                 c.position ^ here,
                 c.round_trip,
                 c.failures > 0,
-                PENDING if c.round_trip <= usual else TARDY,
+                PENDING if c.round_trip <= usual or not c.has_record else TARDY,
             )
             for c in contacts
         ]
@@ -98,6 +98,16 @@ class Lookup:
             self._has_doubtful = True
         self._seen = {candidate.address: candidate for candidate in self._candidates}
 
+    def add_contact(self, contact: Contact) -> None:
+        """Adds a contact as a candidate, as ``add`` does."""
+        self.add(
+            contact.id,
+            contact.address,
+            contact.round_trip,
+            doubtful=contact.failures > 0,
+            has_record=contact.has_record,
+        )
+
     def add(
         self,
         node_id: bytes,
@@ -105,13 +115,14 @@ class Lookup:
         round_trip: float = 0.0,
         *,
         doubtful: bool = False,
+        has_record: bool = True,
         told_by: Address | None = None,
         is_awaited: bool = True,
     ) -> None:
         """Adds a candidate, once for each address; skips our own id and nodes too far to matter.
 
         ``told_by`` is the node that named it, if no more is known of it; ``is_awaited`` is false for an address that is
-        queried without being waited for.
+        queried without being waited for. Without ``has_record`` a long ``round_trip`` does not make it tardy.
         """
         if node_id == self.own_id:
             return
@@ -120,7 +131,8 @@ class Lookup:
             if node_id != known.node_id and known.state is UNASKED:
                 self._bring_nearer(known, node_id)
             return
-        asked_as = SLOW if not is_awaited else PENDING if round_trip <= self._usual_seconds else TARDY
+        is_usual = round_trip <= self._usual_seconds or not has_record
+        asked_as = SLOW if not is_awaited else PENDING if is_usual else TARDY
         distance = position(node_id) ^ self.position
         candidate = Candidate(node_id, address, distance, round_trip, doubtful, asked_as, told_by)
         self._has_doubtful = self._has_doubtful or doubtful

@@ -138,7 +138,7 @@ class Queries:
         """
         contact = self._table.at(address)
         if contact is not None:
-            lookup.add(contact.id, address, contact.round_trip, doubtful=contact.failures > 0)
+            lookup.add_contact(contact)
             return
         now = self.seconds()
         if self._table.is_worth_asking(address, now) and self._table.rules.is_usable(address[0], told_by[0]):

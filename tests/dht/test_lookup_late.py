@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grape.dht.buckets import Contact
+from grape.dht.buckets import MIN_RECORD, Contact
 from grape.dht.candidates import FAILED, HEARD, LATE, PENDING, SLOW, TARDY, Candidate
 from grape.dht.closest import TOKEN_REUSE_SECONDS, ClosestSets
 from grape.dht.lookup import MAX_QUERIES, Lookup
@@ -20,16 +20,35 @@ NEAR_SECONDS = 0.001
 FAR_SECONDS = 0.4
 
 
-def lookup_with(near: Iterable[int], far: Iterable[int], k: int = 20, *, one_per_network: bool = False) -> Lookup:
-    """Returns a lookup whose contacts at these distances from KEY are near and far away."""
+def lookup_with(
+    near: Iterable[int],
+    far: Iterable[int],
+    k: int = 20,
+    *,
+    one_per_network: bool = False,
+    answers: int = MIN_RECORD,
+) -> Lookup:
+    """Returns a lookup whose contacts at these distances from KEY are near and far away, by so many answers each."""
     lookup = Lookup(KEY, OWN, k, usual_seconds=USUAL_SECONDS, one_per_network=one_per_network)
     contacts = []
     for numbers, seconds in ((near, NEAR_SECONDS), (far, FAR_SECONDS)):
         for number in numbers:
             contacts.append(Contact(*node(number)))
-            contacts[-1].measured(seconds)
+            for _ in range(answers):
+                contacts[-1].measured(seconds)
     lookup.begin(contacts)
     return lookup
+
+
+@pytest.mark.parametrize("one_per_network", [False, True])
+def test_candidate_of_few_answers_is_not_tardy(one_per_network: bool) -> None:
+    # The processes of a ring that has just been started are late at first.
+    lookup = lookup_with([257], [514], one_per_network=one_per_network, answers=MIN_RECORD - 1)
+    asked = lookup.ask()
+    assert [c.state for c in asked] == [PENDING, PENDING]
+    answer(lookup, asked[:1])
+    lookup.ask()
+    assert not lookup.finished
 
 
 @pytest.mark.parametrize("one_per_network", [False, True])
