@@ -24,7 +24,7 @@ from grape.dht.responder import Responder
 from grape.dht.routing import K, RoutingTable
 from grape.dht.transactions import MAX_PENDING
 from grape.krpc.endpoint import KRPCProtocol, Listener
-from grape.krpc.searches import ItemSearch, Known, OnPeers, PeerSearch, TokenSearch
+from grape.krpc.searches import ItemSearch, Known, OnPeers, OwnIdSearch, PeerSearch, TokenSearch
 from grape.krpc.traversal import Arguments, Traversal, Write, WriteOutcome
 from grape.metrics import Counters
 from grape.reactor import Clock
@@ -108,6 +108,36 @@ class DHTProtocol(KRPCProtocol):
         self._max_queries = max_queries
         self._closest = ClosestSets(table, max_tables)
 
+    @classmethod
+    def of_config(
+        cls,
+        config: Config,
+        reactor: Clock,
+        table: RoutingTable,
+        responder: Responder,
+        random_bytes: RandomBytes,
+        listener: Listener,
+        journal: Journal,
+        counters: Counters,
+    ) -> DHTProtocol:
+        """Makes a protocol with the limits of a config."""
+        return cls(
+            reactor,
+            table,
+            responder,
+            random_bytes,
+            listener,
+            journal,
+            counters=counters,
+            alpha=config.dht_concurrency,
+            read_only=config.read_only,
+            max_tables=config.dht_max_tables,
+            max_pending=config.max_pending,
+            max_queries=config.max_queries_per_lookup,
+            max_liveness_checks=config.max_liveness_checks,
+            max_strangers=config.max_strangers,
+        )
+
     def logPrefix(self) -> str:
         """Returns the name that Twisted's own log lines give the port."""
         return "DHT"
@@ -123,11 +153,23 @@ class DHTProtocol(KRPCProtocol):
 
         def start(done: Callable[[Found], object]) -> Cancellable:
             lookup, known = self._begin(target)
-            traversal = Traversal(lookup, self.queries, b"find_node", b"target", LOOKUP_SECONDS, done, known)
+            traversal: Traversal
+            if target == self.table.own_id:
+                traversal = OwnIdSearch(lookup, self.queries, LOOKUP_SECONDS, done, known, self._own_id_listed)
+            else:
+                traversal = Traversal(lookup, self.queries, b"find_node", b"target", LOOKUP_SECONDS, done, known)
             traversal.start()
             return traversal
 
         return deferred(start)
+
+    def _own_id_listed(self, address: Address, told_by: Address) -> None:
+        if address != (self.own_host, self.port) and self.table.rules.is_usable(address[0], told_by[0]):
+            self.clones.suspect(address, self.queries.seconds())
+
+    def forget_tokens(self) -> None:
+        """Forgets the tokens that nodes gave to this one: they are bound to the address that it had."""
+        self._closest.clear()
 
     def get_peers(self, key: bytes) -> Deferred[PeersFound]:
         """Finds the peers announced under ``key``, of any length (BEP 5)."""

@@ -97,6 +97,7 @@ class RecordingListener:
     def __init__(self) -> None:
         self.listed: list[Address] = []
         self.dropped: list[Address] = []
+        self.clones: list[Address] = []
         self.warnings: list[tuple[str, Address]] = []
 
     def contact_listed(self, address: Address) -> None:
@@ -104,6 +105,9 @@ class RecordingListener:
 
     def contact_dropped(self, address: Address) -> None:
         self.dropped.append(address)
+
+    def clone_found(self, address: Address) -> None:
+        self.clones.append(address)
 
     def warned(self, reason: str, address: Address) -> None:
         self.warnings.append((reason, address))

@@ -270,7 +270,7 @@ def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert {*COMMANDS} == {"config", "state"}
     for command in COMMANDS.values():
         assert command.synopsis in ran.stdout
-    assert "grape state check|dump|import FILE" in ran.stdout
+    assert "grape state check|dump|import|new-id FILE" in ran.stdout
 
 
 def test_help_under_twistd_names_its_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,7 +21,9 @@ class Command(NamedTuple):
 
 COMMANDS: Mapping[str, Command] = {
     "config": Command("grape.cli.config", "grape config check|show|example", "check, show or explain the settings"),
-    "state": Command("grape.cli.state", "grape state check|dump|import FILE", "check, print or repair a state file"),
+    "state": Command(
+        "grape.cli.state", "grape state check|dump|import|new-id FILE", "check, print or repair a state file"
+    ),
 }
 
 

@@ -1,7 +1,8 @@
-"""Implements ``grape state check|dump|import FILE``: reports on a state file, writes it out, reads it in.
+"""Implements ``grape state check|dump|import|new-id FILE``: reports on a state file, writes it out, reads it in.
 
 ``check`` and ``dump`` only read, also while a node uses the file. ``dump`` writes each intact row as a line of JSON;
 ``import`` writes such lines into a file that no node uses, as a rule a new one: together they repair a damaged file.
+``new-id`` is for a copy of a file whose original another node uses.
 """
 
 from __future__ import annotations
@@ -17,19 +18,21 @@ from io import TextIOWrapper
 from math import isfinite
 from typing import TextIO, TypeAlias
 
+from grape.dht.nodeid import ID_BYTES
 from grape.state import records
 from grape.state.examine import examine, schema
 from grape.state.lock import StateError, StateInUse
 from grape.state.sqlite import StateFile
 from grape.state.tables import SCHEMA_ROW, TABLES, Cell, Change, Contents, Row
 
-USAGE = "usage: grape state check|dump|import FILE"
+USAGE = "usage: grape state check|dump|import|new-id FILE"
 HELP = """\
 usage: grape state COMMAND FILE
 
   check FILE   report whether a state file is intact, and what it holds
   dump FILE    write each intact row of a state file to stdout, as a line of JSON
   import FILE  add the rows of a dump on stdin to a state file, which is created if missing
+  new-id FILE  give the node another id, as another node uses a copy of the file
 
 check and dump also work while a node uses the file.
 Status: 0 done; 1 the file is damaged, or lines of the dump are invalid; 2 usage error;
@@ -79,7 +82,7 @@ def main(words: Sequence[str]) -> int:
 
 
 def _run(words: Sequence[str]) -> int:
-    commands = {"check": check, "dump": dump, "import": load}
+    commands = {"check": check, "dump": dump, "import": load, "new-id": renew_id}
     if not words or "-h" in words or "--help" in words:
         sys.stdout.write(HELP)
         return 0
@@ -154,6 +157,30 @@ def load(path: str, lines: TextIO | None = None) -> int:
     if bad:
         sys.stderr.write(f"grape: {bad} invalid lines skipped\n")
     return EXIT_DAMAGED if bad else 0
+
+
+def renew_id(path: str) -> int:
+    """Writes a new random node id into a file and drops the own announces; returns the exit status.
+
+    Raises StateError, for a file that is missing, too.
+    """
+    examine(path, len(schema()))
+    node_id = os.urandom(ID_BYTES)
+    file = StateFile(path)
+    try:
+        for line in _opening_lines(file):
+            sys.stderr.write(f"grape: {line}\n")
+        announces = records.read(file.contents.rows).own_announces
+        file.commit(
+            [
+                records.node_id_change(node_id),
+                *(records.own_announce_change(announce.key, announce.port, None) for announce in announces),
+            ]
+        )
+    finally:
+        file.close()
+    sys.stdout.write(f"{path}: node id {node_id.hex()}, {len(announces)} own announces dropped\n")
+    return 0
 
 
 def _opening_lines(file: StateFile) -> Iterator[str]:

@@ -49,6 +49,10 @@ class ClosestSets:
             self._found[key] = (found, at, self._table.version)
         return found if found.is_settled else None
 
+    def clear(self) -> None:
+        """Forgets the closest nodes of all keys."""
+        self._found.clear()
+
     def forget(self, key: bytes) -> None:
         """Forgets the closest nodes of a key."""
         self._found.pop(key, None)

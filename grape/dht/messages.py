@@ -102,6 +102,19 @@ def decode(datagram: bytes) -> Query | Response | Error:
     raise RemoteProtocolError(PROTOCOL_ERROR, "not a message", answerable=False)
 
 
+def querier_of(datagram: bytes) -> bytes | None:
+    """Returns the ``ip`` of a response (BEP 42): the compact address at which its sender sees us. None without one.
+
+    ``decode`` leaves it out: few answers are asked for it.
+    """
+    try:
+        message = bencoding.decode_strictly(datagram)
+    except ValueError:
+        return None
+    querier = message.get(b"ip") if isinstance(message, dict) else None
+    return querier if isinstance(querier, bytes) else None
+
+
 def encode_query(
     transaction_id: bytes, method: bytes, arguments: dict[bytes, BValue], *, read_only: bool = False
 ) -> bytes:

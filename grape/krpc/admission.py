@@ -8,6 +8,7 @@ bytes sent to addresses that never answered.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from grape.dht import messages
 from grape.dht.addresses import scope
@@ -33,6 +34,7 @@ class Admission:
 
     ``ping(address, outcome)`` sends a ping and returns False if it could not be sent. At most
     ``max_liveness_checks`` are in flight; ``max_strangers`` addresses are remembered as checked within the last minute.
+    ``own_query(transaction_id)`` is called for a query with our own id.
     """
 
     def __init__(
@@ -42,8 +44,10 @@ class Admission:
         counters: Counters,
         max_liveness_checks: int,
         max_strangers: int,
+        own_query: Callable[[object], object] = lambda transaction_id: None,
     ) -> None:
         self._table = table
+        self._own_query = own_query
         self._ping = ping
         self._counters = counters
         self._max_checking = max_liveness_checks
@@ -62,7 +66,7 @@ class Admission:
         self._checked_at.resize(max_strangers)
         self._to_strangers.resize(max_strangers)
 
-    def queried(self, node_id: bytes, address: Address, now: float) -> None:
+    def queried(self, node_id: bytes, address: Address, now: float, transaction_id: object = None) -> None:
         """Notes a query from a node: a listed one shows life, an unlisted one is pinged if the table has use for it.
 
         An id that is listed at another address has that contact pinged first.
@@ -73,6 +77,9 @@ class Admission:
             contact.seen_at = now
             if contact.failures:
                 self.check(address, node_id)
+            return
+        if node_id == table.own_id:
+            self._own_query(transaction_id)
             return
         listed = table.with_id(node_id)
         if listed is not None:

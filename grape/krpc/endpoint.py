@@ -5,6 +5,7 @@ No datagram makes ``datagramReceived`` raise.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
@@ -21,6 +22,7 @@ from grape.dht.responder import Responder, not_durable
 from grape.dht.routing import Listed, RoutingTable
 from grape.dht.transactions import MAX_PENDING, NOBODY, Outcome, Pending
 from grape.krpc.admission import Admission
+from grape.krpc.clones import Clones
 from grape.krpc.liveness import LivenessCheck
 from grape.krpc.port import AnsweringProtocol, SendTo
 from grape.krpc.queries import Queries
@@ -38,6 +40,9 @@ LOGGER = "grape.krpc"
 log = Logger(namespace=LOGGER)
 
 
+Intercept = Callable[[bytes, Response, Pending, float], bool]
+
+
 class Listener(Protocol):
     """Receives what an endpoint learns about other nodes."""
 
@@ -46,6 +51,9 @@ class Listener(Protocol):
 
     def contact_dropped(self, address: Address) -> None:
         """Called when a contact was dropped from the routing table because it does not answer."""
+
+    def clone_found(self, address: Address) -> None:
+        """Called when another node has answered two pings with our own node id."""
 
     def warned(self, reason: str, address: Address) -> None:
         """Called for a malformed datagram, and for a response or error that matches no query in flight."""
@@ -117,7 +125,14 @@ class KRPCProtocol(AnsweringProtocol):
         self._marks = self.queries.hearsay.marks
         self._ping = self.queries.frame(b"ping", {})
         self._journal: Journal = journal if journal is not None else NullJournal()
-        self._admission = Admission(table, self._send_ping, self.counters, max_liveness_checks, max_strangers)
+        self.clones = Clones(self._send_ping, lambda address: self._call(listener.clone_found, address))
+        self._admission = Admission(
+            table, self._send_ping, self.counters, max_liveness_checks, max_strangers, self.clones.received
+        )
+        #: The IPv4 address at which other hosts see this node, as far as it is known.
+        self.own_host: str | None = None
+        # Called with each response while set, its datagram first; if it returns True it has kept the response back.
+        self.intercept: Intercept | None = None
         self.queries.is_checking = self._admission.is_checking
 
     @property
@@ -185,7 +200,8 @@ class KRPCProtocol(AnsweringProtocol):
                     self._dropped_answered(message, addr, now)
                 self._listener.warned("unexpected answer", addr)
             elif isinstance(message, Response):
-                self._response_received(message, pending, now)
+                if self.intercept is None or not self.intercept(datagram, message, pending, now):
+                    self.response_received(message, pending, now)
             else:
                 self._error_received(message, pending, now)
         except Exception:
@@ -204,6 +220,7 @@ class KRPCProtocol(AnsweringProtocol):
     def node_id_changed(self) -> None:
         """Encodes the ping anew, with the id that the table has adopted."""
         self._ping = self.queries.frame(b"ping", {})
+        self.clones.forget()
 
     def unreachable(self, address: Address, transaction_id: bytes) -> None:
         """Called by the port when an ICMP message says that a query found no process at ``address``."""
@@ -255,9 +272,10 @@ class KRPCProtocol(AnsweringProtocol):
                     self._write(answer, address, self.reply_by)
         node_id = query.arguments.get(b"id")
         if not query.read_only and isinstance(node_id, bytes) and len(node_id) == ID_BYTES:
-            self._admission.queried(node_id, address, now)
+            self._admission.queried(node_id, address, now, query.transaction_id)
 
-    def _response_received(self, response: Response, pending: Pending, now: float) -> None:
+    def response_received(self, response: Response, pending: Pending, now: float) -> None:
+        """Handles the response, received at ``now``, to a query that was in flight."""
         node_id = response.values.get(b"id")
         if not isinstance(node_id, bytes) or len(node_id) != ID_BYTES:
             pending.outcome.failed(pending, QueryFailed("the answer has no node id"))
@@ -267,6 +285,7 @@ class KRPCProtocol(AnsweringProtocol):
                 # The contact that was there is there no more.
                 self._timed_out(pending, now)
             pending.outcome.failed(pending, AnsweredByOurselves("the answer is our own"))
+            self.clones.suspect(pending.address, now)
             return
         self.counters.answered += 1
         # A querier chooses when it is pinged, and by answering late could raise our timeouts: that measures nothing.

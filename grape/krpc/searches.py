@@ -7,11 +7,11 @@ from collections.abc import Callable
 from grape.dht import items as bep44
 from grape.dht.candidates import Candidate, Found
 from grape.dht.closest import ClosestSets
-from grape.dht.compact import Address, decode_peers
+from grape.dht.compact import Address, decode_nodes, decode_peers
 from grape.dht.items import Item
 from grape.dht.lookup import Lookup
 from grape.dht.responder import Responder
-from grape.krpc.traversal import Arguments, Network, Traversal
+from grape.krpc.traversal import MAX_NODES_BYTES, Arguments, Network, Traversal
 
 # More than a lookup returns; the Node grape sends all peers that it has.
 MAX_VALUES_PER_RESPONSE = 256
@@ -19,6 +19,34 @@ MAX_VALUES_PER_RESPONSE = 256
 Known = frozenset[tuple[bytes, Address]]
 # Called with the peers of one answer, and the address of the node that gave it.
 OnPeers = Callable[[list[Address], Address], object]
+
+
+class OwnIdSearch(Traversal):
+    """Looks for the nodes closest to our own id; ``found_at(address, told_by)`` is called where a node lists that id.
+
+    As a rule that is our own address, or was; another node that uses our id, a clone, is listed under it, too.
+    """
+
+    def __init__(
+        self,
+        lookup: Lookup,
+        network: Network,
+        seconds: float,
+        done: Callable[[Found], object],
+        known: Known,
+        found_at: Callable[[Address, Address], object],
+    ) -> None:
+        super().__init__(lookup, network, b"find_node", b"target", seconds, done, known)
+        self._found_at = found_at
+
+    def _received(self, candidate: Candidate, values: Arguments) -> bool:
+        nodes, own_id = values.get(b"nodes"), self._lookup.own_id
+        if isinstance(nodes, bytes) and own_id in nodes:
+            for node_id, address in decode_nodes(nodes[:MAX_NODES_BYTES]):
+                if node_id == own_id:
+                    self._found_at(address, candidate.address)
+                    break
+        return False
 
 
 class PeerSearch(Traversal):

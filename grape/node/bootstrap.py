@@ -8,6 +8,7 @@ address that turns out to be this node itself is left out alone, for some second
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
 from twisted.logger import Logger
@@ -120,6 +121,19 @@ class Bootstrap:
         return frozenset(
             entry for entry, addresses in self._addresses.items() if addresses and self._own.keys() >= set(addresses)
         )
+
+    def configured(self) -> frozenset[Address]:
+        """Returns the addresses of the configured entries; those of a name once it is resolved."""
+        addresses = (self._addresses[entry] for entry in self._entries if entry not in self._remembered)
+        return frozenset(chain.from_iterable(addresses))
+
+    def join_again(self) -> None:
+        """Queries all entries anew: this node has another id now."""
+        self._own.clear()
+        if self._retry is not None and self._retry.active():
+            self._retry.cancel()
+        self._delay = FIRST_RETRY_SECONDS
+        self._query_entries()
 
     def _query_entries(self) -> Deferred[bool]:
         """Queries the entries that are due, and sets the timer to do so again.

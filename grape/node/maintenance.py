@@ -92,6 +92,14 @@ class Maintenance:
         """Returns the bootstrap entries that turned out to be this node itself."""
         return self._bootstrap.own_entries()
 
+    def bootstrap_addresses(self) -> frozenset[Address]:
+        """Returns the addresses of the configured bootstrap nodes; those of a name once it is resolved."""
+        return self._bootstrap.configured()
+
+    def join_again(self) -> None:
+        """Queries all bootstrap nodes anew: this node has another id now."""
+        self._safely(self._bootstrap.join_again)
+
     def stop(self) -> None:
         """Ends all recurring work."""
         self._stopped = True

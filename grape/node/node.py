@@ -34,6 +34,8 @@ from grape.node.identity import fits, new_id
 from grape.node.items import Got, Items
 from grape.node.join_log import JoinLog
 from grape.node.maintenance import Maintenance
+from grape.node.own_address import AddressWatch, OwnAddress, interface_of
+from grape.node.own_id import OwnId
 from grape.node.reporter import Reporter, Trace, watch_announces
 from grape.node.republish import OwnItems
 from grape.node.services import Services
@@ -108,6 +110,10 @@ class Node(Service):
             self._journal.own_announce_changed,
             self.counters,
         )
+        self._own_address = OwnAddress(interface_of(reactor, config.dht_host))
+        self._own_address.on_change(self._services.own_host_changed)
+        self._address_watch = AddressWatch(reactor, self._own_address)
+        self._own_id = OwnId(reactor, self._replace_id)
         self._recorded = Recorded(
             self._table, tokens, self._item_store, self._own_items, self._peer_store, self._services.reannouncer
         )
@@ -132,6 +138,7 @@ class Node(Service):
         self._protocol: DHTProtocol | None = None
         self._port: IListeningPort | None = None
         self._maintenance: Maintenance | None = None
+        self._is_id_from_file = False
 
     # The service
 
@@ -182,6 +189,8 @@ class Node(Service):
             contacts,
             is_open=not is_localhost(config.dht_host),
         )
+        self._own_id.start(protocol, self._maintenance.bootstrap_addresses, is_from_file=self._is_id_from_file)
+        self._address_watch.start(protocol)
         warn_if_unreachable(config.dht_host, config.dht_bootstrap)
         self._reporter.listening()
         self._join_log.start(config.dht_bootstrap, contacts, self._maintenance.own_entries)
@@ -197,6 +206,8 @@ class Node(Service):
         self._own_items.stop()
         self._first_join.stop()
         self._join_log.stop()
+        self._address_watch.stop()
+        self._own_id.stop()
         if self._maintenance is not None:
             self._maintenance.stop()
             self._maintenance = None
@@ -235,7 +246,6 @@ class Node(Service):
 
     def stats(self) -> Stats:
         """Returns a snapshot of the node's figures, in some microseconds."""
-        # Counted in grape.dht, which imports nothing of ours.
         self.counters.unverified_puts = self._responder.signature_budget.refused
         return Stats(
             node_id=self.node_id.hex(),
@@ -253,10 +263,7 @@ class Node(Service):
     # Services
 
     def lookup(self, name: str) -> Deferred[list[str]]:
-        """Looks up a service. Fires with at most 100 peers, "ip:port", in random order; with none if there are none.
-
-        Fails with GrapeError: ERR_GRAPE_LOOKUP for an invalid name, ERR_GRAPE_OVERLOADED, ERR_GRAPE_NOT_RUNNING.
-        """
+        """Looks up the peers of a service, as ``grape.Grape.lookup`` does."""
         looked_up: Deferred[list[str]] = maybeDeferred(deferred, partial(self.begin_lookup, name))
         return looked_up.addCallback(self.for_asker, None, None)
 
@@ -276,12 +283,7 @@ class Node(Service):
         return self._services.listing.for_asker(peers, asker, came_to)
 
     def announce(self, name: str | bytes, port: int) -> Deferred[int]:
-        """Announces that a service runs at ``port`` of this host; port 0 is the grape's own UDP port.
-
-        Fires with how many other nodes accepted (alone: 1, this node). Fails with GrapeError: ERR_GRAPE_SERVICE_PORT,
-        ERR_GRAPE_ANNOUNCE for an invalid name, "No nodes to query", "All queries failed", ERR_GRAPE_OVERLOADED,
-        ERR_GRAPE_NOT_RUNNING.
-        """
+        """Announces that a service runs at ``port`` of this host, as ``grape.Grape.announce`` does."""
         return maybeDeferred(deferred, partial(self.begin_announce, name, port))
 
     def begin_announce(self, name: str | bytes, port: int, done: Callable[[int | Failure], object]) -> Cancellable:
@@ -300,24 +302,11 @@ class Node(Service):
         salt: bytes = b"",
         cas: int | None = None,
     ) -> Deferred[str]:
-        """Stores a value: an immutable item, or with ``key`` (ed25519, 32 bytes) a mutable one (BEP 44).
-
-        A mutable item needs ``signature`` (64 bytes) and ``seq``; ``salt`` has up to 64 bytes; ``cas`` is the seq of
-        the item that it may replace. Fires with the item's hash, 40 hex digits, once the item is durable here. Fails
-        with GrapeError: the Node grape's texts for arguments that are missing or too big, status 301 or 302 if nodes
-        hold another item, 503 if the state file cannot be written, "No nodes to query", "All queries failed",
-        ERR_GRAPE_OVERLOADED, ERR_GRAPE_NOT_RUNNING.
-        """
+        """Stores a value, an item of BEP 44, as ``grape.Grape.put`` does."""
         return maybeDeferred(self._items.put, value, key, signature, seq, salt, cas)
 
     def get(self, hash: str, salt: bytes = b"", *, cache: bool | None = None) -> Deferred[Got | None]:
-        """Finds the item with this hash, 40 hex digits; a mutable item with a salt needs the salt.
-
-        Fires with the item, or None if no node has it. An immutable item that this grape holds comes without a query;
-        for a mutable one other nodes are asked for a newer version. ``cache``: True returns an item that this grape
-        holds without a query, False always asks other nodes. Fails with GrapeError: ERR_GRAPE_HASH_FORMAT,
-        ERR_GRAPE_OVERLOADED, ERR_GRAPE_NOT_RUNNING.
-        """
+        """Finds the item with this hash, as ``grape.Grape.get`` does."""
         return maybeDeferred(self._items.get, hash, salt, cache)
 
     # Inside
@@ -325,21 +314,15 @@ class Node(Service):
     def _bind(self) -> DHTProtocol:
         if self._protocol is None:
             config = self.config
-            protocol = DHTProtocol(
+            protocol = DHTProtocol.of_config(
+                config,
                 self._reactor,
                 self._table,
                 self._responder,
                 self._random_bytes,
                 self,
                 self._journal,
-                counters=self.counters,
-                alpha=config.dht_concurrency,
-                read_only=config.read_only,
-                max_tables=config.dht_max_tables,
-                max_pending=config.max_pending,
-                max_queries=config.max_queries_per_lookup,
-                max_liveness_checks=config.max_liveness_checks,
-                max_strangers=config.max_strangers,
+                self.counters,
             )
             host = bind_address(config.dht_host, config.dht_port)
             self._port = listen(self._reactor, config.dht_port, protocol, host)
@@ -352,14 +335,26 @@ class Node(Service):
             return ()
         restored = self._recorder.open(self._recorded)
         node_id = restored.node_id
+        self._is_id_from_file = node_id is not None
         if node_id is None or (node_id != self.node_id and not fits(self.config, node_id)):
             self._recorder.keep_id(self.node_id)
         elif node_id != self.node_id:
             # At a second start of the same node the id is known already.
-            self._table.adopt(node_id)
-            self.node_id = node_id
-            protocol.node_id_changed()
+            self._adopt(node_id, protocol)
         return restored.contacts
+
+    def _adopt(self, node_id: bytes, protocol: DHTProtocol) -> None:
+        self._table.adopt(node_id)
+        self.node_id = node_id
+        protocol.node_id_changed()
+
+    def _replace_id(self, address: Address) -> None:
+        """Takes another id: the bootstrap node at ``address`` has this one, from a copy of the state file."""
+        self._adopt(new_id(self.config, self._random_bytes), self._socket())
+        # They are those of the node that the file was copied from.
+        self._services.forget_announces()
+        if self._maintenance is not None:
+            self._maintenance.join_again()
 
     def _close_state(self, result: object) -> Deferred[None]:
         if isinstance(result, Failure):
@@ -382,6 +377,7 @@ class Node(Service):
         """Reports a node that answered for the first time, and repeats what it should hold."""
         if not self.running:
             return
+        self._own_id.contact_listed()
         self._first_join.over()
         self._join_log.contact_listed(address)
         self._reporter.contact_listed(address)
@@ -390,9 +386,14 @@ class Node(Service):
 
     def contact_dropped(self, address: Address) -> None:
         """Repeats the announces that a contact held which no longer answers."""
+        self._own_address.forget(address)
         if self.running:
             self._join_log.contact_dropped()
             self._services.reannouncer.contacts_changed()
+
+    def clone_found(self, address: Address) -> None:
+        """Takes another id, or logs a warning: another node has this one's."""
+        self._own_id.clone_found(address)
 
     def warned(self, reason: str, address: Address) -> None:
         """Reports a datagram that was malformed or that matches no query."""

@@ -13,13 +13,22 @@ from twisted.logger import Logger
 
 from grape.dht.addresses import scope
 from grape.dht.bounded import BoundedDict
-from grape.dht.compact import Address
+from grape.dht.compact import PEER_BYTES, Address, decode_peer, is_ipv4
+from grape.dht.messages import Response, querier_of
+from grape.dht.transactions import Pending
+from grape.krpc.interfaces import primary_address
+from grape.protocol import DHTProtocol
+from grape.reactor import Clock, Reactor, Timer
 
 # A majority counts if at least so many contacts voted.
 MIN_VOTES = 3
 MAX_VOTES = 64
 # Longer than the pause between two refreshes of the routing table, in which all contacts nearby are asked.
 VOTE_SECONDS = 1_200.0
+
+LOOK_SECONDS = 5.0
+# So many answers are read for ``ip`` after each look; to read it in all would be felt in each lookup.
+READ_AT_ONCE = 8
 
 OnChange = Callable[[str | None], object]
 
@@ -88,6 +97,65 @@ class OwnAddress:
         by_host = {contact[0]: ip for contact, (ip, _) in self._votes.items()}
         ip, votes = Counter(by_host.values()).most_common(1)[0]
         return ip if 2 * votes > len(by_host) else None
+
+
+class AddressWatch:
+    """Looks at a node's own address every LOOK_SECONDS, and reads what some answers to its queries say about it."""
+
+    def __init__(self, clock: Clock, own_address: OwnAddress) -> None:
+        self._clock = clock
+        self._own_address = own_address
+        self._protocol: DHTProtocol | None = None
+        self._timer: Timer | None = None
+        self._left = 0
+
+    def start(self, protocol: DHTProtocol) -> None:
+        """Begins to watch, with a look at once."""
+        self._protocol = protocol
+        self._look()
+
+    def stop(self) -> None:
+        """Watches no more."""
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._protocol = None
+
+    def _look(self) -> None:
+        protocol = self._protocol
+        if protocol is None:
+            return
+        self._timer = self._clock.callLater(LOOK_SECONDS, self._look)
+        self._own_address.look(self._clock.seconds())
+        protocol.own_host = self._own_address.host
+        self._left = READ_AT_ONCE
+        # Until then the first responses of a start may be kept back.
+        if protocol.intercept is None:
+            protocol.intercept = self._read
+
+    def _read(self, datagram: bytes, response: Response, pending: Pending, now: float) -> bool:
+        """Reads an answer for our own address; returns False, so that it is handled as usual."""
+        protocol = self._protocol
+        self._left -= 1
+        if protocol is not None and self._left <= 0:
+            protocol.intercept = None
+        if protocol is not None and protocol.table.at(pending.address) is not None:
+            querier = querier_of(datagram)
+            if querier is not None and len(querier) == PEER_BYTES:
+                self._own_address.told(pending.address, decode_peer(querier)[0], now)
+        return False
+
+
+def interface_of(reactor: Reactor, bound: str) -> Callable[[], str | None]:
+    """Returns the function that tells the address of the interface of a node that is bound to the host ``bound``.
+
+    A reactor that is a simulated host tells its own ``primary_address``, if it has one.
+    """
+    if is_ipv4(bound) and bound != "0.0.0.0":
+        return lambda: bound
+    if hasattr(reactor, "callFromThread"):
+        return primary_address
+    simulated: Callable[[], str | None] = getattr(reactor, "primary_address", lambda: None)
+    return simulated
 
 
 def _is_reachable(host: str) -> bool:

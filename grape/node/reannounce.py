@@ -30,6 +30,8 @@ CHECK_SECONDS = 0.5
 PAUSE_SECONDS = 30.0
 # The same while no node has accepted the announce, and after a renewal that failed.
 RETRY_SECONDS = 2.0
+# The least time between two rounds in which all announces are made again.
+ROUND_SECONDS = 30.0
 MAX_HOLDERS = 100
 CHECKED_AT_ONCE = 512
 RENEWED_AT_ONCE = 16
@@ -85,6 +87,9 @@ class Reannouncer:
         self._needs_another_pass = False
         self._timer: Timer | None = None
         self._stopped = False
+        # When the next round may begin in which all announces are made again; set while one waits for that.
+        self._next_round_at = -math.inf
+        self._round_timer: Timer | None = None
 
     def __len__(self) -> int:
         return len(self._announces)
@@ -117,6 +122,28 @@ class Reannouncer:
         if (not self._max_age or now - at < self._max_age) and (key, port) not in self._announces:
             self._announces.put((key, port), _Announce(at, frozenset(), now))
 
+    def drop_all(self) -> list[AnnounceId]:
+        """Drops all announces; returns key and port of each."""
+        dropped = list(self._announces)
+        self._announces.clear()
+        for announce in dropped:
+            self._changed(*announce)
+        return dropped
+
+    def address_changed(self) -> None:
+        """Has all announces made again, with their age, because other nodes see this one at another address now.
+
+        One such round in ROUND_SECONDS: an address that comes and goes brings no more.
+        """
+        now = self._clock.seconds()
+        if self._round_timer is not None and self._round_timer.active():
+            return
+        if now < self._next_round_at:
+            self._round_timer = self._clock.callLater(self._next_round_at - now, self.address_changed)
+            return
+        self._next_round_at = now + ROUND_SECONDS
+        self.make_again()
+
     def contacts_changed(self) -> None:
         """Has all announces checked soon, because a contact was listed or dropped."""
         self._needs_another_pass = True
@@ -140,6 +167,8 @@ class Reannouncer:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._timer = None
+        if self._round_timer is not None and self._round_timer.active():
+            self._round_timer.cancel()
         self._to_check = []
 
     def _check_soon(self) -> None:

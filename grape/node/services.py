@@ -93,6 +93,8 @@ class Services:
             clock, config.dht_peer_max_age, socket, config.max_announces, announce_changed, counters
         )
         self.listing = Listing(config, clock, peers, self.reannouncer.announces)
+        # The address that other hosts saw this node at last.
+        self._own_host: str | None = None
 
     def start(self, resolve: Resolve, udp_port: int) -> None:
         """Begins: the UDP socket is open at ``udp_port``."""
@@ -111,6 +113,20 @@ class Services:
             self.reannouncer.make_again()
         else:
             self.reannouncer.contacts_changed()
+
+    def own_host_changed(self, host: str | None) -> None:
+        """Notes at which IPv4 address other hosts see this node: at a new one all announces are made again."""
+        is_new = self._own_host is not None and host not in (None, self._own_host)
+        self._own_host = host or self._own_host
+        self.listing.own_host_changed(host)
+        if is_new:
+            self._socket().forget_tokens()
+            self.reannouncer.address_changed()
+
+    def forget_announces(self) -> None:
+        """Drops all announces of this node, and the peers that it stored for them."""
+        for key, port in self.reannouncer.drop_all():
+            self._peers.remove(key, self.listing.peer(port))
 
     def reconfigure(self, config: Config) -> None:
         """Takes the settings of a config that can change while the node runs."""

@@ -96,12 +96,17 @@ class ChangedKeys:
 class ChangeCollector:
     """Reads the current values of ``changed`` entries from the ``recorded`` stores.
 
-    ``offset`` added to reactor seconds gives state seconds (see ``grape.state.clock``). ``contacts`` are those that the
-    file holds.
+    ``offset`` added to reactor seconds gives state seconds (see ``grape.state.clock``). ``contacts`` and ``node_id``
+    are those that the file holds.
     """
 
     def __init__(
-        self, recorded: Recorded, changed: ChangedKeys, offset: float, contacts: Iterable[ContactRecord]
+        self,
+        recorded: Recorded,
+        changed: ChangedKeys,
+        offset: float,
+        contacts: Iterable[ContactRecord],
+        node_id: bytes | None = None,
     ) -> None:
         self._recorded = recorded
         self._changed = changed
@@ -110,6 +115,12 @@ class ChangeCollector:
         self._contacts = {contact.address: contact for contact in contacts}
         self._contacts_at = 0.0
         self._table_version = -1
+        # None: it is to be written.
+        self._node_id = node_id
+
+    def id_written(self, node_id: bytes) -> None:
+        """Notes that the file holds this node id."""
+        self._node_id = node_id
 
     def collect_items(self, now: float) -> list[Change]:
         """Returns the changes of items and own items: puts are acknowledged once these are written."""
@@ -128,11 +139,12 @@ class ChangeCollector:
         return changes
 
     def collect_others(self, now: float, *, at_end: bool = False) -> list[Change]:
-        """Returns the changes of all else: peers, own announces, token secrets and contacts.
+        """Returns the changes of all else: node id, peers, own announces, token secrets and contacts.
 
         Contacts are left out while they were written lately, unless ``at_end``.
         """
         return [
+            *self._id_changes(),
             *self._peer_changes(),
             *self._own_announce_changes(),
             *self._secrets_changes(now),
@@ -154,7 +166,14 @@ class ChangeCollector:
                 case "contact", _:
                     self._table_version, self._contacts = -1, {}
                 case "meta", _:
-                    self._secrets = None
+                    self._secrets = self._node_id = None
+
+    def _id_changes(self) -> list[Change]:
+        node_id = self._recorded.table.own_id
+        if node_id == self._node_id:
+            return []
+        self._node_id = node_id
+        return [records.node_id_change(node_id)]
 
     def _own_record(self, own: OwnItem) -> OwnItemRecord:
         published = own.published + self._offset if own.published is not None else None

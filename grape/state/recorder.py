@@ -109,7 +109,7 @@ class StateRecorder:
             file.close()
             raise
         self._file = file
-        self._collector = ChangeCollector(recorded, self._changed, self._offset, found.contacts)
+        self._collector = ChangeCollector(recorded, self._changed, self._offset, found.contacts, found.node_id)
         self.problem = None
         self._timer = self._clock.callLater(WRITE_SECONDS, self._tick)
         _log_restored(file.path, found, recorded)
@@ -119,6 +119,8 @@ class StateRecorder:
         """Writes the node's id to the open file at once. Raises StateError."""
         if self._file is not None:
             self._file.commit([records.node_id_change(node_id), *self._stamp()])
+            if self._collector is not None:
+                self._collector.id_written(node_id)
 
     def close(self) -> Deferred[None]:
         """Writes the last changes and closes the file. Fires when that is done, or after CLOSE_SECONDS."""

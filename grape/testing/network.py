@@ -123,6 +123,10 @@ class MemoryReactor:
         hosts = self.network.names.get(name, [])
         return succeed([hosts] if isinstance(hosts, str) else list(hosts)) if hosts else fail(DNSLookupError(name))
 
+    def primary_address(self) -> str:
+        """Returns the address of the host."""
+        return self.host
+
     def _call(self, function: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]) -> None:
         if not self.is_dead:
             function(*args, **kwargs)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from grape.cli import state as state_cli
+from grape.state import records
 from grape.state.clock import MAX_CLOCK_SECONDS, Heartbeat
 from grape.state.examine import connect, examine, schema
 from grape.state.lock import StateError
@@ -205,6 +206,7 @@ def test_help_has_a_line_for_each_command(words: list[str], capsys: pytest.Captu
         ["check", "FILE"],
         ["dump", "FILE"],
         ["import", "FILE"],
+        ["new-id", "FILE"],
     ]
     assert max(map(len, lines)) <= 100
     assert err == ""
@@ -222,4 +224,25 @@ def test_help_has_a_line_for_each_command(words: list[str], capsys: pytest.Captu
 )
 def test_usage_error_is_one_line(words: list[str], problem: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert state_cli.main(words) == 2
-    assert capsys.readouterr() == ("", f"grape: {problem}; usage: grape state check|dump|import FILE\n")
+    assert capsys.readouterr() == ("", f"grape: {problem}; usage: grape state check|dump|import|new-id FILE\n")
+
+
+def test_new_id_replaces_the_id_and_drops_the_own_announces(path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    announce = {"table": "own_announce", "key": {"hex": "61"}, "port": 7, "at": 1.0}
+    node_id = {"table": "meta", "name": records.NODE_ID, "value": {"hex": "69" * 20}}
+    assert load(path, json.dumps(node_id), json.dumps(announce)) == 0
+    before = records.read(examine(path, len(schema())).rows)
+    assert before.node_id == b"i" * 20
+    assert len(before.own_announces) == 1
+    assert state_cli.main(["new-id", path]) == 0
+    after = records.read(examine(path, len(schema())).rows)
+    assert after.node_id is not None
+    assert len(after.node_id) == 20
+    assert after.node_id != b"i" * 20
+    assert after.own_announces == []
+    assert after.node_id.hex() in capsys.readouterr().out
+
+
+def test_new_id_of_a_missing_file_is_an_error(path: str) -> None:
+    assert state_cli.main(["new-id", path]) == state_cli.EXIT_FILE
+    assert not os.path.exists(path)

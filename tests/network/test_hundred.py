@@ -31,7 +31,11 @@ def test_service_announced_by_any_is_found_by_any(hundred: tuple[MemoryNetwork, 
         announcer = dice.randrange(100)
         address = f"10.0.0.{announcer + 1}:{1_000 + number}"
         accepted = network.result(grapes[announcer].announce(f"service:{number}", 1_000 + number))
-        assert accepted == 20, f"seed {SEED}, service {number}"
+        # Those whose tokens come late are written to after the answer.
+        assert 15 <= accepted <= 20, f"seed {SEED}, service {number}"
+        network.clock.advance(1)
+        stored = [grape for grape in grapes if f"service:{number}".encode() in grape.node._peer_store]
+        assert len(stored) >= 20, f"seed {SEED}, service {number}"
         for grape in dice.sample(grapes, 10):
             assert network.result(grape.lookup(f"service:{number}")) == [address], f"seed {SEED}, service {number}"
 

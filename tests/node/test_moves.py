@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -59,3 +60,17 @@ def test_grape_back_with_its_id_at_another_address_is_listed_there_within_ten_se
         found = network.result(grape.lookup("svc"))
         assert f"{at(new)[0]}:1337" in found
         assert set(found) <= expected
+
+
+def test_announces_are_made_again_when_the_own_address_changes_once_in_half_a_minute(network: MemoryNetwork) -> None:
+    ring = make_grapes(network, 3)
+    for number in range(3):
+        network.result(ring[0].announce(f"svc {number}", 1_337))
+    network.clock.advance(60)
+    before = ring[0].stats().counters["renewed"]
+    for host, renewed in (("10.0.0.91", 3), ("10.0.0.92", 3), ("10.0.0.92", 3)):
+        ring[0].node._own_address._interface = partial(str, host)
+        network.clock.advance(SOON_SECONDS)
+        assert ring[0].stats().counters["renewed"] - before == renewed
+    network.clock.advance(30)
+    assert ring[0].stats().counters["renewed"] - before == 6
