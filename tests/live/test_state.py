@@ -183,7 +183,7 @@ def test_state_is_checked_dumped_and_imported_into_a_new_file(grape_process: Sta
     assert state("check") == (
         2,
         "",
-        "grape: check takes one file, not 0; usage: grape state check|dump|import FILE\n",
+        "grape: check takes one file, not 0; usage: grape state check|dump|import|new-id FILE\n",
     )
     status, out, err = state()
     assert (status, out.splitlines()[0], err) == (0, "usage: grape state COMMAND FILE", "")
