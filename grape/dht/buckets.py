@@ -29,6 +29,7 @@ class Contact:
         "failures",
         "heard_at",
         "id",
+        "is_silent",
         "latest",
         "latest_at",
         "pair",
@@ -47,6 +48,8 @@ class Contact:
         self.heard_at = self.seen_at = heard_at
         self.failures = 0
         self.failed_at = 0.0
+        # True once it missed the soft timeouts of two queries in a row, or its process is gone, until it answers.
+        self.is_silent = False
         # Seconds, the least of the ``latest``, of which the oldest is at ``latest_at``.
         self.round_trip = UNMEASURED_SECONDS
         self.latest = [math.inf] * ROUND_TRIPS
@@ -54,6 +57,11 @@ class Contact:
 
     def __repr__(self) -> str:
         return f"<Contact {self.id.hex()[:8]} {self.address[0]}:{self.address[1]}>"
+
+    @property
+    def is_doubtful(self) -> bool:
+        """True if its last query failed, or it is silent: lookups do not wait for it."""
+        return self.failures > 0 or self.is_silent
 
     @property
     def has_record(self) -> bool:

@@ -88,7 +88,7 @@ class Lookup:
                 c.address,
                 c.position ^ here,
                 c.round_trip,
-                c.failures > 0,
+                c.failures > 0 or c.is_silent,
                 PENDING if c.round_trip <= usual or not c.has_record else TARDY,
             )
             for c in contacts
@@ -104,7 +104,7 @@ class Lookup:
             contact.id,
             contact.address,
             contact.round_trip,
-            doubtful=contact.failures > 0,
+            doubtful=contact.is_doubtful,
             has_record=contact.has_record,
         )
 

@@ -128,6 +128,7 @@ class RoutingTable:
         contact = self._by_address.get(address)
         if contact is not None and contact.id == node_id:
             contact.heard_at = contact.seen_at = now
+            contact.is_silent = False
             if contact.failures:
                 contact.failures = 0
                 self._compact.clear()
@@ -155,6 +156,15 @@ class RoutingTable:
             self._remove(listed)
             self._dropped.put(listed.address, now + RELEARN_SECONDS)
         return self._insert(contact)
+
+    def silent(self, address: Address) -> None:
+        """Records that ``address`` let two queries in a row become slow, or that its process is gone.
+
+        Lookups do not wait for it until it answers; it is pinged soon, and told to others as before.
+        """
+        contact = self._by_address.get(address)
+        if contact is not None:
+            contact.is_silent = self._has_doubtful = True
 
     def failed(self, address: Address, sent_at: float, now: float) -> Contact | None:
         """Records that ``address`` did not answer a query sent at ``sent_at``. Returns a contact dropped for it.
@@ -253,8 +263,10 @@ class RoutingTable:
         return nodes
 
     def unwell(self, moment: float) -> tuple[list[Contact], list[Contact]]:
-        """Returns the contacts whose last query failed, and the others silent since ``moment``, longest first."""
-        doubtful = [contact for contact in self._by_address.values() if contact.failures] if self._has_doubtful else []
+        """Returns the doubtful contacts, and the others that sent nothing since ``moment``, the longest quiet first."""
+        doubtful = (
+            [contact for contact in self._by_address.values() if contact.is_doubtful] if self._has_doubtful else []
+        )
         self._has_doubtful = bool(doubtful)
         if moment < self._seen_since:
             return doubtful, []
@@ -264,7 +276,7 @@ class RoutingTable:
             self._seen_since = silent[0].seen_at
         else:
             self._seen_since = min(map(_seen_at, self._by_address.values()), default=moment)
-        return doubtful, [contact for contact in silent if not contact.failures]
+        return doubtful, [contact for contact in silent if not contact.is_doubtful]
 
     def idle_buckets(self, moment: float) -> list[int]:
         """Returns the numbers of the buckets with no sign of life since ``moment``, which BEP 5 has refreshed."""

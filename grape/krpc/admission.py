@@ -75,7 +75,7 @@ class Admission:
         contact = table.at(address)
         if contact is not None and contact.id == node_id:
             contact.seen_at = now
-            if contact.failures:
+            if contact.failures or contact.is_silent:
                 self.check(address, node_id)
             return
         if node_id == table.own_id:

@@ -163,9 +163,14 @@ class Queries:
         pending = self.transactions.hasten(transaction_id, address)
         if pending is None:
             return
+        self._table.silent(address)
         self._unreachable.append(pending)
         if len(self._unreachable) == 1:
             self._reactor.callLater(0, self._report_unreachable)
+
+    def silent(self, address: Address) -> None:
+        """Notes that a node let two queries in a row become slow: lookups do not wait for it until it answers."""
+        self._table.silent(address)
 
     def call_later(self, seconds: float, function: Callable[[], object]) -> Timer:
         """Calls a function after some seconds."""

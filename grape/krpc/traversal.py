@@ -8,7 +8,7 @@ from typing import Protocol
 import attrs
 
 from grape.dht.bencoding import BValue
-from grape.dht.candidates import FAILED, HEARD, PENDING, SLOW, TARDY, Candidate, Found
+from grape.dht.candidates import FAILED, HEARD, LATE, PENDING, SLOW, TARDY, Candidate, Found
 from grape.dht.compact import NODE_BYTES, Address, decode_nodes
 from grape.dht.errors import QueryFailed, RemoteError
 from grape.dht.lookup import MAX_NODES_PER_RESPONSE, Lookup
@@ -52,6 +52,9 @@ class Network(Protocol):
 
     def unanswered(self, candidate: Candidate, told_by: Address) -> None:
         """Notes that a candidate of which all is known that ``told_by`` named it did not answer in time."""
+
+    def silent(self, address: Address) -> None:
+        """Notes that a node let two queries in a row become slow."""
 
     def seconds(self) -> float:
         """Returns the time on a steady clock."""
@@ -214,6 +217,8 @@ class Traversal(Operation):
             return
         if candidate.told_by is not None:
             self._network.unanswered(candidate, candidate.told_by)
+        if state is LATE:
+            self._network.silent(candidate.address)
         if state is SLOW or (self.ended and state is not TARDY):
             return
         self._lookup.slow(candidate)

@@ -371,3 +371,16 @@ def test_has_use_for_agrees_with_the_contacts_health_at_any_time(seed: int) -> N
         assert (table.questionable_rival(stranger, now) is None) == is_good
         seen.add(is_good)
     assert seen == {True, False}
+
+
+def test_silent_contact_is_doubtful_until_it_answers(table: RoutingTable) -> None:
+    table.heard(b"a" * 20, ("10.0.0.1", 1), 0.0)
+    contact = table.at(("10.0.0.1", 1))
+    assert contact is not None
+    table.silent(("10.0.0.9", 9))
+    assert table.unwell(-1.0) == ([], [])
+    table.silent(contact.address)
+    assert [other.address for other in table.unwell(-1.0)[0]] == [contact.address]
+    assert [other.id for other in table.closest(0, sound=True)] == [contact.id]
+    table.heard(contact.id, contact.address, 1.0)
+    assert table.unwell(-1.0) == ([], [])

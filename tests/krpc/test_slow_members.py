@@ -268,3 +268,26 @@ def test_cancelled_announce_writes_to_nobody_when_a_late_token_comes(ring: Ring)
     assert not done
     assert ring.holds(ring.near[1], "name")
     assert not ring.holds(ring.far, "name")
+
+
+def test_only_the_first_lookup_waits_for_a_host_that_is_switched_off() -> None:
+    network = MemoryNetwork(6, latency=lambda dice: LAN_SECONDS / 2)
+    asker, off, _ = make_grapes(network, 3, dht_port=PORT)
+    network.clock.advance(5)
+    address = off.dht_address
+    assert address is not None
+    network.kill(address[0])
+    # Of names that nobody announced: such a lookup waits for a second answer.
+    times = []
+    for number in range(20):
+        began = network.clock.seconds()
+        assert network.result(asker.lookup(f"unknown {number}")) == []
+        times.append(network.clock.seconds() - began)
+    assert times[0] > 0.2
+    assert times[1:] == [about(LAN_SECONDS)] * 19
+    # It counts again as soon as it answers.
+    contact = asker.node._table.at(address)
+    assert contact is not None
+    assert contact.is_silent
+    asker.node._table.heard(contact.id, address, network.clock.seconds(), 0.001)
+    assert not contact.is_silent
