@@ -29,14 +29,14 @@ class Reply:
 
 
 class Client:
-    """Sends requests to a grape on this machine over one connection that is kept alive.
+    """Sends requests to a grape, of this machine unless ``host`` is given, over one connection that is kept alive.
 
     ``seconds`` is how long the connection and each read may take. Raises OSError if it cannot connect.
     """
 
-    def __init__(self, port: int, seconds: float = CALL_SECONDS) -> None:
-        self._port = port
-        self._socket = socket.create_connection((HOST, port), seconds)
+    def __init__(self, port: int, seconds: float = CALL_SECONDS, *, host: str = HOST) -> None:
+        self._authority = f"{host}:{port}"
+        self._socket = socket.create_connection((host, port), seconds)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._rest = b""
 
@@ -57,7 +57,7 @@ class Client:
     def post(self, path: str, body: bytes) -> Reply:
         """Sends a POST request as the Node link does, and returns the response. Raises ClientError, OSError."""
         head = (
-            f"POST {path} HTTP/1.1\r\nhost: {HOST}:{self._port}\r\ncontent-type: application/json\r\ncontent-length: "
+            f"POST {path} HTTP/1.1\r\nhost: {self._authority}\r\ncontent-type: application/json\r\ncontent-length: "
         )
         self._socket.sendall(b"%b%d\r\n\r\n%b" % (head.encode(), len(body), body))
         return self.reply()

@@ -71,16 +71,7 @@ class GrapeProcess:
 
     def complaints(self) -> list[str]:
         """Returns the errors in its log, each with the last line of its traceback. There should be none."""
-        found: list[str] = []
-        in_traceback = False
-        for line in self.log.splitlines():
-            if in_traceback and not line.startswith((" ", "\t")):
-                found[-1] += f" {line}"
-                in_traceback = False
-            elif _BAD.search(line) and not in_traceback:
-                found.append(line.strip())
-                in_traceback = "Traceback" in line
-        return found
+        return complaints_in(self.log)
 
     def wait(self) -> None:
         """Waits until its HTTP API answers. Raises TimeoutError, and RuntimeError if the process ends before."""
@@ -191,6 +182,20 @@ def others(ports: Sequence[Ports], own: Ports) -> list[str]:
     """Returns the flags that make a grape join through all others."""
     nodes = ",".join(each.node for each in ports if each is not own)
     return ["--bn", nodes] if nodes else []
+
+
+def complaints_in(log: str) -> list[str]:
+    """Returns the errors in a log, each with the last line of its traceback."""
+    found: list[str] = []
+    in_traceback = False
+    for line in log.splitlines():
+        if in_traceback and not line.startswith((" ", "\t")):
+            found[-1] += f" {line}"
+            in_traceback = False
+        elif _BAD.search(line) and not in_traceback:
+            found.append(line.strip())
+            in_traceback = "Traceback" in line
+    return found
 
 
 def complaints(grapes: Sequence[GrapeProcess]) -> list[str]:

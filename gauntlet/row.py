@@ -34,7 +34,8 @@ class Row:
     """Declares one row: a measurement with a goal.
 
     ``what`` is done and ``goal`` is what must hold, in the table's words. ``alone``: nothing may run at the same time,
-    because the figures are times. ``full_only``: left out of a short run.
+    because the figures are times. ``full_only``: left out of a short run. ``group`` is a name by which ``--only`` runs it
+    with others. ``reason_missing()`` returns why it cannot be measured on this machine, "" if it can.
     """
 
     name: str
@@ -43,11 +44,13 @@ class Row:
     measure: Callable[[Run], Finding]
     alone: bool = False
     full_only: bool = False
+    group: str = ""
+    reason_missing: Callable[[], str] = str
 
 
 @attrs.frozen
 class Record:
-    """Holds the result of a row, which took ``seconds``."""
+    """Holds the result of a row, which took ``seconds``; ``skipped`` is why it was not measured, "" if it was."""
 
     name: str
     what: str
@@ -55,11 +58,19 @@ class Record:
     figures: Mapping[str, Figure]
     misses: tuple[str, ...]
     seconds: float
+    skipped: str = ""
 
     @property
     def ok(self) -> bool:
-        """True if every goal was reached."""
+        """True if every goal was reached, or the row was skipped."""
         return not self.misses
+
+    @property
+    def result(self) -> str:
+        """The result in the table's words."""
+        if self.skipped:
+            return "skip"
+        return "pass" if self.ok else "FAIL"
 
 
 def judge(figures: Mapping[str, Figure], goals: Mapping[str, bool]) -> Finding:

@@ -10,7 +10,7 @@ import attrs
 
 from gauntlet.row import Figure, Record
 
-WIDTHS = (14, 38, 46, 58, 6)
+WIDTHS = (24, 38, 46, 58, 6)
 HEAD = ("row", "what", "goal", "this run", "")
 
 
@@ -18,16 +18,24 @@ def table(records: Sequence[Record], footer: Sequence[tuple[str, str]]) -> str:
     """Formats all rows, and below them ``footer``: faults of the reference, each with the rows that test for it."""
     lines = [_line(HEAD), "  ".join("-" * width for width in WIDTHS)]
     for record in records:
-        cells = (record.name, record.what, record.goal, _figures(record.figures), "pass" if record.ok else "FAIL")
+        cells = (record.name, record.what, record.goal, _figures(record.figures), record.result)
         lines.append(_line(cells))
+        if record.skipped:
+            lines.append(_line(("", "", "", f"skipped: {record.skipped}", "")))
         if record.misses:
             lines.append(_line(("", "", "", f"missed: {'; '.join(record.misses)}", "")))
     lines += ["", "Faults of the reference (grenache-grape 1.0.0), and the rows that test for them:"]
     lines += [f"  {fault:<76}  {row}" for fault, row in footer]
-    failed = [record.name for record in records if not record.ok]
+    named = {result: [record.name for record in records if record.result == result] for result in ("FAIL", "skip")}
+    passed = sum(record.result == "pass" for record in records)
     lines += [
         "",
-        f"{len(records) - len(failed)} of {len(records)} rows pass" + (f"; failed: {', '.join(failed)}" * bool(failed)),
+        f"{passed} of {len(records)} rows pass"
+        + "".join(
+            f"; {word}: {', '.join(named[result])}"
+            for word, result in (("failed", "FAIL"), ("skipped", "skip"))
+            if named[result]
+        ),
     ]
     return "\n".join(lines) + "\n"
 

@@ -1,0 +1,7 @@
+"""Tests grapes on hosts with addresses of their own; each host is a network namespace of a lab on this machine."""
+
+from __future__ import annotations
+
+from gauntlet.hosts import addresses, clones, moves, nat, rings
+
+ROWS = (*rings.ROWS, *nat.ROWS, *addresses.ROWS, *moves.ROWS, *clones.ROWS)
