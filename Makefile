@@ -24,7 +24,7 @@ help:
 	@echo "make test      run the tests, about a minute (one file: make test ARGS=tests/test_store.py)"
 	@echo "make live      run the tests with real processes and real peers (some need node, npm and gcc)"
 	@echo "make lint      check style, types and imports"
-	@echo "make gauntlet  attack, kill and simulate grapes, and print figures; about seven minutes"
+	@echo "make gauntlet  attack, kill and simulate grapes, and print figures; about eleven minutes"
 	@echo "make fuzz      send damaged datagrams to a grape for a minute (longer: make fuzz SECONDS=600)"
 	@echo "make bench     measure the speed beside the Node grape and libtorrent; about thirteen minutes"
 	@echo "               (needs node, npm, gcc and wrk)"

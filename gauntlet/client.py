@@ -56,9 +56,7 @@ class Client:
 
     def post(self, path: str, body: bytes) -> Reply:
         """Sends a POST request as the Node link does, and returns the response. Raises ClientError, OSError."""
-        head = (
-            f"POST {path} HTTP/1.1\r\nhost: {self._authority}\r\ncontent-type: application/json\r\ncontent-length: "
-        )
+        head = f"POST {path} HTTP/1.1\r\nhost: {self._authority}\r\ncontent-type: application/json\r\ncontent-length: "
         self._socket.sendall(b"%b%d\r\n\r\n%b" % (head.encode(), len(body), body))
         return self.reply()
 

@@ -34,8 +34,8 @@ class Row:
     """Declares one row: a measurement with a goal.
 
     ``what`` is done and ``goal`` is what must hold, in the table's words. ``alone``: nothing may run at the same time,
-    because the figures are times. ``full_only``: left out of a short run. ``group`` is a name by which ``--only`` runs it
-    with others. ``reason_missing()`` returns why it cannot be measured on this machine, "" if it can.
+    because the figures are times. ``full_only``: left out of a short run. ``group`` is a name by which ``--only`` runs
+    it with others. ``reason_missing()`` returns why it cannot be measured on this machine, "" if it can.
     """
 
     name: str

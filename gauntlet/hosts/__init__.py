@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from gauntlet.hosts import addresses, clones, moves, nat, rings
+from gauntlet.hosts import addresses, clones, dead, far, mixed, moves, nat, rings
 
-ROWS = (*rings.ROWS, *nat.ROWS, *addresses.ROWS, *moves.ROWS, *clones.ROWS)
+ROWS = (*rings.ROWS, *nat.ROWS, *addresses.ROWS, *moves.ROWS, *clones.ROWS, *far.ROWS, *dead.ROWS, *mixed.ROWS)

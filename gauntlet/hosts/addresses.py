@@ -51,7 +51,12 @@ def virtual_ip(run: Run) -> Finding:
         checked = check_lookups([grape, joiner], announce_all([grape, joiner], "virtual"))
         bad = complaints([grape, joiner])
     return judge(
-        {"answered from": answered.text, "joined s": round(joined, 2), "right": checked.text, "errors logged": len(bad)},
+        {
+            "answered from": answered.text,
+            "joined s": round(joined, 2),
+            "right": checked.text,
+            "errors logged": len(bad),
+        },
         {
             "answered from the address that was asked": answered.ok,
             "joined within 10 s": joined <= JOIN_SECONDS,
@@ -102,7 +107,9 @@ def bound(run: Run) -> Finding:
             ended = grape.program.status is not None
             words = ("--bind", "-b ", "-b:", "--dht-bind") if way[0] == "-b" else ("--dht-bind",)
             log = grape.program.log
-            named.check(" ".join(way), not ended or (any(word in log for word in words) and "Traceback" not in log), True)
+            named.check(
+                " ".join(way), not ended or (any(word in log for word in words) and "Traceback" not in log), True
+            )
     return judge(
         {"open over IPv4": ", ".join(opened) or "none", "refused by name or served": named.text},
         {"-b ADDRESS is not open over IPv4": not opened, "a refusal names the flag": named.ok},
@@ -120,7 +127,14 @@ def advertised(run: Run) -> Finding:
         others = start_ring(lab, outside, 2)
         address = outside.address(254)
         grape = LabGrape(
-            container, address, "-b", inside.address(2), "--advertise", address, *nodes(*others), local=inside.address(2)
+            container,
+            address,
+            "-b",
+            inside.address(2),
+            "--advertise",
+            address,
+            *nodes(*others),
+            local=inside.address(2),
         )
         grape.wait()
         whole([grape, *others], 2)

@@ -67,7 +67,7 @@ def clones(run: Run) -> Finding:
 
 
 def attack(run: Run) -> Finding:
-    """Lets an attacker answer a grape with the grape's own id while it starts, and the whole ring once that is formed."""
+    """Lets attackers answer a grape with its own id while it starts, and later the ring that it is in."""
     with Lab() as lab:
         network = lab.network()
         hosts = [lab.host(network=network, last=1 + number) for number in range(3)]

@@ -45,7 +45,7 @@ def moved(run: Run) -> Finding:
         began = time.monotonic()
         _change_address(host, network, 5, 55)
         address = network.address(55)
-        listed = seconds_until(lambda: _lists(others, node_id, (address, grape.dht)), began)
+        listed = _listed_after(others, node_id, (address, grape.dht), began)
         service = seconds_until(
             lambda: all(f"{address}:7000" in other.call("lookup", "moved").value for other in others), began
         )
@@ -62,28 +62,28 @@ def moved(run: Run) -> Finding:
 
 
 def returned(run: Run) -> Finding:
-    """Kills one of three and starts it with its state at another port, then at another address."""
+    """Kills one of three and starts it with its state at another port, or at another address; in a ring for each."""
     with Lab() as lab:
-        network = lab.network()
-        others = start_ring(lab, network, 2)
-        host = lab.host(network=network, last=5)
-        place = _place(host)
-        grape = LabGrape(host, network.address(5), *nodes(*others), "--state", STATE, directory=place)
-        grape.wait()
-        whole([*others, grape])
-        node_id = grape.id_from(host)
-        seconds = {}
+        seconds, bad = {}, []
         for change in ("port", "address"):
+            network = lab.network()
+            others = start_ring(lab, network, 2)
+            host = lab.host(network=network, last=5)
+            place = _place(host)
+            grape = LabGrape(host, network.address(5), *nodes(*others), "--state", STATE, directory=place)
+            grape.wait()
+            whole([*others, grape])
+            node_id = grape.id_from(host)
             grape.kill()
+            address, port = network.address(5), 20_002
             if change == "address":
                 _change_address(host, network, 5, 55)
+                address, port = network.address(55), grape.dht
             began = time.monotonic()
-            address, port = (network.address(5), 20_002) if change == "port" else (network.address(55), 20_002)
             grape = LabGrape(host, address, *nodes(*others), "--state", STATE, directory=place, dht=port)
             grape.wait()
-            here = address, port
-            seconds[change] = seconds_until(lambda here=here: _lists(others, node_id, here), began)  # type: ignore[misc]
-        bad = complaints([*others, grape])
+            seconds[change] = _listed_after(others, node_id, (address, port), began)
+            bad += complaints([*others, grape])
     return judge(
         {**{f"other {change} s": round(taken, 1) for change, taken in seconds.items()}, "errors logged": len(bad)},
         {
@@ -115,12 +115,12 @@ def returned_to_a_crowd(run: Run) -> Finding:
         grape = LabGrape(last, network.address(5), *nodes(asked), "--state", STATE, directory=place)
         wait_for([grape])
         node_id = grape.id_from(last)
-        joined = seconds_until(lambda: _lists([asked], node_id, (grape.address, grape.dht)), time.monotonic())
+        joined = _listed_after([asked], node_id, (grape.address, grape.dht), time.monotonic())
         grape.kill()
         began = time.monotonic()
         grape = LabGrape(last, network.address(5), *nodes(asked), "--state", STATE, directory=place, dht=20_002)
         grape.wait()
-        listed = seconds_until(lambda: _lists([asked], node_id, (grape.address, grape.dht)), began)
+        listed = _listed_after([asked], node_id, (grape.address, grape.dht), began)
         for hash, value in items.items():
             answer = asked.call("get", hash).value
             found.check(hash, answer.get("v") if isinstance(answer, dict) else answer, value)
@@ -169,8 +169,12 @@ def _change_address(host: Host, network: Network, old: int, new: int) -> None:
     host.ip(f"addr del {network.address(old)}/24 dev eth0", f"addr add {network.address(new)}/24 dev eth0")
 
 
+def _listed_after(grapes: Sequence[LabGrape], node_id: bytes, address: Address, began: float) -> float:
+    """Waits until all name a node at an address, and at no other; returns the seconds since ``began``, or infinity."""
+    return seconds_until(lambda: _lists(grapes, node_id, address), began)
+
+
 def _lists(grapes: Sequence[LabGrape], node_id: bytes, address: Address) -> bool:
-    """Returns True if all name this node at this address, and at no other."""
     for grape in grapes:
         answer = grape.ask(grape.host, b"find_node", target=node_id)
         named = set() if answer is None else {where for each, where in answer.nodes if each == node_id}
@@ -188,7 +192,7 @@ ROWS = (
     ),
     hosts_row(
         "hosts-returned",
-        "one of three killed -9, restarted with its node id at another port, then at another address",
+        "one of three killed -9, restarted with its node id at another port, or at another address",
         "listed there, and nowhere else, within 10 s",
         returned,
     ),

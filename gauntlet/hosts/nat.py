@@ -78,9 +78,7 @@ def two_subnets(run: Run) -> Finding:
         return _measured(grapes, alias=right.address(9))
 
 
-def _measured(
-    grapes: Sequence[LabGrape], *, reached: Sequence[int] = (), alias: str = ""
-) -> Finding:
+def _measured(grapes: Sequence[LabGrape], *, reached: Sequence[int] = (), alias: str = "") -> Finding:
     """Waits until each reaches so many others, by default all, and measures the lookups of each.
 
     Each service must be listed at one address. The first grape's may be listed at ``alias``, too, its other address.

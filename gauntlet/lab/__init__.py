@@ -1,1 +1,1 @@
-"""Provides hosts with addresses of their own: network namespaces that are joined by bridges, routers and delaying links."""
+"""Provides hosts with addresses of their own: network namespaces, joined by bridges, routers and delaying links."""

@@ -1,8 +1,9 @@
 """Runs in the namespaces of one host and does what the lab asks: ``python -m gauntlet.lab.agent DIRECTORY``.
 
-Each line of stdin is a request, ``[method, arguments]`` in JSON, and each line of stdout an answer: ``{"value": ...}`` or
-``{"error": text}``. The agent ends when stdin closes, which it does however the lab ends, SIGKILL included. All processes
-that it started are killed then, and DIRECTORY is removed. The kernel removes the namespaces with their last process.
+Each line of stdin is a request, ``[method, arguments]`` in JSON, and each line of stdout an answer: ``{"value": ...}``
+or ``{"error": text}``. The agent ends when stdin closes, which it does however the lab ends, SIGKILL included. All
+processes that it started are killed then, and DIRECTORY is removed. The kernel removes the namespaces with their last
+process.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -74,8 +76,27 @@ class Agent:
         """Makes HTTP calls one after another; returns seconds, success and answer (or the error's text) of each."""
         return [self._call(host, port, path, data) for path, data in calls]
 
+    def calls_at_once(self, host: str, port: int, calls: Sequence[tuple[str, object]], lanes: int) -> list[Any]:
+        """Makes HTTP calls as ``calls`` does, over so many connections at a time, which are closed at the end."""
+        left = iter(enumerate(calls))
+        answers: list[Any] = [None] * len(calls)
+
+        def lane() -> None:
+            agent = Agent()
+            # Taking the next call is atomic under the interpreter's lock.
+            for number, (path, data) in left:
+                answers[number] = agent._call(host, port, path, data)
+            agent._drop(host, port)
+
+        threads = [threading.Thread(target=lane) for _ in range(lanes)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return answers
+
     def ask(self, host: str, port: int, query: str, seconds: float) -> list[Any] | None:
-        """Sends a KRPC query, in hex; returns the answer in hex with its source's host and port, None without answer."""
+        """Sends a KRPC query, in hex; returns the answer in hex and its source's host and port, None if none came."""
         datagram = bytes.fromhex(query)
         transaction = (decoded(datagram) or {}).get(b"t")
         with socket.socket(type=socket.SOCK_DGRAM) as sender:

@@ -1,7 +1,8 @@
-"""Joins two TUN devices by a link that delays and loses packets: ``python -m gauntlet.lab.cable NEAR FAR PID SECONDS LOSS``.
+"""Joins two TUN devices by a link that delays and loses packets.
 
-Stands in for the kernel's sch_netem, which many kernels lack. NEAR is made in the namespace of this process, FAR in that
-of the process PID. Each packet leaves the other device SECONDS later, or never, with probability LOSS (0 to 1).
+``python -m gauntlet.lab.cable NEAR FAR PID SECONDS LOSS`` stands in for the kernel's sch_netem, which many kernels
+lack. NEAR is made in the namespace of this process, FAR in that of the process PID. Each packet leaves the other device
+SECONDS later, or never, with probability LOSS (0 to 1).
 """
 
 from __future__ import annotations

@@ -18,7 +18,8 @@ LOOPBACK = "127.0.0.1"
 IN_MEMORY = ("--state", ":memory:")
 # The live tests and the benchmarks install the package.
 NODE_PROGRAMS = tuple(
-    ROOT / folder / "node" / "node_modules" / "grenache-grape" / "bin" / "grape.js" for folder in ("tests/live", "benchmarks")
+    ROOT / folder / "node" / "node_modules" / "grenache-grape" / "bin" / "grape.js"
+    for folder in ("tests/live", "benchmarks")
 )
 
 
@@ -85,15 +86,15 @@ class LabGrape:
         """Makes a call from its own host over loopback, or from the host ``at`` to its address."""
         return self.calls([(path, data)], at=at)[0]
 
-    def calls(self, calls: Sequence[tuple[str, object]], *, at: Host | None = None) -> list[Answer]:
-        """Makes calls one after another, as ``call`` does."""
+    def calls(self, calls: Sequence[tuple[str, object]], *, at: Host | None = None, lanes: int = 1) -> list[Answer]:
+        """Makes calls as ``call`` does, one after another, or over so many connections at a time."""
         if at is None or at is self.host:
-            return self.host.calls(self._local, self.api, calls)
-        return at.calls(self.address, self.api, calls)
+            return self.host.calls(self._local, self.api, calls, lanes=lanes)
+        return at.calls(self.address, self.api, calls, lanes=lanes)
 
-    def look_up(self, names: Iterable[str], *, at: Host | None = None) -> list[Answer]:
-        """Looks names up, one after another."""
-        return self.calls([("lookup", name) for name in names], at=at)
+    def look_up(self, names: Iterable[str], *, at: Host | None = None, lanes: int = 1) -> list[Answer]:
+        """Looks names up, as ``calls`` does."""
+        return self.calls([("lookup", name) for name in names], at=at, lanes=lanes)
 
     def announce(self, name: str, port: int) -> Any:
         """Announces a service; returns how many nodes it was told to, or the error's text."""

@@ -42,7 +42,7 @@ class Response:
 
     @property
     def values(self) -> dict[bytes, Any]:
-        """What the response carries, its "r"; nothing of an error."""
+        """The members of the response, its "r"; none of an error."""
         found = self.message.get(b"r")
         return found if isinstance(found, dict) else {}
 
@@ -183,9 +183,13 @@ class Host:
         """Makes an HTTP call from this host."""
         return self.calls(address, port, [(path, data)])[0]
 
-    def calls(self, address: str, port: int, calls: Sequence[tuple[str, object]]) -> list[Answer]:
-        """Makes HTTP calls from this host, one after another over a connection that is kept."""
-        return [Answer(*answer) for answer in self.request("calls", address, port, calls)]
+    def calls(self, address: str, port: int, calls: Sequence[tuple[str, object]], *, lanes: int = 1) -> list[Answer]:
+        """Makes HTTP calls from this host, one after another over a kept connection, or over several at a time."""
+        if lanes == 1:
+            answers = self.request("calls", address, port, calls)
+        else:
+            answers = self.request("calls_at_once", address, port, calls, lanes)
+        return [Answer(*answer) for answer in answers]
 
     def ask(
         self, address: str, port: int, method: bytes, seconds: float = ANSWER_SECONDS, /, **arguments: object

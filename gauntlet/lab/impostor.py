@@ -1,7 +1,7 @@
-"""Answers as a node with somebody else's id, and queries others in its name: ``python -m gauntlet.lab.impostor ID NODE...``.
+"""Answers as a node with somebody else's id, and pings others: ``python -m gauntlet.lab.impostor ID NODE...``.
 
-ID is in hex, each NODE is "host:port". It listens on port 20001, answers every query with an empty result, and pings each
-NODE ten times a second. Ends on SIGTERM.
+ID is in hex, each NODE is "host:port". It listens on port 20001, answers every query with an empty result, and pings
+each NODE ten times a second. Ends on SIGTERM.
 """
 
 from __future__ import annotations

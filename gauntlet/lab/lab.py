@@ -1,7 +1,8 @@
 """Builds networks of hosts on one machine, out of network namespaces, and removes them whatever happens.
 
-All namespaces are anonymous: they have no entry in /run/netns, hold each other's names and addresses apart, and end with
-the processes in them. A lab changes nothing in the network of the machine, and can run beside others.
+All namespaces are anonymous: they have no entry in /run/netns, and end with the processes in them. The names of
+interfaces and the addresses are therefore a lab's own. A lab changes nothing in the network of the machine, and can run
+beside others.
 """
 
 from __future__ import annotations
@@ -75,9 +76,9 @@ class Network:
 
 
 class Lab:
-    """Makes networks and hosts, and ends them with the block: ``with Lab() as lab``. Needs what ``reason_missing`` says.
+    """Makes networks and hosts, and ends them with the block: ``with Lab() as lab``.
 
-    All that is not a host's own, the bridges, is in a namespace of its own.
+    Needs what ``reason_missing`` tests. The bridges are in a namespace of their own.
     """
 
     def __init__(self) -> None:
