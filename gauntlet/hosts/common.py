@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import statistics
 import time
@@ -78,13 +79,28 @@ def whole(grapes: Sequence[LabGrape], others: int | None = None, seconds: float 
     wanted = len(grapes) - 1 if others is None else others
     began = time.monotonic()
     for grape in grapes:
-        until(f"{grape.node} knows {wanted} others", lambda grape=grape: _reach(grape) >= wanted, seconds)  # type: ignore[misc]
+        until(f"{grape.node} knows {wanted} others", functools.partial(_reaches, grape, wanted), seconds)
     return time.monotonic() - began
+
+
+def all_listed(grapes: Sequence[LabGrape], seconds: float = WHOLE_SECONDS) -> None:
+    """Waits until each lists all others, as its answers to find_node show. Raises TimeoutError.
+
+    For rings with a far member, to which an announce is still on its way when it is answered.
+    """
+    ids = {grape.node: grape.id_from(grape.host) for grape in grapes}
+
+    def lists(grape: LabGrape, other: LabGrape) -> bool:
+        answer = grape.ask(grape.host, b"find_node", target=ids[other.node])
+        return answer is not None and (ids[other.node], (other.address, other.dht)) in answer.nodes
+
+    for grape, other in itertools.permutations(grapes, 2):
+        until(f"{grape.node} lists {other.node}", functools.partial(lists, grape, other), seconds)
 
 
 def whole_after(grapes: Sequence[LabGrape], began: float, seconds: float = PATIENCE_SECONDS) -> float:
     """Waits as ``whole`` does; returns the seconds since ``began``, infinity if it takes more than ``seconds``."""
-    return seconds_until(lambda: all(_reach(grape) >= len(grapes) - 1 for grape in grapes), began, seconds)
+    return seconds_until(lambda: all(_reaches(grape, len(grapes) - 1) for grape in grapes), began, seconds)
 
 
 def seconds_until(holds: Callable[[], bool], began: float, seconds: float = PATIENCE_SECONDS) -> float:
@@ -194,6 +210,6 @@ def complaints(grapes: Iterable[LabGrape]) -> list[str]:
     return [line for grape in grapes for line in grape.complaints()]
 
 
-def _reach(grape: LabGrape) -> int:
+def _reaches(grape: LabGrape, others: int) -> bool:
     reached = grape.announce("lab:ring", 1)
-    return reached if isinstance(reached, int) else 0
+    return isinstance(reached, int) and reached >= others

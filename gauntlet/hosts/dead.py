@@ -42,7 +42,7 @@ def switched_off(run: Run) -> Finding:
 
 
 def _after_a_death(die: Callable[[Lab, LabGrape], None], goal: float) -> Finding:
-    p99s, firsts, bad = [], [], []
+    p99s, firsts, known, unknown, bad = [], [], [], [], []
     checked = Checked()
     grapes: Sequence[LabGrape]
     with Lab() as lab:
@@ -56,6 +56,8 @@ def _after_a_death(die: Callable[[Lab, LabGrape], None], goal: float) -> Finding
             times = lookup_times(grapes[0], half_and_half(announced, LOOKUPS))
             firsts.append(times[0])
             p99s.append(percentile(times, 0.99))
+            known.append(percentile(times[::2], 0.99))
+            unknown.append(percentile(times[1::2], 0.99))
             check_lookups(grapes[:2], announced, checked)
             bad += complaints(grapes[:2])
     p99 = statistics.median(p99s)
@@ -63,6 +65,8 @@ def _after_a_death(die: Callable[[Lab, LabGrape], None], goal: float) -> Finding
         {
             "first ms": ms(statistics.median(firsts)),
             "p99 ms": ms(p99),
+            "of names announced": ms(statistics.median(known)),
+            "of others": ms(statistics.median(unknown)),
             "p99 of each ring": ", ".join(f"{ms(each):g}" for each in p99s),
             "right": checked.text,
             "errors logged": len(bad),

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from gauntlet.hosts.common import (
     LANES,
     Checked,
+    all_listed,
     announce_all,
     check_lookups,
     complaints,
@@ -17,7 +18,6 @@ from gauntlet.hosts.common import (
     nodes,
     seconds_until,
     wait_for,
-    whole,
 )
 from gauntlet.lab.grapes import LabGrape
 from gauntlet.lab.host import Host
@@ -41,7 +41,7 @@ def far(run: Run) -> Finding:
         own = {grape.call("put", f"far item {number}").value: f"far item {number}" for number in range(ITEMS)}
         for member in near:
             member.wait()
-        whole([grape, *near])
+        all_listed([grape, *near])
         items = Checked()
         for number, member in enumerate(near):
             asked = list(own)[number::NEAR]
@@ -80,7 +80,7 @@ def far_dead(run: Run) -> Finding:
     with Lab() as lab:
         grape, near = _hosts(lab)
         wait_for(near)
-        whole([grape, *near])
+        all_listed([grape, *near])
         announced = announce_all(near, "near", each=4)
         _p50s(near, list(announced))
         time.sleep(SETTLE_SECONDS)
