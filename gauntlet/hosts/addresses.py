@@ -79,11 +79,13 @@ def read_only(run: Run) -> Finding:
             lab.host(network=network, last=3), network.address(3), "--read-only", *nodes(f"{virtual}:{ring[0].dht}")
         )
         joiner.wait()
-        joined = seconds_until(lambda: joiner.announce("read-only", 1) == 2, began)
+        # The first is asked at both of its addresses, and may count twice.
+        joined = seconds_until(lambda: joiner.announce("read-only", 1) in (2, 3), began)
+        told = joiner.announce("read-only", 1)
         checked = check_lookups([joiner], announced)
         bad = complaints([*ring, joiner])
     return judge(
-        {"joined s": round(joined, 2), "right": checked.text, "errors logged": len(bad)},
+        {"joined s": round(joined, 2), "announced to": str(told), "right": checked.text, "errors logged": len(bad)},
         {"joined within 10 s": joined <= JOIN_SECONDS, "all right": checked.ok, "no error logged": not bad},
     )
 
