@@ -123,8 +123,8 @@ class Bootstrap:
         )
 
     def configured(self) -> frozenset[Address]:
-        """Returns the addresses of the configured entries; those of a name once it is resolved."""
-        addresses = (self._addresses[entry] for entry in self._entries if entry not in self._remembered)
+        """Returns the addresses of the configured entries; a name that is not resolved yet stands for itself."""
+        addresses = (self._addresses[entry] or [entry] for entry in self._entries if entry not in self._remembered)
         return frozenset(chain.from_iterable(addresses))
 
     def join_again(self) -> None:

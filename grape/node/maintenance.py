@@ -93,7 +93,7 @@ class Maintenance:
         return self._bootstrap.own_entries()
 
     def bootstrap_addresses(self) -> frozenset[Address]:
-        """Returns the addresses of the configured bootstrap nodes; those of a name once it is resolved."""
+        """Returns the addresses of the configured bootstrap nodes; a name not resolved yet stands for itself."""
         return self._bootstrap.configured()
 
     def join_again(self) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from twisted.logger import Logger
 
 from grape.dht.bounded import BoundedDict
-from grape.dht.compact import Address
+from grape.dht.compact import Address, is_ipv4
 from grape.dht.errors import QueryFailed
 from grape.dht.messages import Response
 from grape.dht.ratelimit import RateLimit
@@ -59,8 +59,8 @@ class OwnId:
     def start(self, protocol: DHTProtocol, bootstrap: Callable[[], frozenset[Address]], *, is_from_file: bool) -> None:
         """Begins to watch a node that starts.
 
-        ``bootstrap()`` returns the addresses of the configured bootstrap nodes; the id ``is_from_file`` if the state
-        file had it before this process.
+        ``bootstrap()`` returns the addresses of the configured bootstrap nodes, and each name that is not resolved yet;
+        the id ``is_from_file`` if the state file had it before this process.
         """
         self._protocol = protocol
         self._bootstrap = bootstrap
@@ -117,6 +117,9 @@ class OwnId:
         self._kept.append((response, pending, now))
         if self._timer is None:
             wait = min(max(ROUND_TRIPS * (now - pending.sent_at), MIN_WAIT_SECONDS), MAX_WAIT_SECONDS)
+            if not all(is_ipv4(host) for host, _ in self._bootstrap()):
+                # A contact of the earlier run has answered before the names are resolved.
+                wait = MAX_WAIT_SECONDS
             self._wait_until = now + wait
             self._timer = self._clock.callLater(0, self._poll)
         return True

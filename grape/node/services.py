@@ -115,13 +115,18 @@ class Services:
             self.reannouncer.contacts_changed()
 
     def own_host_changed(self, host: str | None) -> None:
-        """Notes at which IPv4 address other hosts see this node: at a new one all announces are made again."""
+        """Notes at which IPv4 address other hosts see this node.
+
+        At a new one all announces are made again, and the nodes around our id are asked, so that they list us there.
+        """
         is_new = self._own_host is not None and host not in (None, self._own_host)
         self._own_host = host or self._own_host
         self.listing.own_host_changed(host)
         if is_new:
-            self._socket().forget_tokens()
+            protocol = self._socket()
+            protocol.forget_tokens()
             self.reannouncer.address_changed()
+            protocol.find_node(protocol.table.own_id)
 
     def forget_announces(self) -> None:
         """Drops all announces of this node, and the peers that it stored for them."""

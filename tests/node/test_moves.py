@@ -74,3 +74,47 @@ def test_announces_are_made_again_when_the_own_address_changes_once_in_half_a_mi
         assert ring[0].stats().counters["renewed"] - before == renewed
     network.clock.advance(30)
     assert ring[0].stats().counters["renewed"] - before == 6
+
+
+def move(network: MemoryNetwork, grape: Grape, host: str) -> None:
+    """Gives the host of a running grape another address: its socket is bound to all addresses and stays open."""
+    old = at(grape)
+    port = network.ports.pop(old)
+    reactor = network.reactor(old[0])
+    port.address = (host, old[1])
+    network.ports[port.address] = port
+    reactor.host = host
+
+
+@pytest.mark.parametrize("others", [2, 26])
+def test_services_of_a_running_grape_whose_address_changes_are_found_there_within_fifteen_seconds(
+    network: MemoryNetwork, others: int
+) -> None:
+    ring = make_grapes(network, others)
+    grape = make_grape(network, 50)
+    network.result(grape.announce("svc", 1_337))
+    network.clock.advance(60)
+    old, new = at(grape), (host_name(51), 20_001)
+    move(network, grape, new[0])
+    network.clock.advance(15)
+    for other in [*ring, grape]:
+        assert f"{new[0]}:1337" in network.result(other.lookup("svc"))
+    assert sum(new in contacts(other) for other in ring) >= min(others, 20)
+    assert not any({old, new} <= contacts(other) for other in ring)
+    # A change once more, back to the first address.
+    move(network, grape, old[0])
+    network.clock.advance(45)
+    for other in [*ring, grape]:
+        assert f"{old[0]}:1337" in network.result(other.lookup("svc"))
+
+
+def test_running_grape_without_services_whose_address_changes_is_listed_there_within_fifteen_seconds(
+    network: MemoryNetwork,
+) -> None:
+    ring = make_grapes(network, 26)
+    grape = make_grape(network, 50)
+    network.clock.advance(60)
+    new = (host_name(51), 20_001)
+    move(network, grape, new[0])
+    network.clock.advance(15)
+    assert sum(new in contacts(other) for other in ring) >= 20

@@ -6,11 +6,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+from twisted.internet import task
 from twisted.logger import capturedLogs, formatEvent
 
 from grape import Grape
 from grape.node.own_id import REPLACEABLE_SECONDS
-from grape.testing import MemoryNetwork, host_name, make_grape
+from grape.testing import MemoryNetwork, host_name, make_grape, make_grapes
 from tests.simulation import Remote
 
 RING_SECONDS = 12.0
@@ -44,7 +45,12 @@ def test_hosts_from_one_image_form_a_ring(network: MemoryNetwork, tmp_path: Path
     for grape in grapes:
         for index in range(number):
             assert network.result(grape.lookup(f"of {index}")) == [f"{host_name(index + 1)}:7"]
+    # Those that take a new id drop the announces of the file.
+    kept = [len(grape.node._services.reannouncer) - 1 for grape in grapes]
+    assert 0 <= sum(kept) < number
+    assert sorted(set(kept)) in ([0], [0, 1])
     lines = [formatEvent(event) or "" for event in logs]
+    assert sum("takes a new one" in line for line in lines) == kept.count(0)
     assert 1 <= sum("takes a new one" in line for line in lines) <= number
     ids = [grape.node.node_id for grape in grapes]
     for grape in grapes:
@@ -55,6 +61,38 @@ def test_hosts_from_one_image_form_a_ring(network: MemoryNetwork, tmp_path: Path
         for index in range(1, number + 1)
     ]
     assert [grape.node.node_id for grape in again] == ids
+
+
+def test_copies_that_start_one_after_another_join_through_a_name(network: MemoryNetwork, tmp_path: Path) -> None:
+    entries = ["ring.example:20001"]
+    network.names["ring.example"] = [host_name(index) for index in range(1, 5)]
+    grapes = []
+    for index, file in enumerate(image(network, tmp_path, 4), 1):
+        grapes.append(make_grape(network, index, state=file, dht_bootstrap=entries))
+        network.clock.advance(RING_SECONDS)
+    assert len({grape.node.node_id for grape in grapes}) == 4
+    assert [grape.stats().contacts for grape in grapes] == [3] * 4
+
+
+def test_copy_waits_for_the_names_of_its_bootstrap_nodes_though_a_remembered_contact_answers(
+    network: MemoryNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, copy = str(tmp_path / "image.sqlite"), str(tmp_path / "copy.sqlite")
+    others = make_grapes(network, 3)
+    original = make_grape(network, 4, state=file)
+    network.clock.advance(60)
+    network.result(original.stopService())
+    shutil.copy(file, copy)
+    original = make_grape(network, 4, state=file)
+    network.clock.advance(10)
+    network.names["ring.example"] = [host_name(index) for index in range(1, 6)]
+    reactor = network.reactor(host_name(5))
+    resolve_all = reactor.resolve_all
+    monkeypatch.setattr(reactor, "resolve_all", lambda name: task.deferLater(reactor, 0.05, resolve_all, name))  # type: ignore[arg-type]
+    copied = make_grape(network, 5, state=copy, dht_bootstrap=["ring.example:20001"])
+    network.clock.advance(RING_SECONDS)
+    assert copied.node.node_id != original.node.node_id
+    assert [grape.stats().contacts for grape in [*others, original, copied]] == [4] * 5
 
 
 def restarted(network: MemoryNetwork, folder: Path, entries: list[str]) -> Grape:
