@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from twisted.logger import LogEvent
 
-from grape.node.own_address import MAX_VOTES, VOTE_SECONDS, OwnAddress
+from grape.dht.bencoding import BValue, encode
+from grape.dht.compact import Address, encode_peer
+from grape.dht.messages import Query, decode, encode_response, querier_of
+from grape.node.own_address import (
+    LOOK_SECONDS,
+    MAX_VOTES,
+    READ_AT_ONCE,
+    VOTE_SECONDS,
+    AddressWatch,
+    OwnAddress,
+    interface_of,
+)
+from grape.testing import MemoryNetwork
+from tests.simulation import Bare, Remote
 
 HERE = "10.1.0.7"
 OUTSIDE = "9.8.7.6"
@@ -155,3 +170,102 @@ def test_callback_that_raises_is_logged_and_the_others_are_called(
     assert heard == [HERE]
     assert len(logged_failures) == 1
     logged_failures.clear()
+
+
+# The watch
+
+
+class Teller(Remote):
+    """A node that sees everybody at the address that the test says."""
+
+    ip: BValue = encode_peer((OUTSIDE, 20_001))
+
+    def datagramReceived(self, datagram: bytes, addr: Address) -> None:
+        message = decode(datagram)
+        assert isinstance(message, Query)
+        assert isinstance(message.transaction_id, bytes)
+        self.heard.append(message)
+        self.send(encode({b"ip": self.ip, b"r": {b"id": self.id}, b"t": message.transaction_id, b"y": b"r"}), addr)
+
+
+@pytest.fixture
+def bare(network: MemoryNetwork) -> Bare:
+    return Bare(network)
+
+
+@pytest.fixture
+def watch(own: OwnAddress, bare: Bare) -> Iterator[AddressWatch]:
+    watch = AddressWatch(bare.network.clock, own)
+    watch.start(bare.protocol)
+    yield watch
+    watch.stop()
+
+
+def ask(bare: Bare, *tellers: Remote) -> None:
+    for teller in tellers:
+        bare.protocol.ping(teller.address).addErrback(lambda _: None)
+    bare.network.clock.advance(LOOK_SECONDS)
+
+
+@pytest.mark.usefixtures("watch")
+def test_watch_tells_the_protocol_the_address_at_once_and_follows_it(
+    own: OwnAddress, bare: Bare, interface: Interface
+) -> None:
+    assert own.host == bare.protocol.own_host == HERE
+    interface.address = "10.1.0.55"
+    bare.network.clock.advance(LOOK_SECONDS)
+    assert own.host == bare.protocol.own_host == "10.1.0.55"
+
+
+@pytest.mark.usefixtures("watch")
+def test_watch_takes_the_votes_of_contacts_alone(own: OwnAddress, bare: Bare) -> None:
+    tellers = [Teller(bare.network, f"9.0.0.{number}") for number in range(1, 4)]
+    # They are contacts only once they have answered.
+    ask(bare, *tellers)
+    assert own.host == HERE
+    ask(bare, *tellers)
+    assert own.host == OUTSIDE
+
+
+@pytest.mark.usefixtures("watch")
+@pytest.mark.parametrize("ip", [b"", b"short", 7, [], encode_peer(("127.0.0.1", 1)), bytes(18)])
+def test_watch_ignores_an_answer_without_a_usable_address(own: OwnAddress, bare: Bare, ip: BValue) -> None:
+    tellers = [Teller(bare.network, f"9.0.0.{number}") for number in range(1, 4)]
+    bare.knows(*tellers)
+    for teller in tellers:
+        teller.ip = ip
+    ask(bare, *tellers)
+    assert own.host == HERE
+
+
+@pytest.mark.usefixtures("watch")
+def test_watch_reads_few_answers_after_each_look(bare: Bare) -> None:
+    tellers = [Teller(bare.network, f"9.0.0.{number}") for number in range(1, READ_AT_ONCE + 1)]
+    for teller in tellers:
+        bare.protocol.ping(teller.address)
+    assert bare.protocol.intercept is not None
+    bare.network.clock.advance(LOOK_SECONDS / 2)
+    assert bare.protocol.intercept is None
+    bare.network.clock.advance(LOOK_SECONDS / 2)
+    assert bare.protocol.intercept is not None
+
+
+def test_watch_that_was_stopped_looks_no_more(
+    own: OwnAddress, bare: Bare, watch: AddressWatch, interface: Interface
+) -> None:
+    watch.stop()
+    interface.address = "10.1.0.55"
+    ask(bare, Teller(bare.network, "9.0.0.1"))
+    assert own.host == HERE
+
+
+def test_interface_is_the_bound_address_or_that_of_the_host(network: MemoryNetwork) -> None:
+    reactor = network.reactor("10.0.0.7")
+    assert [interface_of(reactor, bound)() for bound in ("0.0.0.0", "10.0.0.8")] == ["10.0.0.7", "10.0.0.8"]
+
+
+def test_querier_is_read_from_a_response_alone() -> None:
+    querier = encode_peer((OUTSIDE, 1))
+    assert querier_of(encode_response(b"aa", {b"id": bytes(20)}, querier)) == querier
+    for datagram in (b"", b"le", b"de", b"d2:ipi1ee", b"d2:ip"):
+        assert querier_of(datagram) is None
