@@ -37,6 +37,8 @@ class Clones:
         # Addresses being pinged, each with the number of answers that have our id and are not ours.
         self._checking: dict[Address, int] = {}
         self._checked_at: BoundedDict[Address, float] = BoundedDict(MAX_CHECKED)
+        # Addresses at which we have reached ourselves.
+        self._ours: BoundedDict[Address, None] = BoundedDict(MAX_CHECKED)
         # While addresses are being pinged: the transaction ids, 65,536 at most, of queries with our id that came here.
         self._received: set[bytes] = set()
 
@@ -48,6 +50,10 @@ class Clones:
     def is_checked(self, address: Address) -> bool:
         """Returns True if it was found out lately whether there is another node with our id at this address."""
         return address in self._checked_at and address not in self._checking
+
+    def is_ours(self, address: Address) -> bool:
+        """Returns True if a query to this address was found to come to our own socket."""
+        return address in self._ours
 
     def suspect(self, address: Address, now: float) -> None:
         """Pings an address that is said to have our id, unless it was pinged within CHECKED_SECONDS."""
@@ -67,12 +73,14 @@ class Clones:
         """Notes that a ping was answered with our own id."""
         address = pending.address
         if pending.transaction_id in self._received:
+            self._ours.put(address, None)
             self._end(address)
             return
         self._checking[address] += 1
         if self._checking[address] < CLONE_ANSWERS:
             self._send(address)
         else:
+            self._ours.pop(address, None)
             self._end(address)
             self._found(address)
 

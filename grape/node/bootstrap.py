@@ -70,6 +70,8 @@ class Bootstrap:
         self._queried: dict[Address, set[Address]] = {entry: set() for entry in self._entries}
         # Addresses that turned out to be this node itself, and until when they are left out.
         self._own: dict[Address, float] = {}
+        # Those that were logged as such.
+        self._logged: set[Address] = set()
         self._resolving: dict[Address, Deferred[list[str]]] = {}
         self._unresolved: set[str] = set()
         self._never_mark()
@@ -232,10 +234,13 @@ class Bootstrap:
 
     def _not_joined(self, address: Address, entry: Address, failure: Failure) -> bool:
         if failure.check(AnsweredByOurselves):
-            if address not in self._own and (not is_localhost(address[0]) or address[1] != self._protocol.port):
+            # The first answer does not tell whether it is another node, of which ``node.own_id`` warns.
+            is_named = not is_localhost(address[0]) or address[1] != self._protocol.port
+            if is_named and address not in self._logged and self._protocol.clones.is_ours(address):
+                self._logged.add(address)
                 name = f"{entry[0]} ({address[0]})" if address != entry else entry[0]
-                log.info("bootstrap node {name}:{port} answers with this grape's own node id: it is this grape itself, "
-                         "or has a copy of its state file", name=name, port=address[1])  # fmt: skip
+                log.info("bootstrap node {name}:{port} answers with this grape's own node id: it is this grape itself",
+                         name=name, port=address[1])  # fmt: skip
             self._own[address] = self._reactor.seconds() + OWN_ADDRESS_SECONDS
         return False
 
