@@ -75,8 +75,8 @@ def parse_bootstrap(entry: str) -> Address:
 class Config:
     """Holds the settings of a grape. Times are in seconds here, in milliseconds as flags and as keywords of ``Grape``.
 
-    ``dht_bootstrap``, ``allow_origin`` and ``allow_host`` take lists, or one text with commas between the entries.
-    Raises ConfigError for a value that no grape can run with.
+    All but ``drain``, which is in seconds everywhere. ``dht_bootstrap``, ``allow_origin`` and ``allow_host`` take lists
+    or one text with commas between the entries. Raises ConfigError for a value that no grape can run with.
     """
 
     # The sockets, and the nodes to join through
@@ -144,10 +144,7 @@ class Config:
     dht_concurrency: int = declare(
         ALPHA,
         Setting(
-            Whole(1, MAX_CONCURRENCY),
-            "queries that one lookup has in flight",
-            flag="dc",
-            also=("dht_concurrency",),
+            Whole(1, MAX_CONCURRENCY), "queries that one lookup has in flight", flag="dc", also=("dht_concurrency",)
         ),
     )
     #: The Node client announces again every 60 to 180 s.
@@ -305,15 +302,19 @@ class Config:
     #: None: the command chooses the file, an embedded grape keeps nothing. ":memory:": nothing is kept.
     state: str | None = declare(
         None,
-        Setting(
-            _FILE,
-            "file in which state survives restarts; :memory: keeps none",
-            unset="grape-PORT.sqlite",
-        ),
+        Setting(_FILE, "file in which state survives restarts; :memory: keeps none", unset="grape-PORT.sqlite"),
     )
     durability: str = declare(
         "full",
         Setting(Choice(DURABILITIES), "full: an answered put survives a power cut; normal: only a killed process"),
+    )
+    drain: int = declare(
+        0,
+        Setting(
+            Whole(0, 3_600, "seconds", placeholder="SECONDS"),
+            "time for which a grape that is told to stop goes on",
+            reloads=True,
+        ),
     )
 
     # The log, and where settings are read. Only a process of its own sets up a log and reads them (``grape.daemon``).

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Iterable
+from socket import socket
 from typing import TYPE_CHECKING, Unpack, cast
 
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.python.failure import Failure
 
 from grape.config import DHT_PORT, Config, Keywords
 from grape.dht.compact import Address
@@ -18,7 +20,7 @@ from grape.logs import tracer
 from grape.metrics import Stats
 from grape.node.items import Got
 from grape.node.node import Node
-from grape.reactor import Reactor
+from grape.reactor import Reactor, Timer
 from grape.settings.declaration import differences, evolved, from_keywords
 from grape.web.access import CONFIGURED_ACCESS, Access
 from grape.web.api import Api
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from twisted.web.resource import IResource
 
 # How long the node goes on at a stop for the HTTP calls under way; the HTTP service cuts them off after 1.5 s.
-DRAIN_SECONDS = 1.0
+ANSWER_SECONDS = 1.0
 
 
 class Grape(MultiService):
@@ -69,14 +71,25 @@ class Grape(MultiService):
         self._compose(from_keywords(Config, given), reactor, dice)
 
     @classmethod
-    def from_config(cls, config: Config, reactor: Reactor | None = None, *, is_state_optional: bool = False) -> Grape:
+    def from_config(
+        cls,
+        config: Config,
+        reactor: Reactor | None = None,
+        *,
+        is_state_optional: bool = False,
+        dht_socket: socket | None = None,
+        api_socket: socket | None = None,
+    ) -> Grape:
         """Makes a grape of a ``Config``, whose times are in seconds.
 
         With ``is_state_optional`` a state file that the process may not write is a warning and ``stats().degraded``
-        says so; otherwise ``startService`` raises StateError.
+        says so; otherwise ``startService`` raises StateError. ``dht_socket``, bound, UDP and IPv4, and ``api_socket``,
+        TCP and listening, are used instead of sockets of its own and stay open at a stop; neither may block.
         """
         grape = cls.__new__(cls)
-        grape._compose(config, reactor, is_state_optional=is_state_optional)
+        grape._compose(
+            config, reactor, is_state_optional=is_state_optional, dht_socket=dht_socket, api_socket=api_socket
+        )
         return grape
 
     def _compose(
@@ -86,6 +99,8 @@ class Grape(MultiService):
         dice: random.Random | None = None,
         *,
         is_state_optional: bool = False,
+        dht_socket: socket | None = None,
+        api_socket: socket | None = None,
     ) -> None:
         super().__init__()
         if reactor is None:
@@ -94,9 +109,18 @@ class Grape(MultiService):
             reactor = cast("Reactor", installed)
         self.config = config
         self._reactor = reactor
-        self.node = Node(config, reactor, trace=tracer(os.environ), dice=dice, is_state_optional=is_state_optional)
+        self._stops: list[Deferred[None]] = []
+        self._drain: Timer | None = None
+        self.node = Node(
+            config,
+            reactor,
+            trace=tracer(os.environ),
+            dice=dice,
+            is_state_optional=is_state_optional,
+            adopted=dht_socket,
+        )
         self.node.setServiceParent(self)
-        self.http = HTTPService(self.node, reactor, _make_resource)
+        self.http = HTTPService(self.node, reactor, _make_resource, api_socket)
         if config.api_port is not None:
             self.http.setServiceParent(self)
 
@@ -122,6 +146,11 @@ class Grape(MultiService):
         """The (host, port) that the HTTP API listens on; "::" is all addresses of both families. None while closed."""
         return self.http.address
 
+    @property
+    def is_stopping(self) -> bool:
+        """True once the grape was told to stop: it should be given no more work. It may go on for ``drain`` seconds."""
+        return self.node.is_stopping
+
     def startService(self) -> None:
         """Opens the sockets and the state file, and joins the network; ``when_ready`` says when that was tried.
 
@@ -142,9 +171,34 @@ class Grape(MultiService):
     def stopService(self) -> Deferred[None]:
         """Closes the listening ports, finishes the calls under way, and writes the state file.
 
-        HTTP calls have a second; those that take longer, and calls of this object, fail with ERR_GRAPE_NOT_RUNNING.
-        Returns a Deferred that fires when all is closed, within 2 s. A grape that is not running is left as it is.
+        With ``drain`` the grape first goes on for that time, and ``is_stopping`` says that it is about to stop; a
+        second call ends that time. HTTP calls under way then have a second; those that take longer, and calls of this
+        object, fail with ERR_GRAPE_NOT_RUNNING. Returns a Deferred that fires when all is closed, within 2 s after the
+        drain. A grape that is not running is left as it is.
         """
+        stopped: Deferred[None] = Deferred()
+        self._stops.append(stopped)
+        if len(self._stops) > 1:
+            self.end_drain()
+        elif self.running and self.config.drain:
+            self.node.is_stopping = True
+            self._drain = self._reactor.callLater(self.config.drain, self._stop)
+        else:
+            self._stop()
+        return stopped
+
+    def end_drain(self) -> None:
+        """Stops now, if the grape is about to stop and goes on for the time of ``drain``."""
+        if self._drain is not None and self._drain.active():
+            self._drain.cancel()
+            self._stop()
+
+    def _stop(self) -> None:
+        self._drain = None
+        self.node.is_stopping = True
+        self._close().addBoth(self._closed)
+
+    def _close(self) -> Deferred[None]:
         if self.http.parent is None:
             return maybeDeferred(super().stopService).addCallback(lambda _: None)
         # The node goes on while HTTP calls under way are answered. What is left then ends with ERR_GRAPE_NOT_RUNNING.
@@ -158,8 +212,13 @@ class Grape(MultiService):
             if not stopped:
                 stopped.append(self.node.stopService())
 
-        patience = self._reactor.callLater(DRAIN_SECONDS, stop_node)
+        patience = self._reactor.callLater(ANSWER_SECONDS, stop_node)
         return answered.addBoth(stop_node).addCallback(lambda _: stopped[0])
+
+    def _closed(self, result: Failure | None) -> None:
+        stops, self._stops = self._stops, []
+        for stopped in stops:
+            stopped.callback(cast("None", result))
 
     def reconfigure(self, config: Config) -> list[str]:
         """Takes the settings of ``config`` that can change while the grape runs, without an interruption.

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from io import TextIOWrapper
+from socket import socket
 from typing import TYPE_CHECKING, NoReturn, TextIO, cast
 
 import attrs
@@ -33,6 +34,7 @@ from grape.settings.places import BadConfig, Source, build
 
 if TYPE_CHECKING:
     from grape.daemon.reload import Reloader
+    from grape.systemd import Notifier
 
 ABOUT = (
     "Runs a grape: a node of a Grenache network. Services announce themselves through its HTTP API, clients look them "
@@ -146,9 +148,19 @@ def makeService(options: Options) -> Daemon:
         reactor.addSystemEventTrigger("after", "shutdown", process_log.flush)
     for line in options.warnings:
         log.warn("{line}", line=line)
+    # Before the state file, whose name has the port in it.
+    config, sockets, notifier = _from_systemd(options.config)
     signals = Signals(cast("RunningReactor", reactor), _log_file(runner), ends_by_signal=runner is not None)
-    config, is_state_optional = with_state_file(_with_connections(options.config, reactor), os.environ)
-    daemon = Daemon(config, cast("Reactor", reactor), runner, signals, is_state_optional=is_state_optional)
+    config, is_state_optional = with_state_file(_with_connections(config, reactor), os.environ)
+    daemon = Daemon(
+        config,
+        cast("Reactor", reactor),
+        runner,
+        signals,
+        is_state_optional=is_state_optional,
+        sockets=sockets,
+        notifier=notifier,
+    )
 
     def make_reloader() -> Reloader:
         # Imported here: the sockets are open by then.
@@ -162,6 +174,27 @@ def makeService(options: Options) -> Daemon:
     daemon.make_reloader = make_reloader
     daemon.log_observer = observer
     return daemon
+
+
+def _from_systemd(config: Config) -> tuple[Config, Mapping[str, socket], Notifier | None]:
+    """Returns the sockets that systemd handed over, the config that they ask for, and what tells systemd things.
+
+    A socket that a grape cannot use ends the process with one line.
+    """
+    if os.environ.keys().isdisjoint(("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_FDNAMES")):
+        return config, {}, None
+    from grape.daemon.activation import EXIT_SOCKETS, with_sockets
+    from grape.systemd import ActivationError, take_notifier, take_sockets
+
+    notifier = take_notifier(os.environ, os.getpid())
+    try:
+        sockets = take_sockets(os.environ, os.getpid())
+    except ActivationError as error:
+        if notifier is not None:
+            notifier.send(f"STATUS={error}")
+        sys.stderr.write(f"grape: {error}\n")
+        raise SystemExit(EXIT_SOCKETS) from error
+    return with_sockets(config, sockets), sockets, notifier
 
 
 def _with_connections(config: Config, reactor: object) -> Config:

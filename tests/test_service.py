@@ -65,3 +65,33 @@ def test_stats_count_what_happens_in_the_http_api(network: MemoryNetwork) -> Non
     network.clock.advance(3)
     client.flush()
     assert grape.stats().counters["overloads"] == 1
+
+
+def test_drain_keeps_a_stopping_grape_at_work_for_its_time(network: MemoryNetwork) -> None:
+    grape = Grape(reactor=network.reactor("10.0.0.1"), drain=5)
+    grape.startService()
+    assert not grape.is_stopping
+    stopped = grape.stopService()
+    network.clock.advance(4.9)
+    assert (grape.is_stopping, grape.dht_address is not None, stopped.called) == (True, True, False)
+    assert network.result(grape.announce("a service", 7)) == 1
+    network.result(stopped)
+    assert (grape.is_stopping, grape.dht_address, network.clock.seconds()) == (True, None, 5.0)
+    grape.startService()
+    assert not grape.is_stopping
+    network.result(grape.stopService())
+
+
+@pytest.mark.parametrize("how", ["stopService", "end_drain"])
+def test_drain_ends_when_the_grape_is_told_again(network: MemoryNetwork, how: str) -> None:
+    grape = Grape(reactor=network.reactor("10.0.0.1"), drain=3_600)
+    grape.startService()
+    grape.end_drain()
+    assert not grape.is_stopping
+    stopped = [grape.stopService()]
+    network.clock.advance(1)
+    again = getattr(grape, how)()
+    stopped += [again] if again is not None else []
+    for one in stopped:
+        network.result(one)
+    assert (grape.dht_address, network.clock.seconds() < 5) == (None, True)

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from socket import socket
 from typing import TYPE_CHECKING, NoReturn
 
 from twisted.application.service import MultiService
@@ -29,6 +30,8 @@ from grape.web.service import CannotListenTCP
 
 if TYPE_CHECKING:
     from grape.daemon.reload import Reloader
+    from grape.daemon.supervised import Supervised
+    from grape.systemd import Notifier
 
 # Containers made, less those gone, before the collector looks: three times Python's own number. With more, what
 # hostile requests leave behind in cycles is felt.
@@ -52,7 +55,8 @@ class Daemon(MultiService):
 
     ``twistd`` has the options of twistd or twist. ``signals`` are answered from the start on; without them the process
     keeps its handlers. With ``is_state_optional`` a state file that the process may not write is a warning.
-    ``patience`` is the time in seconds for which a file that another process has is waited for.
+    ``patience`` is the time in seconds for which a file that another process has is waited for. ``sockets`` are those
+    that systemd handed over, by their names; ``notifier`` tells it how the grape is.
     """
 
     def __init__(
@@ -64,6 +68,8 @@ class Daemon(MultiService):
         *,
         is_state_optional: bool = False,
         patience: float = WAIT_SECONDS,
+        sockets: Mapping[str, socket] | None = None,
+        notifier: Notifier | None = None,
     ) -> None:
         super().__init__()
         self._twistd = twistd if twistd is not None else {}
@@ -76,8 +82,19 @@ class Daemon(MultiService):
         self.reloader: Reloader | None = None
         #: What twistd is to log by.
         self.log_observer: ILogObserver | None = None
-        self.grape = Grape.from_config(config, reactor, is_state_optional=is_state_optional)
+        # twistd makes this service before it leaves the terminal.
+        self._terminal = _terminal() if self._twistd.get("nodaemon", True) in (0, False) else None
+        sockets = sockets if sockets is not None else {}
+        self.grape = Grape.from_config(
+            config,
+            reactor,
+            is_state_optional=is_state_optional,
+            dht_socket=sockets.get("dht"),
+            api_socket=sockets.get("api"),
+        )
         self.grape.setServiceParent(self)
+        #: Tells systemd how the grape is; None where nobody wants to know.
+        self.supervised = _supervised(self.grape, notifier, reactor) if notifier is not None and reactor else None
 
     def setServiceParent(self, parent: object) -> None:
         """Joins a parent; one that is an application of twistd's takes the log's observer, too."""
@@ -101,9 +118,20 @@ class Daemon(MultiService):
             self.reloader = self.make_reloader()
             if self._signals is not None:
                 self._signals.reload = self.reloader
+        if self.supervised is not None:
+            if self.reloader is not None:
+                self.reloader.before.append(self.supervised.reloading)
+                self.reloader.after.append(self.supervised.reloaded)
+            self.supervised.started()
+        if self._terminal is not None:
+            os.close(self._terminal)
+            self._terminal = None
 
     def stopService(self) -> Deferred[None]:
-        """Stops the grape, and logs when its sockets are closed."""
+        """Stops the grape, and logs when its sockets are closed. A second call ends the drain."""
+        supervised = self.supervised
+        if supervised is not None and not self.grape.is_stopping:
+            supervised.stopping()
         dht, api = self.grape.dht_address, self.grape.api_address
         were = " and ".join(
             f"{name} {_host_and_port(*address)}"
@@ -112,6 +140,8 @@ class Daemon(MultiService):
         )
 
         def stopped(_: object) -> None:
+            if supervised is not None:
+                supervised.stopped()
             if were:
                 log.info("{line}", line=f"grape {__version__} stopped: {were} closed")
 
@@ -138,7 +168,7 @@ class Daemon(MultiService):
             return
         self._is_prepared = True
         if self._signals is not None:
-            self._signals.install(self.grape.stats)
+            self._signals.install(self.grape.stats, self.grape.end_drain)
         path = self.grape.config.state_file
         if path is not None:
             wait_for(path, _say, self._patience)
@@ -162,13 +192,21 @@ class Daemon(MultiService):
             raise SystemExit(EXIT_INTERRUPTED) from None
 
     def _exit(self, error: Exception, problem: str, status: int) -> NoReturn:
+        line = f"grape: {problem}"
+        if self._terminal is not None:
+            with suppress(OSError):
+                os.write(self._terminal, f"{line}\n".encode("utf-8", "backslashreplace"))
+                line = "see above"
+            os.close(self._terminal)
+            self._terminal = None
         status_pipe = self._twistd.get("statusPipe")
         if isinstance(status_pipe, int):
             # The process is a child of the one on the terminal, which prints what comes through this pipe.
-            line = f"1 grape: {problem}".encode("ascii", "backslashreplace")
             with suppress(OSError):
-                os.write(status_pipe, line[:MAX_STATUS_BYTES])
+                os.write(status_pipe, f"1 {line}".encode("ascii", "backslashreplace")[:MAX_STATUS_BYTES])
         _say(problem)
+        if self.supervised is not None:
+            self.supervised.failed(problem)
         self._remove_pid_file()
         raise SystemExit(status) from error
 
@@ -189,6 +227,20 @@ def _say(line: str) -> None:
         if stream is not None:
             stream.write(f"grape: {line}\n")
             stream.flush()
+
+
+def _terminal() -> int | None:
+    """Returns a descriptor of its own for stderr, which a daemon of twistd closes; None if stderr is closed."""
+    try:
+        return os.dup(2)
+    except OSError:
+        return None
+
+
+def _supervised(grape: Grape, notifier: Notifier, reactor: Reactor) -> Supervised:
+    from grape.daemon.supervised import Supervised
+
+    return Supervised(notifier, grape, lambda: grape.node.journal.committing, reactor)
 
 
 def _bound(host: str, port: int) -> str:

@@ -49,14 +49,17 @@ class Signals:
         self._log_file = log_file
         self._ends_by_signal = ends_by_signal
         self._stats: Callable[[], Stats] | None = None
+        self._hurry: Callable[[], object] = lambda: None
         #: Reads the settings again, for HUP; None: there is nothing to reload.
         self.reload: Callable[[], object] | None = None
         self._ignored: set[signal.Signals] = set()
         self._is_on_terminal = False
         self._is_stopping = False
 
-    def install(self, stats: Callable[[], Stats]) -> None:
+    def install(self, stats: Callable[[], Stats], hurry: Callable[[], object] = lambda: None) -> None:
         """Answers signals from now on; ``stats()`` returns the figures for USR2. A second call changes nothing.
+
+        ``hurry()`` is called when the process is told a second time to stop.
 
         A signal that somebody handles already, as twistd does USR1 where it logs to a file, is left to them. Has to
         be called before the reactor runs, in the main thread; in another one, where Python allows no handlers, it
@@ -65,6 +68,7 @@ class Signals:
         if self._stats is not None or threading.current_thread() is not threading.main_thread():
             return
         self._stats = stats
+        self._hurry = hurry
         self._is_on_terminal = _is_terminal(TERMINAL_AT)
         for number, answer in (
             (signal.SIGHUP, self._hang_up),
@@ -97,6 +101,7 @@ class Signals:
 
         def stop(_: int, frame: Frame) -> None:
             if self._is_stopping:
+                self._reactor.callFromThread(self._hurry)
                 return
             self._is_stopping = True
             if handler is not None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 from twisted.internet import udp
@@ -76,14 +77,24 @@ class Port(udp.Port):
         host: str,
         reactor: Reactor,
         lifecycle: DatagramProtocol | None = None,
+        adopted: socket.socket | None = None,
     ) -> None:
-        """Makes a port that is opened by ``startListening``; ``lifecycle`` is told of that instead of ``protocol``."""
+        """Makes a port that is opened by ``startListening``; ``lifecycle`` is told of that instead of ``protocol``.
+
+        ``adopted`` is a bound socket that is used instead of a new one and stays open when the port is closed.
+        """
         super().__init__(port, protocol if lifecycle is None else lifecycle, host, MAX_DATAGRAM_BYTES, reactor)
         self.receiver = protocol
+        if adopted is not None:
+            # As in Twisted's own constructor of adopted ports.
+            self._preexistingSocket = self.prepare(adopted.dup())  # type: ignore[assignment]
 
     def createInternetSocket(self) -> socket.socket:
-        """Returns a new socket with the options that all have."""
-        opened = super().createInternetSocket()
+        """Returns a new socket."""
+        return self.prepare(super().createInternetSocket())
+
+    def prepare(self, opened: socket.socket) -> socket.socket:
+        """Returns a socket of this port's after setting the options that all have."""
         _set_options(opened)
         return opened
 
@@ -143,15 +154,17 @@ class WildcardPort(Port):
     Each datagram is answered from the address that it was sent to, one that the host got later among them.
     """
 
-    def __init__(self, port: int, protocol: AnsweringProtocol, reactor: Reactor) -> None:
-        super().__init__(port, protocol, "", reactor)
-        self.beside: list[Port] = []
+    def __init__(
+        self, port: int, protocol: AnsweringProtocol, reactor: Reactor, adopted: socket.socket | None = None
+    ) -> None:
+        super().__init__(port, protocol, "", reactor, adopted=adopted)
+        self.beside: list[_Beside] = []
         self._reactor = reactor
+        self._is_adopted = adopted is not None
 
-    def createInternetSocket(self) -> socket.socket:
-        """Returns a new socket that is told the address which each datagram was sent to."""
-        opened = super().createInternetSocket()
-        _set(opened, IP_PKTINFO, 1)
+    def prepare(self, opened: socket.socket) -> socket.socket:
+        """Returns the socket, which is told the address that each datagram was sent to."""
+        _set(super().prepare(opened), IP_PKTINFO, 1)
         return opened
 
     def startListening(self) -> None:
@@ -189,8 +202,14 @@ class WildcardPort(Port):
                 _not_handled(address)
 
     def stopListening(self) -> Deferred[None]:
-        """Closes this port and those beside it. Fires when all are closed."""
+        """Closes this port and those beside it. Fires when all are closed.
+
+        Beside an adopted socket, in which datagrams wait for the next process, none is lost: they are read before.
+        """
         beside, self.beside = self.beside, []
+        if self._is_adopted:
+            for port in beside:
+                port.read_last()
         closing = [maybeDeferred(port.stopListening) for port in beside]
         closing.append(maybeDeferred(super().stopListening))
         return gatherResults(closing, consumeErrors=True).addCallback(lambda _: None)
@@ -222,10 +241,21 @@ class _Beside(Port):
     def __init__(self, port: int, protocol: AnsweringProtocol, host: str, reactor: Reactor) -> None:
         super().__init__(port, protocol, host, reactor, _Lifecycle(host))
 
-    def createInternetSocket(self) -> socket.socket:
-        opened = super().createInternetSocket()
-        _set_reusable(opened, True)
+    def prepare(self, opened: socket.socket) -> socket.socket:
+        _set_reusable(super().prepare(opened), True)
         return opened
+
+    def read_last(self) -> None:
+        """Reads what has come, and leaves what comes from now on to the port on all addresses."""
+        try:
+            # Connected, it takes datagrams from this one address only: its own.
+            self.socket.connect(self.socket.getsockname())
+        except OSError as error:
+            log.info("datagrams for {host} may be lost: {error}", host=self.interface, error=error)
+        with suppress(OSError):
+            while True:
+                self.socket.recv(1, socket.MSG_PEEK)
+                self.doRead()
 
 
 class _Lifecycle(DatagramProtocol):

@@ -15,20 +15,27 @@ from grape.reactor import Reactor, ipv4_addresses
 # How often a datagram is sent again: forged ICMP messages may come in between. At 10,000 a second, in bursts, each
 # try meets another one with a probability of a third, and takes 2 us.
 MAX_REPETITIONS = 16
+ALL_ADDRESSES = ("", "0.0.0.0")
 
 
-def listen(reactor: Reactor, port: int, protocol: AnsweringProtocol, host: str) -> IListeningPort:
+def listen(
+    reactor: Reactor, port: int, protocol: AnsweringProtocol, host: str, adopted: socket.socket | None = None
+) -> IListeningPort:
     """Opens UDP sockets for ``protocol`` at ``host`` (IPv4, "" for all addresses) and ``port`` (0: any free one).
 
     There is one socket; on Linux, for all addresses, there are up to three, which the returned port opens and closes
-    (``port.WildcardPort``). A reactor that has a ``listenUDP`` of its own opens one itself. Raises CannotListenError.
+    (``port.WildcardPort``). A socket that is ``adopted``, which is bound and does not block, takes the place of the one
+    or of that for all addresses, and stays open when the port is closed. A reactor that has a ``listenUDP`` of its own
+    opens one itself. Raises CannotListenError.
     """
     if getattr(type(reactor), "listenUDP", None) is not PosixReactorBase.listenUDP:
         return reactor.listenUDP(port, protocol, interface=host, maxPacketSize=MAX_DATAGRAM_BYTES)
-    if IS_LINUX and not host:
-        opened: Port = WildcardPort(port, protocol, reactor)
+    if adopted is not None:
+        host, port = adopted.getsockname()[:2]
+    if IS_LINUX and host in ALL_ADDRESSES:
+        opened: Port = WildcardPort(port, protocol, reactor, adopted)
     else:
-        opened = Port(port, protocol, host, reactor)
+        opened = Port(port, protocol, host, reactor, adopted=adopted)
     opened.startListening()
     return opened
 

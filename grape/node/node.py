@@ -6,6 +6,7 @@ import os
 import random
 from collections.abc import Callable, Sequence
 from functools import partial
+from socket import socket
 from typing import cast
 
 from twisted.application.service import Service
@@ -53,9 +54,9 @@ class Node(Service):
     """A DHT node as a Twisted service; ``grape.Grape`` is a Node with the HTTP API.
 
     ``trace(line)`` is called with the Node grape's debug lines. ``dice`` replaces the system's randomness in tests.
-    With ``is_state_optional`` a state file that the process may not write is a warning, no error.
-
-    Calls return Deferreds that can be cancelled; they fail with GrapeError. Events are those of ``grape.Grape.on``.
+    With ``is_state_optional`` a state file that the process may not write is a warning, no error. ``adopted`` is a
+    bound UDP socket that is used instead of one of its own. Calls return Deferreds that can be cancelled; they fail
+    with GrapeError. Events are those of ``grape.Grape.on``.
     """
 
     def __init__(
@@ -66,10 +67,14 @@ class Node(Service):
         trace: Trace | None = None,
         dice: random.Random | None = None,
         is_state_optional: bool = False,
+        adopted: socket | None = None,
     ) -> None:
         random_bytes: RandomBytes = os.urandom if dice is None else dice.randbytes
         self.config = config
         self.counters = Counters()
+        #: True once the grape was told to stop: it may go on for a while, but should be given no more work.
+        self.is_stopping = False
+        self._adopted = adopted
         self.node_id = new_id(config, random_bytes)
         self._reactor = reactor
         self._random_bytes = random_bytes
@@ -80,22 +85,22 @@ class Node(Service):
         self._recorder = recorder_of(
             config.state_file, config.durability, reactor, self.counters, is_optional=is_state_optional
         )
-        self._journal: Journal = self._recorder if self._recorder is not None else NullJournal()
+        self.journal: Journal = self._recorder if self._recorder is not None else NullJournal()
         self._peer_store = MemoryPeers(
             config.dht_peer_max_age,
             config.max_keys,
             config.max_peers_per_key,
             config.max_peers_per_announcer,
             config.max_store_bytes,
-            self._journal.peer_changed,
+            self.journal.peer_changed,
             self.counters,
         )
         self._item_store = MemoryItems(
-            config.dht_max_values, config.max_item_bytes, self._journal.item_changed, self.counters
+            config.dht_max_values, config.max_item_bytes, self.journal.item_changed, self.counters
         )
         tokens = Tokens(random_bytes, reactor.seconds())
         self._own_items = OwnItems(
-            reactor, self._socket, self._dice.random, self._journal.own_item_changed, self.counters
+            reactor, self._socket, self._dice.random, self.journal.own_item_changed, self.counters
         )
         self._first_join = FirstJoin(reactor)
         self._join_log = JoinLog(reactor, lambda: len(self._table))
@@ -107,7 +112,7 @@ class Node(Service):
             self._dice,
             self._reporter,
             self._first_join,
-            self._journal.own_announce_changed,
+            self.journal.own_announce_changed,
             self.counters,
         )
         self._own_address = OwnAddress(interface_of(reactor, config.dht_host))
@@ -123,7 +128,7 @@ class Node(Service):
             self._socket,
             self._item_store,
             self._own_items,
-            self._journal,
+            self.journal,
             self._first_join,
         )
         self._responder = Responder(
@@ -133,7 +138,7 @@ class Node(Service):
             self._item_store,
             self._dice.sample,
             self._reporter.peer_stored,
-            lambda: self._journal.refusal,
+            lambda: self.journal.refusal,
         )
         self._protocol: DHTProtocol | None = None
         self._port: IListeningPort | None = None
@@ -169,6 +174,7 @@ class Node(Service):
             self._reporter.say("skipping start, since Grape is already active")
             return
         self._reporter.say("starting")
+        self.is_stopping = False
         protocol = self._bind()
         watch_announces(self._peer_store, False)
         contacts = self._restore(protocol)
@@ -200,6 +206,7 @@ class Node(Service):
 
     def stopService(self) -> Deferred[None]:
         """Fails the calls under way with ERR_GRAPE_NOT_RUNNING, and closes socket and state file. Fires when done."""
+        self.is_stopping = True
         if self.running:
             super().stopService()
         self._services.stop()
@@ -313,19 +320,12 @@ class Node(Service):
 
     def _bind(self) -> DHTProtocol:
         if self._protocol is None:
-            config = self.config
+            config, reactor = self.config, self._reactor
             protocol = DHTProtocol.of_config(
-                config,
-                self._reactor,
-                self._table,
-                self._responder,
-                self._random_bytes,
-                self,
-                self._journal,
-                self.counters,
+                config, reactor, self._table, self._responder, self._random_bytes, self, self.journal, self.counters
             )
             host = bind_address(config.dht_host, config.dht_port)
-            self._port = listen(self._reactor, config.dht_port, protocol, host)
+            self._port = listen(reactor, config.dht_port, protocol, host, self._adopted)
             self._protocol = protocol
         return self._protocol
 

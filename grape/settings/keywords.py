@@ -52,4 +52,5 @@ class Keywords(Limits, total=False):
     read_only: bool
     state: str | None
     durability: str
+    drain: int
     log_announces: bool

@@ -23,6 +23,11 @@ class Journal(Protocol):
         """Why puts are refused at this time; None while they are taken."""
         ...
 
+    @property
+    def committing(self) -> int:
+        """The number of the commit that is under way, from 1 on; 0 while none is."""
+        ...
+
     def when_durable(self, done: OnDurable) -> None:
         """Calls ``done(None)`` once every item stored so far is durable, else ``done(reason)``."""
         ...
@@ -48,6 +53,7 @@ class NullJournal:
     """Writes nothing: the state lives in memory alone, and every change counts as durable."""
 
     refusal = None
+    committing = 0
 
     def when_durable(self, done: OnDurable) -> None:
         """Calls ``done(None)`` at once."""

@@ -157,6 +157,11 @@ class StateRecorder:
             return self.problem
         return "the disk is too slow" if self._writer.waiting > MAX_WAITING else None
 
+    @property
+    def committing(self) -> int:
+        """The number of the commit that the disk has not finished yet, from 1 on; 0 while there is none."""
+        return self._writer.committing if self._writer is not None else 0
+
     def when_durable(self, done: OnDurable) -> None:
         """Calls ``done(None)`` once every item stored so far is on the disk, else ``done(reason)``."""
         if self._is_in_memory or self._writer is None or self._collector is None or self.problem is not None:

@@ -47,6 +47,11 @@ class Writer(Protocol):
         """The number of changes that are not on the disk yet; a write without changes counts as one."""
         ...
 
+    @property
+    def committing(self) -> int:
+        """The number of the commit that is under way, from 1 on; 0 while none is."""
+        ...
+
     def write(self, changes: Sequence[Change], done: Done) -> None:
         """Commits ``changes``; calls ``done`` once these and all before them are on the disk or have failed."""
         ...
@@ -59,7 +64,7 @@ class Writer(Protocol):
 class DirectWriter:
     """Commits in the caller's thread: for a reactor without threads, such as the one of ``grape.testing``."""
 
-    waiting = 0
+    waiting = committing = 0
 
     def __init__(self, file: File, stamp: Stamp = tuple) -> None:
         self._file = file
@@ -90,6 +95,9 @@ class ThreadWriter:
         self._jobs: SimpleQueue[Job | Callable[[], object]] = SimpleQueue()
         self._waiting = 0
         self._generation = 0
+        self._commits = 0
+        #: The number of the commit that is under way, from 1 on; 0 while none is. Set in the writer's thread.
+        self.committing = 0
         # A program that ends without stopping its node must not wait for this thread; what was acknowledged is on disk.
         Thread(target=self._work, name="grape state", daemon=True).start()
 
@@ -128,7 +136,10 @@ class ThreadWriter:
             jobs = jobs[len(late) :]
             if jobs:
                 group = [change for _, changes, _ in jobs for change in changes]
+                self._commits += 1
+                self.committing = self._commits
                 problem = _commit(self._file, group, self._stamp)
+                self.committing = 0
                 if problem is not None:
                     failed = jobs[-1][0]
                 self._call_from_thread(self._done, jobs, problem)

@@ -22,6 +22,7 @@ from grape.web.answer import JSON_TYPE, Answer
 from grape.web.connection import Answerer, Connection, Site
 from grape.web.head_cache import HeadCache
 from grape.web.request import PendingRequest
+from grape.web.sockets import read_waiting
 
 CLOSING_SECONDS = 1.5
 SWEEP_SECONDS = 1.0
@@ -68,6 +69,7 @@ class HTTPServerFactory(ServerFactory):
         self._sweeper: Timer | None = None
         self._closed: Deferred[None] | None = None
         self._deadline: Timer | None = None
+        self._last_chance: Timer | None = None
         # The Date of this second, and the head of an answer to a plain call up to its length.
         self._date = b""
         self._date_at = -1
@@ -138,13 +140,23 @@ class HTTPServerFactory(ServerFactory):
                 closed.callback(None)
 
     def close(self) -> Deferred[None]:
-        """Closes all connections: idle ones now, others once they are answered. Fires within CLOSING_SECONDS."""
+        """Closes all connections: idle ones now, others once they are answered. Fires within CLOSING_SECONDS.
+
+        A client that has just come has NEW_SECONDS for its first request.
+        """
+        for connection in list(self._connections):
+            if connection.is_idle:
+                read_waiting(connection.transport)
         if not self._connections:
             return succeed(None)
         closed = self._closed = Deferred()
         self._deadline = self.clock.callLater(CLOSING_SECONDS, self._abort, None)
+        new_since = self.clock.seconds() - NEW_SECONDS
         for connection in list(self._connections):
-            connection.close_when_answered()
+            if connection not in self._new or connection.opened_at <= new_since:
+                connection.close_when_answered()
+        if self._connections:
+            self._last_chance = self.clock.callLater(NEW_SECONDS, self._close_new)
         return closed
 
     def response(self, answer: Answer, request: PendingRequest) -> bytes:
@@ -162,6 +174,10 @@ class HTTPServerFactory(ServerFactory):
             b"" if request.keep_alive else b"Connection: close\r\n",
             b"" if request.method == b"HEAD" else answer.body,
         )
+
+    def _close_new(self) -> None:
+        for connection in list(self._connections):
+            connection.close_when_answered()
 
     def _tell_time(self) -> None:
         at = int(self.clock.seconds())
@@ -204,7 +220,7 @@ class HTTPServerFactory(ServerFactory):
                 connection.transport.abortConnection()
 
     def _stop_timers(self) -> None:
-        for timer in (self._sweeper, self._deadline):
+        for timer in (self._sweeper, self._deadline, self._last_chance):
             if timer is not None and timer.active():
                 timer.cancel()
-        self._sweeper = self._deadline = None
+        self._sweeper = self._deadline = self._last_chance = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 from functools import partial
-from socket import gethostname
+from socket import gethostname, socket
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 from twisted.application.service import Service
@@ -21,7 +21,7 @@ from grape.web.access import CONFIGURED_ACCESS, Access, Advice, flag_advice, key
 from grape.web.api import Api
 from grape.web.lazy_site import LazySite
 from grape.web.server import CLOSING_SECONDS, HTTPServerFactory
-from grape.web.sockets import listen
+from grape.web.sockets import accept_waiting, listen
 
 if TYPE_CHECKING:
     from twisted.web.resource import IResource
@@ -37,14 +37,18 @@ class HTTPService(Service):
     """Serves the HTTP API of a node on a port of its own.
 
     ``make_resource(node, api, max_payload_size, access)`` returns the resource that answers what is none of the calls;
-    ``max_payload_size()`` is the limit of this moment, in bytes.
+    ``max_payload_size()`` is the limit of this moment, in bytes. ``adopted`` is a listening socket that is used instead
+    of one of its own.
     """
 
-    def __init__(self, node: Node, reactor: Reactor, make_resource: ResourceFactory) -> None:
+    def __init__(
+        self, node: Node, reactor: Reactor, make_resource: ResourceFactory, adopted: socket | None = None
+    ) -> None:
         self._node = node
         self._config = node.config
         self._reactor = reactor
         self._make_resource = make_resource
+        self._adopted = adopted
         self._api = Api(node, self._config.max_calls, node.counters)
         self._api.logs_announces = self._config.log_announces
         # One with the advice for the command line, one for programs that mount the resource.
@@ -112,6 +116,8 @@ class HTTPService(Service):
         super().stopService()
         self._site.stop()
         port, self._port = self._port, None
+        if port is not None:
+            accept_waiting(port)
         closed = maybeDeferred(port.stopListening if port is not None else lambda: None)
         return closed.addCallback(lambda _: self._finish())
 
@@ -145,4 +151,4 @@ class HTTPService(Service):
 
     def _listen(self, host: str) -> IListeningPort:
         assert self._config.api_port is not None
-        return listen(self._reactor, host, self._config.api_port, self._server)
+        return listen(self._reactor, host, self._config.api_port, self._server, self._adopted)

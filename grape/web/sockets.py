@@ -18,8 +18,19 @@ BACKLOG = 512
 MAX_ACCEPTS = 16
 
 
-def listen(reactor: Clock, host: str, port: int, factory: ServerFactory) -> IListeningPort:
-    """Opens a listening TCP socket. ``::`` is all addresses, IPv4 included. Raises Twisted's CannotListenError."""
+def listen(
+    reactor: Clock, host: str, port: int, factory: ServerFactory, adopted: socket.socket | None = None
+) -> IListeningPort:
+    """Opens a listening TCP socket. ``::`` is all addresses, IPv4 included. Raises Twisted's CannotListenError.
+
+    A socket that is ``adopted``, which listens and does not block, is used instead and stays open when the port is
+    closed: connections wait in it.
+    """
+    if adopted is not None:
+        taken: APIPort = APIPort._fromListeningDescriptor(reactor, adopted.fileno(), adopted.family, factory)
+        taken.is_adopted = True
+        taken.startListening()
+        return cast("IListeningPort", taken)
     if not isinstance(reactor, PosixReactorBase):
         return cast("IReactorTCP", reactor).listenTCP(port, factory, backlog=BACKLOG, interface=host)
     listening = APIPort(port, factory, BACKLOG, host, reactor)
@@ -35,6 +46,8 @@ class APIPort(Port):
     connections would not keep the process from running out of file descriptors.
     """
 
+    is_adopted = False
+
     def createInternetSocket(self) -> socket.socket:
         """Returns the socket, not bound yet."""
         opened: socket.socket = super().createInternetSocket()
@@ -48,6 +61,22 @@ class APIPort(Port):
         """Accepts the connections that wait, MAX_ACCEPTS at most."""
         self.numberAccepts = MAX_ACCEPTS
         super().doRead()
+
+
+def accept_waiting(port: IListeningPort) -> None:
+    """Accepts the connections that wait at a port which is about to be closed: the system would refuse them.
+
+    Those of an adopted socket wait for the next process.
+    """
+    if isinstance(port, APIPort) and port.connected and not port.is_adopted:
+        port.doRead()
+
+
+def read_waiting(transport: ITransport) -> None:
+    """Reads what a client has sent, before its connection is closed as an idle one."""
+    if type(transport) is Server and transport.connected and not transport.disconnecting:
+        # What it returns once a client has gone comes again in the reactor's next turn.
+        transport.doRead()
 
 
 def write(transport: ITransport, data: bytes) -> None:

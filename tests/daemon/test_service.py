@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
+import sys
 
 import pytest
 from twisted.internet.error import CannotListenError
@@ -71,18 +74,45 @@ def test_first_line_says_what_is_bound_and_a_call_to_try(
     assert daemon.first_line() == f"grape {grape.__version__}: {line}{call}"
 
 
-def test_daemon_of_twistd_tells_the_process_on_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_daemon_of_twistd_tells_the_terminal_and_the_process_that_waits_on_it(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     network = MemoryNetwork()
     Remote(network, "10.0.0.1")
     reading, writing = os.pipe()
     daemon = Daemon(Config(api_port=None), network.reactor("10.0.0.1"), {"nodaemon": 0, "statusPipe": writing})
+    # What is written from now on does not come to the terminal.
+    log = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", log)
+    monkeypatch.setattr(sys, "__stderr__", None)
     with pytest.raises(SystemExit):
         daemon.startService()
     os.close(writing)
-    # twistd reads 100 bytes, and leaves the first two out.
+    # twistd leaves the first two bytes out.
+    with os.fdopen(reading) as pipe:
+        assert pipe.read() == "1 see above"
+    assert log.getvalue() == capfd.readouterr().err
+    assert log.getvalue().startswith("grape: cannot listen on UDP port 20001 of 10.0.0.1: ")
+    assert log.getvalue().count("\n") == 1
+
+
+def test_daemon_of_twistd_without_a_terminal_tells_the_process_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = MemoryNetwork()
+    Remote(network, "10.0.0.1")
+    reading, writing = os.pipe()
+
+    def closed(_: int) -> int:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "dup", closed)
+        daemon = Daemon(Config(api_port=None), network.reactor("10.0.0.1"), {"nodaemon": 0, "statusPipe": writing})
+    with pytest.raises(SystemExit):
+        daemon.startService()
+    os.close(writing)
+    # twistd reads 100 bytes.
     with os.fdopen(reading) as pipe:
         assert pipe.read().startswith("1 grape: cannot listen on UDP port 20001 of 10.0.0.1: ")
-    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_interrupt_before_the_reactor_runs_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -164,6 +164,20 @@ def test_term_and_int_are_twisteds_once_where_it_ends_the_process(
     assert (reactor.stops, reactor.heard, lines) == (0, [number], [])
 
 
+@pytest.mark.parametrize("ends_by_signal", [False, True])
+def test_second_signal_to_stop_ends_the_drain(reactor: Reactor, ends_by_signal: bool) -> None:
+    hurried: list[None] = []
+    Signals(reactor, ends_by_signal=ends_by_signal).install(lambda: STATS, lambda: hurried.append(None))
+    reactor.run()
+    signal.raise_signal(signal.SIGTERM)
+    reactor.turn()
+    assert hurried == []
+    signal.raise_signal(signal.SIGINT)
+    assert hurried == []
+    reactor.turn()
+    assert hurried == [None]
+
+
 @pytest.mark.parametrize("number", NUMBERS)
 def test_signal_that_was_ignored_at_the_start_stays_ignored(
     reactor: Reactor, lines: list[str], number: signal.Signals

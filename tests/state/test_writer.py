@@ -179,3 +179,21 @@ def test_writer_adds_the_stamp_to_every_commit(file: File, loop: Loop, kind: str
     loop.run_until(lambda: told)
     assert file.commits == [[change(1), change(0)]]
     close(writer, loop)
+
+
+@pytest.mark.parametrize("problem", [None, StateError("a.sqlite", "disk full")])
+def test_commit_under_way_has_a_number_until_it_ends(file: File, loop: Loop, problem: Exception | None) -> None:
+    writer = ThreadWriter(file, loop.call_from_thread)
+    told: list[object] = []
+    for number in (1, 2):
+        told.clear()
+        file.problem = problem
+        file.began.clear()
+        file.free.clear()
+        writer.write([change(number)], told.append)
+        assert file.began.wait(SECONDS)
+        assert writer.committing == number
+        file.free.set()
+        loop.run_until(lambda: told)
+        assert writer.committing == 0
+    close(writer, loop)

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from grape import Grape
-from grape.service import DRAIN_SECONDS
+from grape.service import ANSWER_SECONDS
 from grape.testing import MemoryNetwork
-from grape.web.server import CLOSING_SECONDS
+from grape.web.server import CLOSING_SECONDS, NEW_SECONDS
 from tests.web.helpers import TCPReactor, Transport, answers, connect, request
 
 NOT_RUNNING = 503, b'"ERR_GRAPE_NOT_RUNNING"'
@@ -72,7 +72,7 @@ def test_call_that_takes_too_long_is_answered_that_the_grape_is_not_running(ring
     ring.network.result(ring.grape.stopService())
     assert answers(client.value()) == [NOT_RUNNING]
     assert client.ended == "closed"
-    assert DRAIN_SECONDS <= ring.network.clock.seconds() - began < CLOSING_SECONDS
+    assert ANSWER_SECONDS <= ring.network.clock.seconds() - began < CLOSING_SECONDS
 
 
 def test_further_calls_of_a_connection_are_served_or_refused(ring: Ring) -> None:
@@ -91,7 +91,7 @@ def test_further_call_after_the_node_stopped_is_refused(ring: Ring) -> None:
     client = ring.connect()
     client.send(request(ANNOUNCE, b"/announce"))
     stopped = ring.grape.stopService()
-    ring.network.clock.advance(DRAIN_SECONDS - 0.1)
+    ring.network.clock.advance(ANSWER_SECONDS - 0.1)
     client.send(request(PUT, b"/put"))
     ring.network.result(stopped)
     assert answers(client.value()) == [NOT_RUNNING] * 2
@@ -141,4 +141,27 @@ def test_work_that_does_not_end_does_not_keep_the_http_service_from_stopping(rin
     began = ring.network.clock.seconds()
     ring.network.result(ring.grape.stopService())
     assert ring.network.clock.seconds() - began <= CLOSING_SECONDS + 0.1
+    ring.fall_silent()
+
+
+def test_client_that_has_just_come_is_answered(ring: Ring) -> None:
+    client = ring.connect()
+    stopped = ring.grape.stopService()
+    ring.network.clock.advance(NEW_SECONDS / 2)
+    client.send(request(ANNOUNCE, b"/announce"))
+    ring.network.result(stopped)
+    assert answers(client.value()) == [(200, b"1")]
+    assert client.ended == "closed"
+    ring.fall_silent()
+
+
+def test_client_that_came_and_says_nothing_is_closed(ring: Ring) -> None:
+    client, later = ring.connect(), ring.connect()
+    ring.network.clock.advance(NEW_SECONDS)
+    newest = ring.connect()
+    stopped = ring.grape.stopService()
+    ring.network.clock.advance(0)
+    assert (client.ended, later.ended, newest.ended) == ("closed", "closed", "")
+    ring.network.result(stopped)
+    assert newest.ended == "closed"
     ring.fall_silent()
