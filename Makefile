@@ -1,7 +1,7 @@
 # Two commands for a newcomer: make run and make test. The others are for developers.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test live lint gauntlet fuzz bench check clean python
+.PHONY: help run test live lint gauntlet fuzz bench check clean python install-systemd
 
 VENV ?= .venv
 IN_VENV := $(VENV)/bin/python
@@ -29,6 +29,8 @@ help:
 	@echo "make bench     measure the speed beside the Node grape and libtorrent; about thirteen minutes"
 	@echo "               (needs node, npm, gcc and wrk)"
 	@echo "make check     run everything that CI runs; under 45 minutes"
+	@echo "make install-systemd PREFIX=/opt/grape"
+	@echo "               install units for the twistd in PREFIX/bin and a file of settings (for packages: DESTDIR=)"
 	@echo "make clean     remove what these commands made, but no state files (*.sqlite) and no findings of make fuzz"
 	@echo
 	@echo "Needed: Python 3.11 or later with venv, make, and curl for the README's examples"
@@ -62,6 +64,28 @@ bench: $(VENV)/.for-bench
 
 check:
 	@.ci/run
+
+# For the twistd in PREFIX/bin, into which the package was installed before. Units in /usr and /usr/local are those of
+# packages; others, of an environment such as /opt/grape, are the administrator's. The file of settings is kept if there
+# is one. Nothing is started or enabled.
+PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+UNITDIR ?= $(if $(filter /usr /usr/local,$(PREFIX)),$(PREFIX)/lib/systemd/system,$(SYSCONFDIR)/systemd/system)
+UNITS = grape.service grape@.service grape.socket grape-api.socket
+
+install-systemd:
+	@test -n "$(DESTDIR)" || test -x "$(PREFIX)/bin/twistd" || { \
+		echo "make: there is no $(PREFIX)/bin/twistd; name the environment that has the grape: make $@ PREFIX=..." >&2; \
+		exit 1; }
+	install -d "$(DESTDIR)$(UNITDIR)" "$(DESTDIR)$(SYSCONFDIR)/grape"
+	for unit in $(UNITS); do \
+		sed 's|^ExecStart=/usr/bin/|ExecStart=$(PREFIX)/bin/|' "contrib/systemd/$$unit" >"$(DESTDIR)$(UNITDIR)/$$unit" && \
+		chmod 644 "$(DESTDIR)$(UNITDIR)/$$unit" || exit 1; done
+	test -e "$(DESTDIR)$(SYSCONFDIR)/grape/grape.toml" || \
+		install -m 644 contrib/systemd/grape.toml "$(DESTDIR)$(SYSCONFDIR)/grape/grape.toml"
+	@# Writes the cache of twistd's plugins, which the unit's user may not.
+	@test -n "$(DESTDIR)" || "$(PREFIX)/bin/twistd" --help >/dev/null
+	@test -n "$(DESTDIR)" || echo "Next: edit $(SYSCONFDIR)/grape/grape.toml; systemctl daemon-reload; systemctl enable --now grape"
 
 # State files and what the fuzzer found stay: they cannot be made again.
 MADE = $(VENV) build dist grape_dht.egg-info .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis \

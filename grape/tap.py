@@ -183,7 +183,7 @@ def _from_systemd(config: Config) -> tuple[Config, Mapping[str, socket], Notifie
     """
     if os.environ.keys().isdisjoint(("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_FDNAMES")):
         return config, {}, None
-    from grape.daemon.activation import EXIT_SOCKETS, with_sockets
+    from grape.daemon.activation import with_sockets
     from grape.systemd import ActivationError, take_notifier, take_sockets
 
     notifier = take_notifier(os.environ, os.getpid())
@@ -193,7 +193,7 @@ def _from_systemd(config: Config) -> tuple[Config, Mapping[str, socket], Notifie
         if notifier is not None:
             notifier.send(f"STATUS={error}")
         sys.stderr.write(f"grape: {error}\n")
-        raise SystemExit(EXIT_SOCKETS) from error
+        raise SystemExit(EXIT_CONFIG) from error
     return with_sockets(config, sockets), sockets, notifier
 
 

@@ -14,11 +14,9 @@ from twisted.logger import Logger
 from grape.config import Config
 from grape.systemd import API, DHT
 
-# As in sysexits.h: the configuration, here that of a socket unit, is wrong.
-EXIT_SOCKETS = 78
 ALL_IPV4 = "0.0.0.0"
 
-log = Logger(namespace="grape")
+log = Logger(namespace="grape.daemon")
 
 
 def with_sockets(config: Config, sockets: Mapping[str, socket]) -> Config:

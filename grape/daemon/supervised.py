@@ -27,7 +27,7 @@ HANGING_SECONDS = 1.0
 # What a stop takes without the drain, with some room.
 STOP_SECONDS = 10.0
 
-log = Logger(namespace="grape")
+log = Logger(namespace="grape.daemon")
 
 
 class Watched(Protocol):
