@@ -169,9 +169,6 @@ class Daemon(MultiService):
         self._is_prepared = True
         if self._signals is not None:
             self._signals.install(self.grape.stats, self.grape.end_drain)
-        if self.supervised is not None and self.reloader is not None:
-            self.reloader.before.append(self.supervised.reloading)
-            self.reloader.after.append(self.supervised.reloaded)
         path = self.grape.config.state_file
         if path is not None:
             wait_for(path, _say, self._patience)
