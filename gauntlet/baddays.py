@@ -20,7 +20,7 @@ from gauntlet.machine import Ports, until
 from gauntlet.processes import MODULE, START_SECONDS, GrapeProcess
 from gauntlet.row import Figure, Finding, Row, Run, judge, ms
 from grape.state import records
-from grape.state.examine import examine, schema
+from grape.state.examine import GO_BACK, examine, schema
 
 START_GOAL_SECONDS = 2.0
 FILE = "state.sqlite"
@@ -178,7 +178,7 @@ def _schemas(cases: Cases) -> None:
     before = (place / FILE).read_bytes()
     status, words = cases.refusal(place)
     path = (place / FILE).resolve()
-    problem = "written by a newer version (schema 2; this version knows 1); left unchanged"
+    problem = f"written by a newer version (schema 2; this version knows 1); left unchanged; {GO_BACK}"
     cases.judge(
         "a newer schema",
         a_line=words == f"grape: --state {path}: {problem}\n",

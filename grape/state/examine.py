@@ -15,6 +15,9 @@ import attrs
 from grape.state.lock import StateError
 from grape.state.tables import Contents, Newer, is_damage, read_all
 
+GO_BACK = (
+    "to go back: that version's grape state dump FILE, and on its output this version's grape state import NEWFILE"
+)
 FIRST_BYTES = b"SQLite format 3\0"
 BUSY_SECONDS = 5.0
 
@@ -67,9 +70,8 @@ def examine(path: str, newest: int, connect: Connect = connect) -> Contents:
         with closing(connect(path)) as db:
             return _read(db, newest)
     except Newer as newer:
-        raise StateError(
-            path, f"written by a newer version (schema {newer.version}; this version knows {newest}); left unchanged"
-        ) from newer
+        versions = f"schema {newer.version}; this version knows {newest}"
+        raise StateError(path, f"written by a newer version ({versions}); left unchanged; {GO_BACK}") from newer
     except sqlite3.Error as error:
         if is_damage(error):
             return Contents({}, damage=str(error))

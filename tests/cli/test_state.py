@@ -103,6 +103,18 @@ def test_dump_is_imported_without_a_difference(path: str, capsys: pytest.Capture
     assert examine(f"{path}.2", 1) == examine(path, 1)
 
 
+def test_older_version_takes_what_it_knows_of_a_dump_of_a_newer_one(
+    path: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    schema_row = {"table": "meta", "name": "schema", "value": 2}
+    later = [contact(1, more=None), json.dumps(schema_row), json.dumps({"table": "later", "name": "a"})]
+    assert load(path, *later) == state_cli.EXIT_DAMAGED
+    assert capsys.readouterr() == (f"{path}: 1 rows written\n", "grape: 1 invalid lines skipped\n")
+    contents = examine(path, len(schema()))
+    assert (contents.damage, contents.version) == (None, 1)
+    assert contents.rows["contact"] == [("10.0.0.1", 1, b"i" * 20, 1.0)]
+
+
 def test_import_names_the_damaged_file_that_it_moved_aside(path: str, capsys: pytest.CaptureFixture[str]) -> None:
     Path(path).write_bytes(b"")
     assert load(path, contact(1)) == 0

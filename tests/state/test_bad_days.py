@@ -17,7 +17,7 @@ from twisted.logger import LogEvent, LogLevel
 
 from grape import Config, Grape, GrapeError
 from grape.daemon.service import Daemon
-from grape.state.examine import schema
+from grape.state.examine import GO_BACK, schema
 from grape.state.lock import StateError
 from grape.state.recorder import MAX_RETRY_SECONDS
 from grape.state.sqlite import StateFile
@@ -179,7 +179,7 @@ def test_newer_schema_ends_the_process_and_is_left_unchanged(
 ) -> None:
     StateFile(str(path), scripts=[*schema(), "CREATE TABLE later (x);", "CREATE TABLE last (x);"]).close()
     before = path.read_bytes()
-    problem = "written by a newer version (schema 3; this version knows 1); left unchanged"
+    problem = f"written by a newer version (schema 3; this version knows 1); left unchanged; {GO_BACK}"
     assert refusal(network, str(path), capsys) == (f"grape: --state {path}: {problem}", 74)
     assert path.read_bytes() == before
 
