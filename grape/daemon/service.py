@@ -129,10 +129,15 @@ class Daemon(MultiService):
 
     def stopService(self) -> Deferred[None]:
         """Stops the grape, and logs when its sockets are closed. A second call ends the drain."""
-        supervised = self.supervised
-        if supervised is not None and not self.grape.is_stopping:
-            supervised.stopping()
-        dht, api = self.grape.dht_address, self.grape.api_address
+        supervised, grape = self.supervised, self.grape
+        if not grape.is_stopping:
+            if supervised is not None:
+                supervised.stopping()
+            if grape.running and grape.config.drain:
+                log.info(
+                    "goes on for {drain} s before it stops; a second signal stops it now", drain=grape.config.drain
+                )
+        dht, api = grape.dht_address, grape.api_address
         were = " and ".join(
             f"{name} {_host_and_port(*address)}"
             for name, address in (("DHT udp", dht), ("HTTP API", api))

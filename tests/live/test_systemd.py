@@ -67,6 +67,23 @@ def test_systemd_is_told_why_a_grape_cannot_start(start: Start, directory: Path,
         assert systemd.messages == []
 
 
+@BOTH
+def test_drain_serves_until_it_is_over_or_a_second_signal_comes(start: Start, directory: Path, command: str) -> None:
+    api = new_api()
+    flags = ["--dp", str(api.dht_port), "--aph", str(api.api_port), "-b", HOST, "--drain", "3600"]
+    with NotifySocket(directory) as systemd:
+        process = start([*COMMANDS[command], *flags], {"NOTIFY_SOCKET": systemd.path}, stdin=subprocess.DEVNULL)
+        process.wait_for("READY", lambda: systemd.messages)
+        process.signal(signal.SIGTERM)
+        process.wait_for("STOPPING", lambda: len(systemd.messages) == 2)
+        assert systemd.messages[1] == ["STOPPING=1", "EXTEND_TIMEOUT_USEC=3610000000", "STATUS=stopping"]
+        process.wait_for("a line", lambda: "goes on for 3600 s before it stops" in process.output)
+        assert api.call("announce", ["rest:util:net", 1337]) == 1
+        process.signal(signal.SIGTERM)
+        assert process.ended() == (0 if command == "grape" else -signal.SIGTERM)
+        assert len(systemd.messages) == 2
+
+
 @pytest.fixture
 def sockets(request: pytest.FixtureRequest) -> Iterator[tuple[socket.socket, socket.socket]]:
     """The sockets of a DHT and of an HTTP API, blocking, as systemd opens them; on loopback without a parameter."""
