@@ -316,6 +316,9 @@ class Config:
             reloads=True,
         ),
     )
+    ready_isolated: bool = declare(
+        False, Setting(Switch(), "/readyz: an isolated grape stays ready, for rings of two", reloads=True)
+    )
 
     # The log, and where settings are read. Only a process of its own sets up a log and reads them (``grape.daemon``).
 

@@ -29,6 +29,8 @@ from grape.web.service import HTTPService
 if TYPE_CHECKING:
     from twisted.web.resource import IResource
 
+    from grape.node.status import Status
+
 # How long the node goes on at a stop for the HTTP calls under way; the HTTP service cuts them off after 1.5 s.
 ANSWER_SECONDS = 1.0
 
@@ -203,6 +205,7 @@ class Grape(MultiService):
             return maybeDeferred(super().stopService).addCallback(lambda _: None)
         # The node goes on while HTTP calls under way are answered. What is left then ends with ERR_GRAPE_NOT_RUNNING.
         Service.stopService(self)
+        self.node.is_stopping = True
         answered = self.http.stopService()
         stopped: list[Deferred[None]] = []
 
@@ -223,9 +226,9 @@ class Grape(MultiService):
     def reconfigure(self, config: Config) -> list[str]:
         """Takes the settings of ``config`` that can change while the grape runs, without an interruption.
 
-        These are the limits, ``dht_bootstrap``, ``allow_origin``, ``allow_host`` and ``log_announces``. Where less is
-        allowed than is there, entries are evicted and idle connections are closed. Returns the names of the settings
-        that differ and need another grape, or a restart; they are left as they were::
+        These are the limits, ``dht_bootstrap``, ``allow_origin``, ``allow_host``, ``ready_isolated`` and
+        ``log_announces``. Where less is allowed than is there, entries are evicted and idle connections are closed.
+        Returns the names of the settings that differ and need another grape, or a restart; they are left as they were::
 
             grape.reconfigure(attrs.evolve(grape.config, max_keys=20_000))
         """
@@ -257,6 +260,15 @@ class Grape(MultiService):
     def stats(self) -> Stats:
         """Returns figures of this moment: contacts, services and items stored, queries in flight, counters by name."""
         return self.node.stats()
+
+    def status(self) -> Status:
+        """Returns what ``GET /status`` tells, typed; times are ages in seconds.
+
+        ``readiness`` says whether the grape should be given work, and what is missing::
+
+            if not grape.status().readiness.is_ready: ...
+        """
+        return self.node.inspector.status()
 
     def on(self, event: str, callback: Callback) -> None:
         """Has ``callback`` called at each ``event``, with its arguments; addresses are "ip:port".

@@ -25,6 +25,7 @@ CHANGES: dict[str, Any] = {
     "allow_origin": ("https://a.example",),
     "allow_host": ("a.example",),
     "log_announces": True,
+    "ready_isolated": True,
 }  # fmt: skip
 
 

@@ -32,6 +32,7 @@ from grape.metrics import Counters, Stats
 from grape.node.bootstrap import warn_if_unreachable
 from grape.node.first_join import FirstJoin
 from grape.node.identity import fits, new_id
+from grape.node.inspector import Inspector
 from grape.node.items import Got, Items
 from grape.node.join_log import JoinLog
 from grape.node.maintenance import Maintenance
@@ -140,6 +141,7 @@ class Node(Service):
             self._reporter.peer_stored,
             lambda: self.journal.refusal,
         )
+        self.inspector = Inspector(self, reactor, self._recorded, self._recorder, self._reporter, self._responder)
         self._protocol: DHTProtocol | None = None
         self._port: IListeningPort | None = None
         self._maintenance: Maintenance | None = None
@@ -200,6 +202,7 @@ class Node(Service):
         warn_if_unreachable(config.dht_host, config.dht_bootstrap)
         self._reporter.listening()
         self._join_log.start(config.dht_bootstrap, contacts, self._maintenance.own_entries)
+        self.inspector.start(protocol, self._maintenance.own_entries)
         if (config.dht_bootstrap or contacts) and not len(self._table):
             self._first_join.start()
         self._maintenance.start().addCallback(self._joined)
@@ -215,6 +218,7 @@ class Node(Service):
         self._join_log.stop()
         self._address_watch.stop()
         self._own_id.stop()
+        self.inspector.stop()
         if self._maintenance is not None:
             self._maintenance.stop()
             self._maintenance = None
@@ -238,6 +242,7 @@ class Node(Service):
             self._maintenance.set_bootstrap(config.dht_bootstrap)
             self._join_log.stop()
             self._join_log.start(config.dht_bootstrap, (), self._maintenance.own_entries)
+            self.inspector.reconfigured()
 
     def when_ready(self) -> Deferred[None]:
         """Fires when joining the network was tried. Fails with GrapeError if the node is stopped before."""
@@ -253,19 +258,7 @@ class Node(Service):
 
     def stats(self) -> Stats:
         """Returns a snapshot of the node's figures, in some microseconds."""
-        self.counters.unverified_puts = self._responder.signature_budget.refused
-        return Stats(
-            node_id=self.node_id.hex(),
-            dht_port=self.dht_port,
-            ready=self._reporter.is_ready,
-            contacts=len(self._table),
-            buckets=self._table.bucket_sizes(),
-            services=len(self._peer_store),
-            items=len(self._item_store),
-            queries_in_flight=self._protocol.pending if self._protocol is not None else 0,
-            counters=self.counters.as_dict(),
-            degraded=self._recorder.problem if self._recorder is not None else None,
-        )
+        return self.inspector.stats()
 
     # Services
 
@@ -379,6 +372,7 @@ class Node(Service):
             return
         self._own_id.contact_listed()
         self._first_join.over()
+        self.inspector.contact_listed()
         self._join_log.contact_listed(address)
         self._reporter.contact_listed(address)
         self._services.contact_listed(address)

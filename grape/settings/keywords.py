@@ -53,4 +53,5 @@ class Keywords(Limits, total=False):
     state: str | None
     durability: str
     drain: int
+    ready_isolated: bool
     log_announces: bool

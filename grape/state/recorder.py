@@ -70,6 +70,8 @@ class StateRecorder:
         self.counters = counters if counters is not None else Counters()
         #: Why nothing can be written to the file at this time; None while it can.
         self.problem: str | None = None
+        #: When something was last committed to the file, on the clock; None before.
+        self.committed_at: float | None = None
         self._clock = clock
         self._open_file = open_file
         self._is_optional = is_optional
@@ -218,6 +220,7 @@ class StateRecorder:
 
     def _written(self) -> None:
         self.counters.state_commits += 1
+        self.committed_at = self._clock.seconds()
         if self.problem is not None and self._file is not None:
             log.info("state file {path} can be written again", path=self._file.path)
             self.problem = None
