@@ -21,6 +21,8 @@ from grape.node.node import Node
 from grape.web.access import Access
 from grape.web.answer import Answer
 from grape.web.api import Api
+from grape.web.health import Health
+from grape.web.inspection import Inspection
 from grape.web.request import CALLS, Request, Route
 from grape.web.routes import RoutedResource, Routes
 
@@ -44,11 +46,16 @@ class GrapeResource(RoutedResource):
         super().__init__(access, max_payload_size)
         self.node = node
         self._api = api
+        self.health = Health(node.inspector)
+        self.inspection = Inspection(node.inspector, api)
 
     @route(*CALLS)
     def call(self, request: Request) -> Awaitable[Answer]:
         """Answers a call. The API knows it by its literal target: what Klein decodes or passes over is no call."""
         return self._api.call(request)
+
+    route.mount(Health.route, lambda resource: resource.health)
+    route.mount(Inspection.route, lambda resource: resource.inspection)
 
     @app.handle_errors(HTTPException)
     def unknown(self, request: IRequest, failure: Failure) -> Deferred[bytes]:

@@ -14,6 +14,9 @@ TEXT_TYPE = b"text/plain"
 
 Headers: TypeAlias = "tuple[tuple[bytes, bytes], ...]"
 
+# For what is true of this moment alone.
+NO_STORE: Headers = ((b"Cache-Control", b"no-store"),)
+
 # For status 503: the client may ask again after a second.
 RETRY: Headers = ((b"Retry-After", b"1"),)
 

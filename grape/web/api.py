@@ -110,14 +110,14 @@ class _Call:
             self.work, self._done = _LEFT, self._api.leave_alone()
             return
         work, self.work, self._done = self.work, None, None
-        self._api.under_way -= 1
+        self._api.ended += 1
         work.cancel()
 
     def end(self, answer: Answer) -> None:
         """Ends the call with its answer."""
         done, self._done, self.work = self._done, None, None
         if done is not None:
-            self._api.under_way -= 1
+            self._api.ended += 1
             done(answer)
 
     # The results of the node's calls
@@ -165,8 +165,8 @@ class Api:
         self.max_calls = max_calls
         #: True: each announce is logged with its client.
         self.logs_announces = False
-        #: The calls under way, those whose clients are gone among them.
-        self.under_way = 0
+        #: The calls begun and ended so far; those whose clients are gone end, too.
+        self.begun = self.ended = 0
         # Announces and puts whose clients are gone, and what waits for their end.
         self._unattended = 0
         self._attended: list[Deferred[None]] = []
@@ -175,6 +175,11 @@ class Api:
         self._by_target: dict[bytes, Callable[[Json | Missing, _Call], Cancellable | None]] = {
             call.path.encode(): getattr(self, f"_{call.name}") for call in CALLS
         }
+
+    @property
+    def under_way(self) -> int:
+        """The number of calls under way."""
+        return self.begun - self.ended
 
     def call(self, request: Request) -> Deferred[Answer]:
         """Returns the answer to a request. Does not fail; cancelled when the client is gone, as ``answer`` says."""
@@ -187,7 +192,7 @@ class Api:
         ``under_way`` until it ends.
         """
         call = _Call(self, request, done)
-        self.under_way += 1
+        self.begun += 1
         try:
             refusal = self._start(call, request)
         except Exception:
@@ -234,7 +239,7 @@ class Api:
         begin = self._by_target.get(request.target)
         if begin is None:
             return NOT_FOUND
-        if self.under_way > self.max_calls:
+        if self.begun - self.ended > self.max_calls:
             self.counters.overloads += 1
             return OVERLOADED
         work = begin(envelope.get("data", MISSING) if isinstance(envelope, dict) else MISSING, call)

@@ -24,6 +24,7 @@ from grape.web.access import Access
 from grape.web.answer import BAD_REQUEST, Answer
 from grape.web.head_cache import END, MAX_HEAD_BYTES, HeadCache
 from grape.web.parser import HEAD_SECONDS, RequestParser
+from grape.web.probes import ByTarget
 from grape.web.request import CALL_TARGETS, WRITE_TARGETS, PendingRequest, Request
 from grape.web.sockets import close, write
 
@@ -53,6 +54,7 @@ class Factory(Protocol):
     api: Answerer
     site: Site
     access: Access
+    probes: ByTarget
     head_cache: HeadCache
     clock: Clock
     max_payload_size: int
@@ -250,6 +252,11 @@ class Connection(RequestParser):
         request = self._queue[self._running]
         if not request.refused:
             if self._inner is not None or request.target not in CALL_TARGETS:
+                probe = self.factory.probes.get(request.target) if self._inner is None else None
+                if probe is not None and request.method in (b"GET", b"HEAD"):
+                    self._running += 1
+                    self._answer_probe(probe, request)
+                    return True
                 if not self._running:
                     self._hand_over()
                 return False
@@ -267,6 +274,11 @@ class Connection(RequestParser):
         if request.data and request.keep_alive:
             self.factory.head_cache.learn(request.data, self._local_host, request.target, request.headers)
         self._call(request)
+
+    def _answer_probe(self, probe: Callable[[], Answer], request: PendingRequest) -> None:
+        """Answers a health check whatever its Host and Origin say."""
+        request.cors = self.factory.access.cors(request.headers)
+        self._answered(probe(), request)
 
     def _call(self, request: PendingRequest) -> None:
         request.local = self._local_host

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping
 from enum import Enum
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 from urllib.parse import parse_qs
 
 import attrs
@@ -16,7 +16,13 @@ import attrs
 from grape.coalesce import Cancellable
 from grape.web.answer import Headers
 
+if TYPE_CHECKING:
+    # The calls have none.
+    from grape.web.parameters import Arguments, Parameter
+
 Fields: TypeAlias = "Mapping[bytes, bytes]"
+
+T = TypeVar("T", str, int, bool, bytes)
 
 _SCHEMES = (b"http", b"https")
 
@@ -38,15 +44,6 @@ class Right(Enum):
 
 
 @attrs.frozen
-class Parameter:
-    """A parameter in the query of a route: its name, what it means, and the type that its text stands for."""
-
-    name: str
-    summary: str
-    kind: type[str] | type[int] | type[bool] = str
-
-
-@attrs.frozen
 class Form:
     """One form of a call: the ``data`` of its body, as JSON with an optional member marked by ``?``, and the answer."""
 
@@ -60,7 +57,7 @@ class Route:
 
     ``methods`` are the methods that it is found by, GET includes HEAD; none means any method. ``exempt`` routes are
     served whatever Host and Origin the request has, as long as it has no query: for health checks. A call has
-    ``forms`` and reads a JSON body; other routes have ``parameters``.
+    ``forms`` and reads a JSON body; other routes have ``parameters`` and an ``example`` of their answer, which is JSON.
     """
 
     path: str
@@ -70,6 +67,7 @@ class Route:
     parameters: tuple[Parameter, ...] = ()
     forms: tuple[Form, ...] = ()
     exempt: bool = False
+    example: str = ""
 
     @property
     def name(self) -> str:
@@ -134,10 +132,13 @@ class Request:
 
     ``target`` is the request target in origin form, as it was sent: path and query. ``headers`` have lower-case names;
     the values of a repeated one are joined by ", ". ``peer`` is the client's IP address, and ``local`` the one that its
-    connection came to; None at a unix socket.
+    connection came to; None at a unix socket. A route that is no call has its ``arguments``, the values of its
+    parameters by name.
     """
 
-    __slots__ = ("body", "headers", "local", "method", "peer", "target")
+    __slots__ = ("arguments", "body", "headers", "local", "method", "peer", "target")
+
+    arguments: Arguments
 
     def __init__(
         self,
@@ -164,6 +165,12 @@ class Request:
     def query(self) -> dict[str, list[str]]:
         """The values of each parameter in the query, decoded."""
         return parse_qs(self.target.partition(b"?")[2].decode("ascii", "replace"), keep_blank_values=True)
+
+    def argument(self, name: str, kind: type[T]) -> T:
+        """Returns the value of a parameter that the route declares with this type and never leaves without a value."""
+        value = self.arguments[name]
+        assert isinstance(value, kind)
+        return value
 
 
 class PendingRequest(Request):

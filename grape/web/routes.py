@@ -25,9 +25,10 @@ from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource, Resource
 
 from grape.web.access import Access
-from grape.web.answer import PAYLOAD_TOO_BIG, Answer, Headers
+from grape.web.answer import NO_STORE, PAYLOAD_TOO_BIG, Answer, Headers
 from grape.web.api import error_answer
-from grape.web.request import Parameter, Request, Right, Route, in_origin_form
+from grape.web.parameters import Parameter, arguments_of
+from grape.web.request import Request, Right, Route, in_origin_form
 
 S = TypeVar("S")
 M = TypeVar("M")
@@ -64,12 +65,20 @@ class Routes(Generic[S]):
 
         return declare
 
-    def get(self, path: str, summary: str, right: Right, *parameters: Parameter, exempt: bool = False) -> Decorator[S]:
-        """Declares a route that is found by GET and HEAD.
+    def get(
+        self,
+        path: str,
+        summary: str,
+        right: Right,
+        *parameters: Parameter,
+        exempt: bool = False,
+        example: str = "",
+    ) -> Decorator[S]:
+        """Declares a route that is found by GET and HEAD. Its answers are not to be stored.
 
-        ``right`` is declared, not enforced yet: the API has no authentication.
+        ``right`` is declared, not enforced yet: the API has no authentication. ``example`` is an answer, as JSON.
         """
-        return self(Route(path, ("GET",), summary, right, parameters, exempt=exempt))
+        return self(Route(path, ("GET",), summary, right, parameters, exempt=exempt, example=example))
 
     def mount(self, routes: Routes[M], owner: Callable[[S], M]) -> None:
         """Declares the routes of another class, too; ``owner`` returns the object whose methods answer them."""
@@ -128,11 +137,11 @@ class RoutedResource:
         if refusal is None and len(request.body) > self._limit():
             refusal = PAYLOAD_TOO_BIG
         if refusal is None:
-            # A Deferred or a coroutine becomes what it returns.
-            answered = maybeDeferred(cast("Callable[[Request], Answer]", handler), request).addErrback(_error_of)
+            answered = maybeDeferred(_handled, handler, request, route).addErrback(_error_of)
         else:
             answered = succeed(refusal)
-        return answered.addCallback(_set_head, cors, http)
+        headers = (*NO_STORE, *cors) if route is not None and route.methods == ("GET",) else cors
+        return answered.addCallback(_set_head, headers, http)
 
     def _judge(self, http: IRequest, request: Request, route: Route | None) -> tuple[Answer | None, Headers]:
         if self._access is None:
@@ -195,6 +204,13 @@ def _is_text(value: bytes) -> bool:
     return True
 
 
+def _handled(handler: Callable[[Request], Answer | Awaitable[Answer]], request: Request, route: Route | None) -> Answer:
+    """Returns what a handler returns, for maybeDeferred: a Deferred or a coroutine becomes its result there."""
+    if route is not None:
+        request.arguments = arguments_of(route.parameters, request.query) if route.parameters else {}
+    return cast("Answer", handler(request))
+
+
 def _error_of(failure: Failure) -> Answer:
     if failure.check(CancelledError) is not None:
         # The client is gone: Klein answers nothing.
@@ -202,10 +218,10 @@ def _error_of(failure: Failure) -> Answer:
     return error_answer(failure)
 
 
-def _set_head(answer: Answer, cors: Headers, http: IRequest) -> bytes:
+def _set_head(answer: Answer, headers: Headers, http: IRequest) -> bytes:
     http.setResponseCode(answer.status)
     http.setHeader(b"content-type", answer.content_type)
     http.setHeader(b"content-length", b"%d" % len(answer.body))
-    for name, value in (*cors, *answer.headers):
+    for name, value in (*headers, *answer.headers):
         http.setHeader(name, value)
     return answer.body

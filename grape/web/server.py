@@ -21,6 +21,7 @@ from grape.web.access import Access, is_loopback
 from grape.web.answer import JSON_TYPE, Answer
 from grape.web.connection import Answerer, Connection, Site
 from grape.web.head_cache import HeadCache
+from grape.web.probes import ByTarget
 from grape.web.request import PendingRequest
 from grape.web.sockets import read_waiting
 
@@ -36,7 +37,7 @@ class HTTPServerFactory(ServerFactory):
     """Makes the server's connections, counts and limits them, and writes their answers.
 
     ``max_payload_size`` is in bytes. ``max_per_host`` limits the connections of one address; loopback and unix sockets
-    are under ``max_connections`` alone.
+    are under ``max_connections`` alone. ``probes`` are the health checks that are answered without the site.
     """
 
     protocol = Connection  # type: ignore[assignment]
@@ -52,11 +53,13 @@ class HTTPServerFactory(ServerFactory):
         max_connections: int,
         max_per_host: int,
         counters: Counters | None = None,
+        probes: ByTarget | None = None,
     ) -> None:
         self.api = api
         self.site = site
         self.clock = clock
         self.access = access
+        self.probes: ByTarget = probes if probes is not None else {}
         self.max_payload_size = max_payload_size
         self.head_cache = HeadCache()
         self.counters = counters if counters is not None else Counters()

@@ -20,6 +20,7 @@ from grape.reactor import Reactor
 from grape.web.access import CONFIGURED_ACCESS, Access, Advice, flag_advice, keyword_advice
 from grape.web.api import Api
 from grape.web.lazy_site import LazySite
+from grape.web.probes import Probes
 from grape.web.server import CLOSING_SECONDS, HTTPServerFactory
 from grape.web.sockets import accept_waiting, listen
 
@@ -65,7 +66,9 @@ class HTTPService(Service):
             self._config.max_connections,
             self._config.max_connections_per_host,
             node.counters,
+            Probes(node.inspector).by_target,
         )
+        node.inspector.serves_http(lambda: self.address, lambda: self._api.begun)
         self._port: IListeningPort | None = None
 
     def resource(self, access: Access | None = CONFIGURED_ACCESS) -> IResource:

@@ -19,7 +19,8 @@ from grape.errors import GrapeError
 from grape.testing import HeapClock
 from grape.web.access import Access
 from grape.web.answer import FAULT, TEXT_TYPE, Answer
-from grape.web.request import Parameter, Request, Right, Route
+from grape.web.parameters import Parameter
+from grape.web.request import Request, Right, Route
 from grape.web.routes import RoutedResource, Routes
 from grape.web.site import GrapeSite
 from tests.web.helpers import LIMIT, PEER, SiteClient, request
@@ -113,10 +114,10 @@ def mount(request: pytest.FixtureRequest) -> Mount:
 
 
 def test_route_gets_method_target_query_headers_and_peer(mount: Mount) -> None:
-    mount.ask(b"/hello?name=a%20b&name=&x", headers=b"X-A: 1\r\nX-A: 2\r\n")
+    mount.ask(b"/hello?name=a%20b&more=&more=1&x", headers=b"X-A: 1\r\nX-A: 2\r\n")
     (got,) = mount.pages.requests
-    assert (got.method, got.target, got.peer, got.body) == (b"GET", b"/hello?name=a%20b&name=&x", PEER.host, b"")
-    assert (got.path, got.query) == ("/hello", {"name": ["a b", ""], "x": [""]})
+    assert (got.method, got.target, got.peer, got.body) == (b"GET", b"/hello?name=a%20b&more=&more=1&x", PEER.host, b"")
+    assert (got.path, got.query) == ("/hello", {"name": ["a b"], "more": ["", "1"], "x": [""]})
     assert (got.headers[b"x-a"], got.headers[b"host"]) == (b"1, 2", b"localhost")
 
 
