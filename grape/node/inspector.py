@@ -251,9 +251,10 @@ class Inspector:
         return StateFile(file, now - at if at is not None else None, recorder.problem)
 
     def _advertised(self) -> str | None:
-        config = self._node.config
+        config, protocol = self._node.config, self._protocol
+        host = config.announced_host or (protocol.own_host if protocol is not None else None)
         port = config.advertised[1] if config.advertised is not None else None
-        return _text((config.announced_host, port or self._node.dht_port)) if config.announced_host else None
+        return _text((host, port or self._node.dht_port)) if host is not None else None
 
     def _bootstrap_nodes(self) -> int:
         """Returns the number of configured bootstrap nodes that are not this node itself, as far as it knows."""

@@ -45,7 +45,7 @@ def test_status_tells_what_a_grape_is(network: MemoryNetwork) -> None:
     assert (status.version, status.node_id) == (__version__, second.stats().node_id)
     assert status.readiness.status == "ready"
     assert status.uptime == pytest.approx(30, abs=0.1)
-    assert (status.dht_address, status.api_address, status.advertised) == ("10.0.0.2:20001", None, None)
+    assert (status.dht_address, status.api_address, status.advertised) == ("10.0.0.2:20001", None, "10.0.0.2:20001")
     assert status.contacts == Contacts(1, 0)
     assert (status.services, status.items, status.queries_in_flight, status.state) == (1, 0, 0, None)
     network.result(second.stopService())
