@@ -163,3 +163,11 @@ def test_own_port_names_the_flag(network: MemoryNetwork) -> None:
         port.send(request(LOOKUP, path, b"Origin: http://evil.example\r\n"))
         assert answers(port.value()) == [(403, b"ERR_GRAPE_ORIGIN: add --allow-origin http://evil.example\n")]
     network.result(started.stopService())
+
+
+def test_routes_by_get_are_those_of_the_documentation() -> None:
+    documented = re.findall(r"^\| GET `(/\w+)` \| (.*?) ?\| .+ \|$", DOCS.read_text(), re.MULTILINE)
+    declared = [route for route in grape.resource.routes() if route.methods == ("GET",)]
+    assert [(path, re.findall(r"\w+", names)) for path, names in documented] == [
+        (route.path, [parameter.name for parameter in route.parameters]) for route in declared
+    ]
