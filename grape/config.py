@@ -15,11 +15,11 @@ from grape.dht.compact import Address, is_ipv4
 from grape.dht.lookup import ALPHA, MAX_CANDIDATES, MAX_QUERIES
 from grape.dht.transactions import MAX_PENDING
 from grape.errors import ConfigError as ConfigError
-from grape.settings import texts
+from grape.settings import forms, texts
 from grape.settings.declaration import Setting, check, declare, metadata
 from grape.settings.keywords import Keywords as Keywords
 from grape.settings.keywords import Limits as Limits
-from grape.settings.kinds import Choice, Milliseconds, Nodes, Switch, Text, Texts, Whole
+from grape.settings.kinds import Choice, Milliseconds, Switch, Whole
 from grape.settings.texts import MAX_PORT as MAX_PORT
 
 DHT_PORT = 20_001
@@ -35,22 +35,6 @@ MAX_PAYLOAD_BYTES = 8_192
 MAX_TABLES = 5_000
 MAX_VALUES = 5_000
 MAX_CONCURRENCY = 160
-#: The longest time that a setting takes: 31 years.
-MAX_MILLISECONDS = 10**12
-
-_PORT = Whole(0, MAX_PORT, placeholder="PORT")
-_HOST = Text("an IPv4 or IPv6 address or a host name", texts.bind_host, placeholder="ADDRESS")
-_IPV4_HOST = Text("an IPv4 address or a host name", texts.bind_host_ipv4, placeholder="ADDRESS")
-_ADVERTISED = Text("HOST or HOST:PORT with an IPv4 address or a host name", texts.advertised, placeholder="HOST[:PORT]")
-_ORIGINS = Texts("origins such as https://app.example or http://10.0.0.1:8080", texts.origin, placeholder="ORIGIN,...")
-_HEADER_HOSTS = Texts("host names and addresses without a port", texts.header_host, placeholder="NAME,...")
-_FILE = Text("a file", texts.file_name, placeholder="FILE")
-_LEVELS = Texts("debug, info, warn, error or critical, or LOGGER=LEVEL", texts.log_level, placeholder="LEVEL,...")
-_NODES = Nodes(placeholder="HOST:PORT,...")
-_TIME = Milliseconds(0, MAX_MILLISECONDS)
-_ENTRIES = Whole(1, 10**7)
-_FEWER = Whole(1, 10**6)
-_MEMORY = Whole(1_000_000, 2**40, "bytes", placeholder="BYTES")
 
 
 def _texts(given: str | Iterable[str]) -> tuple[str, ...]:
@@ -82,13 +66,13 @@ class Config:
     # The sockets, and the nodes to join through
 
     dht_port: int = declare(
-        DHT_PORT, Setting(_PORT, "UDP port of the DHT; 0: any free port", flag="dp", also=("dht_port",))
+        DHT_PORT, Setting(forms.PORT, "UDP port of the DHT; 0: any free port", flag="dp", also=("dht_port",))
     )
     #: None: no HTTP.
     api_port: int | None = declare(
         API_PORT,
         Setting(
-            _PORT,
+            forms.PORT,
             "TCP port of the HTTP API; 0: any free port",
             flag="aph",
             also=("api_port", "api_port_http"),
@@ -101,7 +85,7 @@ class Config:
         converter=_nodes,
         metadata=metadata(
             Setting(
-                _NODES,
+                forms.NODES,
                 "nodes to join through; contacted in parallel and retried indefinitely",
                 flag="bn",
                 also=("bootstrap",),
@@ -117,7 +101,7 @@ class Config:
     host: str | None = declare(
         None,
         Setting(
-            _HOST,
+            forms.HOST,
             "address that both sockets listen on",
             flag="b",
             also=("bind",),
@@ -125,14 +109,16 @@ class Config:
             may_be_bare=True,
         ),
     )
-    dht_bind: str | None = declare(None, Setting(_IPV4_HOST, "address that the UDP socket listens on", unset="as -b"))
-    api_bind: str | None = declare(None, Setting(_HOST, "address that the HTTP API listens on", unset="as -b"))
+    dht_bind: str | None = declare(
+        None, Setting(forms.IPV4_HOST, "address that the UDP socket listens on", unset="as -b")
+    )
+    api_bind: str | None = declare(None, Setting(forms.HOST, "address that the HTTP API listens on", unset="as -b"))
 
     #: Behind NAT or a published port: other nodes list the address that they see, this one itself the one named here.
     advertise: str | None = declare(
         None,
         Setting(
-            _ADVERTISED,
+            forms.ADVERTISED,
             "address that others reach this grape's host at, and UDP port if it differs",
             unset="the one that other nodes see",
         ),
@@ -151,7 +137,7 @@ class Config:
     dht_peer_max_age: float = declare(
         PEER_MAX_AGE_SECONDS,
         Setting(
-            _TIME,
+            forms.TIME,
             "time after which an announced peer expires; 0: never",
             flag="dht_peer_maxAge",
             also=("dpa",),
@@ -161,7 +147,7 @@ class Config:
     cache_max_age: float | None = declare(
         None,
         Setting(
-            _TIME,
+            forms.TIME,
             "time for which a lookup's result is served again while no other node answers",
             flag="cache_maxAge",
             keywords=("cache_maxAge",),
@@ -171,7 +157,7 @@ class Config:
     dht_node_liveness: float = declare(
         NODE_LIVENESS_SECONDS,
         Setting(
-            Milliseconds(100, MAX_MILLISECONDS),
+            Milliseconds(100, forms.MAX_MILLISECONDS),
             "time without a message after which a contact is pinged",
             flag="dnl",
             also=("dht_nodeLiveness",),
@@ -181,7 +167,7 @@ class Config:
     dht_max_tables: int = declare(
         MAX_TABLES,
         Setting(
-            _ENTRIES,
+            forms.ENTRIES,
             "keys whose closest nodes and tokens are kept for 5 minutes",
             flag="dht_maxTables",
             keywords=("dht_maxTables",),
@@ -191,7 +177,7 @@ class Config:
     dht_max_values: int = declare(
         MAX_VALUES,
         Setting(
-            _ENTRIES,
+            forms.ENTRIES,
             "items stored; above it the host that stored most loses its least recently used",
             flag="dht_maxValues",
             keywords=("dht_maxValues",),
@@ -212,7 +198,7 @@ class Config:
     timeslot: float | None = declare(
         None,
         Setting(
-            Milliseconds(1, MAX_MILLISECONDS),
+            Milliseconds(1, forms.MAX_MILLISECONDS),
             "join a network of Grenache 0.x, whose keys contain a time slot of this length",
             unset="off",
         ),
@@ -221,20 +207,20 @@ class Config:
     # Limits
 
     #: A grape serves a few thousand names. Above the limit the key announced longest ago is evicted.
-    max_keys: int = declare(10_000, Setting(_ENTRIES, "names under which peers are stored", reloads=True))
+    max_keys: int = declare(10_000, Setting(forms.ENTRIES, "names under which peers are stored", reloads=True))
     #: Above it the oldest peer of the largest announcer is evicted. A lookup lists 100.
-    max_peers_per_key: int = declare(2_000, Setting(_FEWER, "peers stored under one name", reloads=True))
+    max_peers_per_key: int = declare(2_000, Setting(forms.FEWER, "peers stored under one name", reloads=True))
     #: A grape announces all instances of its host from one address. Above it the announcer's oldest peer is evicted.
     max_peers_per_announcer: int = declare(
-        1_024, Setting(_FEWER, "peers of one name that were announced from one UDP address", reloads=True)
+        1_024, Setting(forms.FEWER, "peers of one name that were announced from one UDP address", reloads=True)
     )
     #: A name counts for each of its peers, as in a state file: 10,000 names of usual length with a dozen peers each
     #: take 60 MB.
     max_store_bytes: int = declare(
-        64 * 1024 * 1024, Setting(_MEMORY, "memory for names and peers together", reloads=True)
+        64 * 1024 * 1024, Setting(forms.MEMORY, "memory for names and peers together", reloads=True)
     )
     #: 5,000 items of the largest size take 10 MB: it counts when ``dht_max_values`` is raised.
-    max_item_bytes: int = declare(16 * 1024 * 1024, Setting(_MEMORY, "memory for items together", reloads=True))
+    max_item_bytes: int = declare(16 * 1024 * 1024, Setting(forms.MEMORY, "memory for items together", reloads=True))
     #: 1,024 calls with twenty writes each, and as many for what a node does by itself.
     max_pending: int = declare(
         MAX_PENDING,
@@ -261,15 +247,17 @@ class Config:
     )
     #: Above it the oldest is left to its service, which announces again.
     max_announces: int = declare(
-        10_000, Setting(_FEWER, "announces of own services that are repeated at closer nodes", reloads=True)
+        10_000, Setting(forms.FEWER, "announces of own services that are repeated at closer nodes", reloads=True)
     )
-    max_calls: int = declare(1_024, Setting(_FEWER, "HTTP calls in progress; above it a call gets 503", reloads=True))
+    max_calls: int = declare(
+        1_024, Setting(forms.FEWER, "HTTP calls in progress; above it a call gets 503", reloads=True)
+    )
     #: Connections without a request are closed first, then the one of the busiest host that was idle longest.
     max_connections: int = declare(
-        512, Setting(_FEWER, "HTTP connections; above it an idle one is closed", reloads=True)
+        512, Setting(forms.FEWER, "HTTP connections; above it an idle one is closed", reloads=True)
     )
     max_connections_per_host: int = declare(
-        64, Setting(_FEWER, "HTTP connections of one client address, loopback exempt", reloads=True)
+        64, Setting(forms.FEWER, "HTTP connections of one client address, loopback exempt", reloads=True)
     )
 
     # Who may call, and how the node behaves
@@ -278,7 +266,7 @@ class Config:
         default=(),
         converter=_texts,
         metadata=metadata(
-            Setting(_ORIGINS, "origins of web pages that may call the HTTP API", unset="none", reloads=True)
+            Setting(forms.ORIGINS, "origins of web pages that may call the HTTP API", unset="none", reloads=True)
         ),
     )
     #: Beside these, localhost and the machine's host name are accepted.
@@ -287,7 +275,7 @@ class Config:
         converter=_texts,
         metadata=metadata(
             Setting(
-                _HEADER_HOSTS,
+                forms.HEADER_HOSTS,
                 "names, beside localhost and this machine's, by which the HTTP API may be called",
                 unset="none",
                 reloads=True,
@@ -302,7 +290,7 @@ class Config:
     #: None: the command chooses the file, an embedded grape keeps nothing. ":memory:": nothing is kept.
     state: str | None = declare(
         None,
-        Setting(_FILE, "file in which state survives restarts; :memory: keeps none", unset="grape-PORT.sqlite"),
+        Setting(forms.FILE, "file in which state survives restarts; :memory: keeps none", unset="grape-PORT.sqlite"),
     )
     durability: str = declare(
         "full",
@@ -330,7 +318,7 @@ class Config:
         converter=_texts,
         metadata=metadata(
             Setting(
-                _LEVELS,
+                forms.LEVELS,
                 "the least important lines to log: for all, as warn, or for a logger, as grape.krpc=debug",
                 reloads=True,
                 for_process=True,
@@ -347,7 +335,8 @@ class Config:
         ),
     )
     config: str | None = declare(
-        None, Setting(_FILE, "TOML file with settings; flags and GRAPE_* go before it", unset="none", for_process=True)
+        None,
+        Setting(forms.FILE, "TOML file with settings; flags and GRAPE_* go before it", unset="none", for_process=True),
     )
 
     def __attrs_post_init__(self) -> None:
