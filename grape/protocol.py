@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import attrs
 from twisted.internet.defer import Deferred, fail, maybeDeferred
 
 from grape.coalesce import Cancellable, deferred
@@ -24,7 +23,9 @@ from grape.dht.responder import Responder
 from grape.dht.routing import K, RoutingTable
 from grape.dht.transactions import MAX_PENDING
 from grape.krpc.endpoint import KRPCProtocol, Listener
+from grape.krpc.searches import ItemFound as ItemFound
 from grape.krpc.searches import ItemSearch, Known, OnPeers, OwnIdSearch, PeerSearch, TokenSearch
+from grape.krpc.searches import PeersFound as PeersFound
 from grape.krpc.traversal import Arguments, Traversal, Write, WriteOutcome
 from grape.metrics import Counters
 from grape.reactor import Clock
@@ -37,27 +38,6 @@ LOOKUP_BEFORE_WRITE_SECONDS = 1.4
 SECOND_LOOKUP_SECONDS = 0.6
 WRITE_SECONDS = 0.8
 LOOKUP_AND_WRITE_SECONDS = LOOKUP_BEFORE_WRITE_SECONDS + WRITE_SECONDS
-
-
-@attrs.define(slots=True)
-class PeersFound:
-    """The result of ``get_peers``: the peers that other nodes gave, each with how many did, and the lookup's counts."""
-
-    peers: dict[Address, int]
-    lookup: Found
-
-
-@attrs.define(slots=True)
-class ItemFound:
-    """The result of ``get``: the item of highest seq that other nodes gave (None: none did), and the lookup's counts.
-
-    ``node_id`` is the id of the node that gave it, ``token`` the write token that came with it.
-    """
-
-    item: Item | None
-    node_id: bytes
-    token: bytes | None
-    lookup: Found
 
 
 class DHTProtocol(KRPCProtocol):

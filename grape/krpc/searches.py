@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import attrs
+
 from grape.dht import items as bep44
 from grape.dht.candidates import Candidate, Found
 from grape.dht.closest import ClosestSets
@@ -19,6 +21,27 @@ MAX_VALUES_PER_RESPONSE = 256
 Known = frozenset[tuple[bytes, Address]]
 # Called with the peers of one answer, and the address of the node that gave it.
 OnPeers = Callable[[list[Address], Address], object]
+
+
+@attrs.define(slots=True)
+class PeersFound:
+    """The result of ``get_peers``: the peers that other nodes gave, each with how many did, and the lookup's counts."""
+
+    peers: dict[Address, int]
+    lookup: Found
+
+
+@attrs.define(slots=True)
+class ItemFound:
+    """The result of ``get``: the item of highest seq that other nodes gave (None: none did), and the lookup's counts.
+
+    ``node_id`` is the id of the node that gave it, ``token`` the write token that came with it.
+    """
+
+    item: Item | None
+    node_id: bytes
+    token: bytes | None
+    lookup: Found
 
 
 class OwnIdSearch(Traversal):
