@@ -26,7 +26,7 @@ from grape.krpc.endpoint import KRPCProtocol, Listener
 from grape.krpc.searches import ItemFound as ItemFound
 from grape.krpc.searches import ItemSearch, Known, OnPeers, OwnIdSearch, PeerSearch, TokenSearch
 from grape.krpc.searches import PeersFound as PeersFound
-from grape.krpc.traversal import Arguments, Traversal, Write, WriteOutcome
+from grape.krpc.traversal import Arguments, Network, Traversal, Write, WriteOutcome
 from grape.metrics import Counters
 from grape.reactor import Clock
 from grape.state.journal import Journal
@@ -151,11 +151,11 @@ class DHTProtocol(KRPCProtocol):
         """Forgets the tokens that nodes gave to this one: they are bound to the address that it had."""
         self._closest.clear()
 
-    def get_peers(self, key: bytes) -> Deferred[PeersFound]:
-        """Finds the peers announced under ``key``, of any length (BEP 5)."""
+    def get_peers(self, key: bytes, network: Network | None = None) -> Deferred[PeersFound]:
+        """Finds the peers announced under ``key``, of any length (BEP 5); ``network`` is that of ``find_peers``."""
 
         def start(done: Callable[[PeersFound], object]) -> Cancellable:
-            return self.find_peers(key, None, lambda peers, lookup: done(PeersFound(peers, lookup)))
+            return self.find_peers(key, None, lambda peers, lookup: done(PeersFound(peers, lookup)), network=network)
 
         return maybeDeferred(deferred, start)
 
@@ -165,26 +165,33 @@ class DHTProtocol(KRPCProtocol):
         on_peers: OnPeers | None,
         done: Callable[[dict[Address, int], Found], object],
         seconds: float = LOOKUP_SECONDS,
+        network: Network | None = None,
     ) -> Cancellable:
         """Finds the peers announced under ``key``: calls ``done(peers, lookup)`` with the fields of PeersFound.
 
-        ``on_peers(peers, through)`` is called for each answer with peers, from the node at ``through``. Raises
-        Overloaded.
+        ``on_peers(peers, through)`` is called for each answer with peers, from the node at ``through``. ``network``
+        sends the queries instead of this node itself, so that it may record them. Raises Overloaded.
         """
         if self.is_busy:
             raise Overloaded
         lookup, known = self._begin(key)
-        search = PeerSearch(lookup, self.queries, seconds, done, known, on_peers, self._responder, self._closest)
+        queries = network or self.queries
+        search = PeerSearch(lookup, queries, seconds, done, known, on_peers, self._responder, self._closest)
         search.start()
         return search
 
     def get(
-        self, target: bytes, salt: bytes = b"", own: Item | None = None, seconds: float = LOOKUP_SECONDS
+        self,
+        target: bytes,
+        salt: bytes = b"",
+        own: Item | None = None,
+        seconds: float = LOOKUP_SECONDS,
+        network: Network | None = None,
     ) -> Deferred[ItemFound]:
         """Finds the item of a 20-byte ``target`` (BEP 44): an immutable one, or the mutable one of highest seq.
 
         Items are verified; a mutable one needs its ``salt``. Nodes that answered with an older seq are sent the newest
-        item known, which may be ``own``, the copy that the caller holds.
+        item known, which may be ``own``, the copy that the caller holds. ``network`` is that of ``find_peers``.
         """
         if self.is_busy:
             return fail(Overloaded())
@@ -194,7 +201,7 @@ class DHTProtocol(KRPCProtocol):
                 done(self._newest(answers, own, found))
 
             lookup, known = self._begin(target)
-            search = ItemSearch(lookup, self.queries, seconds, ended, known, salt, own)
+            search = ItemSearch(lookup, network or self.queries, seconds, ended, known, salt, own)
             search.start()
             return search
 

@@ -25,6 +25,7 @@ from grape.web.health import Health
 from grape.web.inspection import Inspection
 from grape.web.request import CALLS, Request, Route
 from grape.web.routes import RoutedResource, Routes
+from grape.web.tracing import Tracing
 
 __all__ = ["GrapeResource", "routes"]
 
@@ -48,6 +49,7 @@ class GrapeResource(RoutedResource):
         self._api = api
         self.health = Health(node.inspector)
         self.inspection = Inspection(node.inspector, api)
+        self.tracing = Tracing(lambda: node.tracer)
 
     @route(*CALLS)
     def call(self, request: Request) -> Awaitable[Answer]:
@@ -56,6 +58,7 @@ class GrapeResource(RoutedResource):
 
     route.mount(Health.route, lambda resource: resource.health)
     route.mount(Inspection.route, lambda resource: resource.inspection)
+    route.mount(Tracing.route, lambda resource: resource.tracing)
 
     @app.handle_errors(HTTPException)
     def unknown(self, request: IRequest, failure: Failure) -> Deferred[bytes]:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from twisted.web.resource import IResource
 
     from grape.node.status import Status
+    from grape.node.tracing import LookupTrace
 
 # How long the node goes on at a stop for the HTTP calls under way; the HTTP service cuts them off after 1.5 s.
 ANSWER_SECONDS = 1.0
@@ -269,6 +270,17 @@ class Grape(MultiService):
             if not grape.status().readiness.is_ready: ...
         """
         return self.node.inspector.status()
+
+    def trace_lookup(self, name: str) -> Deferred[LookupTrace]:
+        """Looks up a service and tells how that went, typed: the nodes asked, who named them, what each answered when.
+
+        Fails as ``lookup`` does.
+        """
+        return self.node.tracer.lookup(name)
+
+    def trace_get(self, hash: str, salt: bytes = b"") -> Deferred[LookupTrace]:
+        """Looks up an item at other nodes and tells how that went. Fails as ``get`` does."""
+        return self.node.tracer.get(hash, salt)
 
     def on(self, event: str, callback: Callback) -> None:
         """Has ``callback`` called at each ``event``, with its arguments; addresses are "ip:port".

@@ -143,7 +143,7 @@ class Items:
 
     def get(self, hash: str, salt: bytes, cache: bool | None) -> Deferred[Got | None]:
         """Finds the item with this hash; the arguments and errors are those of ``Node.get``."""
-        target = _target(hash)
+        target = target_of(hash)
         stored = self._store.get(target)
         local = Got(stored, self._node_id(), None, local=True) if stored is not None else None
         is_mutable = stored is not None and stored.key is not None
@@ -167,6 +167,10 @@ class Items:
         protocol = self._socket()
         got = self._first_join.deferred(lambda seconds: protocol.get(target, salt, stored, seconds), LOOKUP_SECONDS)
         return got.addCallbacks(found, raise_overloaded)
+
+    def stored(self, target: bytes) -> Item | None:
+        """Returns the item that this node stores under a target."""
+        return self._store.get(target)
 
     def _when_durable(self) -> Deferred[None]:
         """Fires when all items that were stored until now are on the disk. Fails with GrapeError if they are not."""
@@ -214,7 +218,8 @@ def _check(there: Item, item: Item, cas: int | None) -> None:
         raise GrapeError(str(error), error.code) from error
 
 
-def _target(hash: str) -> bytes:
+def target_of(hash: str) -> bytes:
+    """Returns the target of an item's hash, 40 hex digits. Raises GrapeError ERR_GRAPE_HASH_FORMAT."""
     try:
         target = bytes.fromhex(hash) if isinstance(hash, str) and len(hash) == 2 * ID_BYTES else b""
     except ValueError:

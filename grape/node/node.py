@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Sequence
 from functools import partial
 from socket import socket
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from twisted.application.service import Service
 from twisted.internet.address import IPv4Address
@@ -47,6 +47,9 @@ from grape.state.journal import Journal, NullJournal
 from grape.state.recorded import Recorded
 from grape.state.recorder import recorder_of
 from grape.store import MemoryItems, MemoryPeers
+
+if TYPE_CHECKING:
+    from grape.node.tracing import LookupTracer
 
 log = Logger(namespace="grape.node")
 
@@ -259,6 +262,13 @@ class Node(Service):
     def stats(self) -> Stats:
         """Returns a snapshot of the node's figures, in some microseconds."""
         return self.inspector.stats()
+
+    @property
+    def tracer(self) -> LookupTracer:
+        """Runs lookups of this node that tell how they went."""
+        from grape.node.tracing import LookupTracer
+
+        return LookupTracer(self._socket, self._services, self._items)
 
     # Services
 

@@ -145,8 +145,7 @@ class Services:
         Equal lookups under way share one search. Raises GrapeError ERR_GRAPE_LOOKUP for an invalid name,
         ERR_GRAPE_OVERLOADED when too many queries are in flight, ERR_GRAPE_NOT_RUNNING.
         """
-        if not isinstance(name, str) or not name:
-            raise GrapeError("ERR_GRAPE_LOOKUP")
+        check_name(name)
         if self._config.timeslot is None:
             return self._look_up(name, self._lookups, done)
         names = [self._in_slot(name, ago) for ago in (0, 1)]
@@ -262,6 +261,22 @@ class Services:
         except Overloaded as error:
             raise overloaded() from error
 
+    def found(self, name: str, peers: Peers, lookup: Found) -> list[str]:
+        """Returns what ``begin_lookup`` answers when it has found these peers. Raises GrapeError."""
+        merged = self._merged(self.key(name), name, peers, lookup)
+        if isinstance(merged, Failure):
+            merged.raiseException()
+        return self._pick(merged)
+
+    def own_peers(self, key: bytes) -> list[str]:
+        """Returns peers of a key that this node stores."""
+        return self._pick(dict.fromkeys(self._own(key, self._clock.seconds()), 1))
+
+    def key(self, name: str) -> bytes:
+        """Returns the key of a service, that of this time slot where there are some. Raises as ``begin_lookup``."""
+        check_name(name)
+        return text_to_bytes(name if self._config.timeslot is None else self._in_slot(name, 0))
+
     def _seen(self, name: str, peers: list[Address], through: Address) -> None:
         self._observer.peers_seen(peers, name, through)
 
@@ -331,6 +346,12 @@ class Services:
         peer = self.listing.peer(port)
         self._peers.announce(key, peer, self._clock.seconds())
         self._observer.peer_stored(key, peer)
+
+
+def check_name(name: object) -> None:
+    """Raises GrapeError ERR_GRAPE_LOOKUP for what is no name of a service."""
+    if not isinstance(name, str) or not name:
+        raise GrapeError("ERR_GRAPE_LOOKUP")
 
 
 def _announce(
