@@ -15,14 +15,15 @@ from klein import Klein
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from grape.node.node import Node
 from grape.web.access import Access
-from grape.web.answer import Answer
+from grape.web.answer import NOT_ALLOWED, NOT_FOUND, Answer
 from grape.web.api import Api
 from grape.web.health import Health
 from grape.web.inspection import Inspection
+from grape.web.openapi import Description
 from grape.web.request import CALLS, Request, Route
 from grape.web.routes import RoutedResource, Routes
 from grape.web.tracing import Tracing
@@ -50,6 +51,7 @@ class GrapeResource(RoutedResource):
         self.health = Health(node.inspector)
         self.inspection = Inspection(node.inspector, api)
         self.tracing = Tracing(lambda: node.tracer)
+        self.description = Description(routes)
 
     @route(*CALLS)
     def call(self, request: Request) -> Awaitable[Answer]:
@@ -59,11 +61,19 @@ class GrapeResource(RoutedResource):
     route.mount(Health.route, lambda resource: resource.health)
     route.mount(Inspection.route, lambda resource: resource.inspection)
     route.mount(Tracing.route, lambda resource: resource.tracing)
+    route.mount(Description.route, lambda resource: resource.description)
 
     @app.handle_errors(HTTPException)
     def unknown(self, request: IRequest, failure: Failure) -> Deferred[bytes]:
-        """Answers any other path or method as an unknown call: its body is judged first."""
-        return self.serve(request, self._api.call)
+        """Answers any other path as an unknown call, whose body is judged first.
+
+        By another method than GET and HEAD nothing is found at a path that is read, either; methods that are not POST
+        are told so.
+        """
+        if failure.check(MethodNotAllowed) is None:
+            return self.serve(request, self._api.call)
+        answer = NOT_FOUND if request.method == b"POST" else NOT_ALLOWED
+        return self.serve(request, lambda _: answer)
 
 
 def routes() -> tuple[Route, ...]:

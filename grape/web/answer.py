@@ -32,8 +32,11 @@ class Answer:
     headers: Headers = ()
 
 
-EMPTY = Answer(200, b"")
+# For an item that no node has: an empty body is no JSON.
+EMPTY = Answer(200, b"", TEXT_TYPE)
 NOT_FOUND = Answer(200, b'"ERR_REQ_NOTFOUND"')
+# For a path that is read, and a method that neither reads nor is that of the calls.
+NOT_ALLOWED = Answer(405, b'"ERR_REQ_METHOD: use GET or HEAD"', headers=((b"Allow", b"GET, HEAD, POST"),))
 FAULT = Answer(500, b'"ERR_GRAPE_GENERIC"')
 OVERLOADED = Answer(503, b'"ERR_GRAPE_OVERLOADED"', headers=RETRY)
 

@@ -13,10 +13,12 @@ from grape.node.status import NodeEntry, Page, ServiceEntry, Status
 from grape.web.answer import RETRY, Answer
 from grape.web.api import Api
 from grape.web.body import dump
+from grape.web.health import schema_of_told
 from grape.web.parameters import Parameter
 from grape.web.probes import told_of
 from grape.web.request import Request, Right
 from grape.web.routes import Routes
+from grape.web.schemas import MakeSchema, Schema, Schemas, object_of
 
 T = TypeVar("T")
 
@@ -43,6 +45,25 @@ _SERVICES = """{"services": [{"name": "rest:util:net", "key": "726573743a7574696
 _TARGETS = """[{"targets": ["10.0.0.2:1337"], "labels": {"__meta_grape_service": "rest:util:net"}}]"""
 
 
+def _schema_of_status(schemas: Schemas) -> Schema:
+    schemas.add("Readiness", schema_of_told(schemas, is_whole=True))
+    return schemas.of(Status)
+
+
+def _page_of(name: str, entry: type) -> MakeSchema:
+    def schema(schemas: Schemas) -> Schema:
+        entries = {"type": "array", "items": schemas.of(entry)}
+        return object_of({name: entries, "next": {"type": ["string", "null"]}, "total": {"type": "integer"}})
+
+    return schema
+
+
+def _schema_of_targets(schemas: Schemas) -> Schema:
+    labels = object_of({SERVICE_LABEL: {"type": "string"}})
+    group = object_of({"targets": {"type": "array", "items": {"type": "string"}}, "labels": labels})
+    return {"type": "array", "items": group, "maxItems": 1}
+
+
 class Inspected(Protocol):
     """A node that tells of itself: ``grape.node.inspector.Inspector``."""
 
@@ -67,7 +88,7 @@ class Inspection:
         self._inspected = inspected
         self._api = api
 
-    @route.get("/status", "Tells what the grape is and does.", Right.INSPECT, example=_STATUS)
+    @route.get("/status", "Tells what the grape is and does.", Right.INSPECT, example=_STATUS, schema=_schema_of_status)
     def status(self, request: Request) -> Answer:
         """Answers with ``Status`` as JSON."""
         status = self._inspected.status()
@@ -75,7 +96,15 @@ class Inspection:
         rest = attrs.asdict(status, filter=lambda field, _: field.name != "readiness", value_serializer=_rounded)
         return Answer(200, dump({"version": status.version, "node_id": status.node_id, "readiness": readiness, **rest}))
 
-    @route.get("/nodes", "Lists the contacts, ordered by id.", Right.INSPECT, LIMIT, AFTER, example=_NODES)
+    @route.get(
+        "/nodes",
+        "Lists the contacts, ordered by id.",
+        Right.INSPECT,
+        LIMIT,
+        AFTER,
+        example=_NODES,
+        schema=_page_of("nodes", NodeEntry),
+    )
     def nodes(self, request: Request) -> Answer:
         """Answers with a page of contacts."""
         page = self._inspected.nodes(request.argument("after", bytes), request.argument("limit", int))
@@ -89,6 +118,7 @@ class Inspection:
         LIMIT,
         AFTER,
         example=_SERVICES,
+        schema=_page_of("services", ServiceEntry),
     )
     def services(self, request: Request) -> Answer:
         """Answers with a page of services."""
@@ -105,6 +135,8 @@ class Inspection:
         Right.INSPECT,
         Parameter("name", "The name of the service.", is_required=True),
         example=_TARGETS,
+        schema=_schema_of_targets,
+        may_be_unavailable=True,
     )
     def discover(self, request: Request) -> Deferred[Answer]:
         """Answers with the peers that a lookup finds."""

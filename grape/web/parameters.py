@@ -22,8 +22,9 @@ _MAX_SHOWN = 40
 class Parameter:
     """A parameter in the query of a route: its name, what it means, and the type that its text stands for.
 
-    ``bytes`` are written in hex, ``bool`` as true or false; a bare name is true. ``low`` and ``high`` are the bounds
-    of an ``int``. ``default`` stands for one that is not given, unless it ``is_required``.
+    ``bytes`` are written in hex, ``size`` of them if that is not 0, ``bool`` as true or false; a bare name is true.
+    ``low`` and ``high`` are the bounds of an ``int``. ``default`` stands for one that is not given, unless it
+    ``is_required``.
     """
 
     name: str
@@ -33,12 +34,15 @@ class Parameter:
     is_required: bool = False
     low: int = 0
     high: int = 2**31
+    size: int = 0
 
     @property
     def takes(self) -> str:
         """The words for what it takes."""
         if self.kind is int:
             return f"a whole number from {self.low} to {self.high}"
+        if self.size:
+            return f"{2 * self.size} hex digits"
         return {str: "text", bool: "true or false", bytes: "hex digits, two for each byte"}[self.kind]
 
     def value(self, texts: Sequence[str]) -> Argument:
@@ -56,7 +60,10 @@ class Parameter:
 
     def _converted(self, text: str) -> Argument:
         if self.kind is bytes:
-            return bytes.fromhex(text)
+            octets = bytes.fromhex(text)
+            if self.size not in (0, len(octets)):
+                raise ValueError
+            return octets
         if self.kind is bool:
             if text.lower() in (*_TRUE, *_FALSE):
                 return text.lower() in _TRUE

@@ -14,11 +14,12 @@ from urllib.parse import parse_qs
 import attrs
 
 from grape.coalesce import Cancellable
-from grape.web.answer import Headers
+from grape.web.answer import JSON_TYPE, Headers
 
 if TYPE_CHECKING:
     # The calls have none.
     from grape.web.parameters import Arguments, Parameter
+    from grape.web.schemas import MakeSchema
 
 Fields: TypeAlias = "Mapping[bytes, bytes]"
 
@@ -57,7 +58,9 @@ class Route:
 
     ``methods`` are the methods that it is found by, GET includes HEAD; none means any method. ``exempt`` routes are
     served whatever Host and Origin the request has, as long as it has no query: for health checks. A call has
-    ``forms`` and reads a JSON body; other routes have ``parameters`` and an ``example`` of their answer, which is JSON.
+    ``forms`` and reads a JSON body; other routes have ``parameters``, an ``example`` of their answer and its
+    ``media_type``, and ``schema``, which describes the answer (JSON if it is not given). Those that
+    ``may_be_unavailable`` answer 503 at times.
     """
 
     path: str
@@ -68,6 +71,9 @@ class Route:
     forms: tuple[Form, ...] = ()
     exempt: bool = False
     example: str = ""
+    schema: MakeSchema | None = None
+    media_type: bytes = JSON_TYPE
+    may_be_unavailable: bool = False
 
     @property
     def name(self) -> str:

@@ -29,6 +29,7 @@ from grape.web.answer import NO_STORE, PAYLOAD_TOO_BIG, Answer, Headers
 from grape.web.api import error_answer
 from grape.web.parameters import Parameter, arguments_of
 from grape.web.request import Request, Right, Route, in_origin_form
+from grape.web.schemas import MakeSchema
 
 S = TypeVar("S")
 M = TypeVar("M")
@@ -73,12 +74,27 @@ class Routes(Generic[S]):
         *parameters: Parameter,
         exempt: bool = False,
         example: str = "",
+        schema: MakeSchema | None = None,
+        may_be_unavailable: bool = False,
     ) -> Decorator[S]:
         """Declares a route that is found by GET and HEAD. Its answers are not to be stored.
 
-        ``right`` is declared, not enforced yet: the API has no authentication. ``example`` is an answer, as JSON.
+        ``right`` is declared, not enforced yet: the API has no authentication. ``example`` is an answer, as JSON, and
+        ``schema`` describes all.
         """
-        return self(Route(path, ("GET",), summary, right, parameters, exempt=exempt, example=example))
+        return self(
+            Route(
+                path,
+                ("GET",),
+                summary,
+                right,
+                parameters,
+                exempt=exempt,
+                example=example,
+                schema=schema,
+                may_be_unavailable=may_be_unavailable,
+            )
+        )
 
     def mount(self, routes: Routes[M], owner: Callable[[S], M]) -> None:
         """Declares the routes of another class, too; ``owner`` returns the object whose methods answer them."""

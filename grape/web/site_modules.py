@@ -40,8 +40,8 @@ SITE_MODULES = tuple(
     twisted.internet.endpoints twisted.web.template encodings.idna klein._decorators klein._interfaces klein._iform
     klein._isession klein.interfaces klein._dihttp klein._resource klein._typing_compat klein._app klein._form
     klein._plating klein._requirer klein._session klein._version klein.resource klein grape.web.parameters
-    grape.web.routes grape.web.health grape.node.status grape.web.inspection grape.krpc.tracing grape.node.tracing
-    grape.web.tracing grape.resource
+    grape.web.schemas grape.web.routes grape.web.health grape.node.status grape.web.inspection grape.krpc.tracing
+    grape.node.tracing grape.web.tracing grape.web.call_schemas grape.web.openapi grape.resource
     """.split()  # noqa: SIM905
 )
 

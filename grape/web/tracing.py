@@ -1,27 +1,37 @@
-"""Declares the route that runs a lookup and tells how it went."""
+"""Declares the routes that run a lookup and tell how it went."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar, NoReturn, Protocol, cast
+from typing import ClassVar, Protocol
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.python.failure import Failure
 
-from grape.errors import GrapeError
 from grape.node.tracing import LookupTrace
 from grape.web.answer import Answer
 from grape.web.body import dump
 from grape.web.parameters import Parameter
 from grape.web.request import Request, Right
 from grape.web.routes import Routes
+from grape.web.schemas import Schema, Schemas
 
-_TRACE = """{"key": "726573743a7574696c3a6e6574", "seconds": 0.0012, "complete": true,
+HASH_BYTES = 20
+
+_SERVICE = """{"key": "726573743a7574696c3a6e6574", "seconds": 0.0012, "complete": true,
  "steps": [{"address": "10.0.0.2:20001", "id": "0beec7b5ea3f0fdbc95d0dd47f3c5bc275da8a33", "distance": 158,
   "told_by": null, "state": "answered", "asked_at": 0.0001, "asked_again_at": null, "answered_at": 0.0009,
   "error": null, "nodes": 3, "peers": ["10.0.0.3:1337"], "seq": null}],
  "peers": ["10.0.0.3:1337"], "own_peers": [], "seq": null}"""
+_ITEM = """{"key": "6d33adc2b6b2c14c3036feefb7fedbca1a880527", "seconds": 0.0009, "complete": true,
+ "steps": [{"address": "10.0.0.2:20001", "id": "0beec7b5ea3f0fdbc95d0dd47f3c5bc275da8a33", "distance": 159,
+  "told_by": null, "state": "answered", "asked_at": 0.0001, "asked_again_at": null, "answered_at": 0.0008,
+  "error": null, "nodes": 3, "peers": [], "seq": 0}],
+ "peers": [], "own_peers": [], "seq": 0}"""
+
+
+def _schema(schemas: Schemas) -> Schema:
+    return schemas.of(LookupTrace)
 
 
 class LookupTracer(Protocol):
@@ -33,7 +43,7 @@ class LookupTracer(Protocol):
 
 
 class Tracing:
-    """The route that traces lookups of a node. ``grape.resource`` mounts it."""
+    """The routes that trace lookups of a node. ``grape.resource`` mounts it."""
 
     route: ClassVar[Routes[Tracing]] = Routes()
 
@@ -41,36 +51,36 @@ class Tracing:
         self._tracer = tracer
 
     @route.get(
-        "/trace",
-        "Looks a service or an item up, and tells whom the lookup asked and what each answered.",
+        "/trace/lookup",
+        "Looks a service up, and tells whom the lookup asked and what each answered.",
         Right.READ,
-        Parameter("name", "The name of a service."),
-        Parameter("hash", "Instead of it: the hash of an item, 40 hex digits."),
-        Parameter("salt", "The salt of a mutable item.", default=""),
-        example=_TRACE,
+        Parameter("name", "The name of the service.", is_required=True),
+        example=_SERVICE,
+        schema=_schema,
+        may_be_unavailable=True,
     )
-    def trace(self, request: Request) -> Deferred[Answer]:
-        """Answers with a ``LookupTrace`` as JSON."""
-        name, hash = request.arguments["name"], request.arguments["hash"]
-        if (name is None) == (hash is None):
-            raise GrapeError("ERR_GRAPE_PARAMETER: name or hash is needed, and not both", 400)
-        tracer = self._tracer()
-        if isinstance(name, str):
-            traced = tracer.lookup(name)
-        else:
-            traced = tracer.get(str(hash), request.argument("salt", str).encode("utf-8", "replace"))
-        return traced.addCallbacks(_answer, _refuse)
+    def lookup(self, request: Request) -> Deferred[Answer]:
+        """Answers with a ``LookupTrace``."""
+        return self._tracer().lookup(request.argument("name", str)).addCallback(_answer)
+
+    @route.get(
+        "/trace/get",
+        "Looks an item up, and tells whom the lookup asked and what each answered.",
+        Right.READ,
+        Parameter("hash", "The hash of the item.", bytes, is_required=True, size=HASH_BYTES),
+        Parameter("salt", "The salt of a mutable item.", default=""),
+        example=_ITEM,
+        schema=_schema,
+        may_be_unavailable=True,
+    )
+    def get(self, request: Request) -> Deferred[Answer]:
+        """Answers with a ``LookupTrace``."""
+        salt = request.argument("salt", str).encode("utf-8", "replace")
+        return self._tracer().get(request.argument("hash", bytes).hex(), salt).addCallback(_answer)
 
 
 def _answer(trace: LookupTrace) -> Answer:
     return Answer(200, dump(attrs.asdict(trace, value_serializer=_rounded)))
-
-
-def _refuse(failure: Failure) -> NoReturn:
-    """Raises the error, with 400 instead of 200: only the clients of the four calls look for errors in a 200."""
-    failure.trap(GrapeError)
-    error = cast("GrapeError", failure.value)
-    raise GrapeError(error.code, 400 if error.status == 200 else error.status)
 
 
 def _rounded(instance: object, field: object, value: object) -> object:

@@ -22,6 +22,7 @@ STOPPING = 503, b'{"status":"stopping","problems":["stopping"]}'
 ISOLATED = 503, b'{"status":"isolated","problems":["isolated"]}'
 DEGRADED = b'{"status":"degraded","problems":["degraded"]}'
 ALIVE = 200, b'{"status":"alive"}'
+NOT_ALLOWED = (405, b'"ERR_REQ_METHOD: use GET or HEAD"')
 NOT_FOUND = 200, b'"ERR_REQ_NOTFOUND"'
 
 
@@ -129,9 +130,19 @@ def test_health_check_over_http_1_0_without_a_host_is_answered(port: Port) -> No
 @pytest.mark.parametrize(
     "path", [b"/livez", b"/readyz", b"/readyz?strict", b"/status", b"/nodes", b"/services", b"/sd"]
 )
-@pytest.mark.parametrize("method", [b"POST", b"PUT", b"DELETE"])
-def test_other_methods_find_no_new_path(port: Port, path: bytes, method: bytes) -> None:
-    assert port.ask(request(b'{"data":"x"}', path, method=method)) == NOT_FOUND
+@pytest.mark.parametrize(
+    ("method", "body", "answer"),
+    [
+        (b"POST", b'{"data":"x"}', NOT_FOUND),
+        (b"POST", b"{", NOT_FOUND),
+        (b"PUT", b'{"data":"x"}', NOT_ALLOWED),
+        (b"DELETE", b"", NOT_ALLOWED),
+    ],
+)
+def test_other_methods_find_no_new_path(
+    port: Port, path: bytes, method: bytes, body: bytes, answer: tuple[int, bytes]
+) -> None:
+    assert port.ask(request(body, path, method=method)) == answer
 
 
 def test_exempt_routes_are_those_that_the_server_answers_itself(port: Port) -> None:
