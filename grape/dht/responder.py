@@ -5,7 +5,7 @@ All KRPC errors that we send are decided here. A querier at another host is told
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
 from grape.dht import bencoding
@@ -78,7 +78,8 @@ class Responder:
     """Answers queries from a routing table, tokens and the stores of peers and items.
 
     ``sample(population, count)`` draws at random; ``on_announce(key, peer)`` is called for every announced peer;
-    ``refusal()`` returns why no item can be stored now, None if one can.
+    ``refusal()`` returns why no item can be stored now, None if one can; ``own_host()`` the IPv4 address that a querier
+    at another host is told in place of a loopback peer's, None if it is told no such peer.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Responder:
         sample: Sample,
         on_announce: Callable[[bytes, Address], object],
         refusal: Callable[[], str | None] = lambda: None,
+        own_host: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._table = table
         self._tokens = tokens
@@ -99,6 +101,7 @@ class Responder:
         self._on_announce = on_announce
         self.signature_budget = SignatureBudget()
         self._refusal = refusal
+        self._own_host = own_host
         self._methods: dict[bytes, Callable[[Query, Address, float], bytes]] = {
             b"ping": self._ping,
             b"find_node": self._find_node,
@@ -151,10 +154,16 @@ class Responder:
         values = b"".join(map(encode_value, peers))
         # Searches of all values, the cheapest first: a test of each peer would take 5 us for a hundred.
         if 127 in values and address[0][:4] != LOOPBACK_START and LOOPBACK_VALUE in values:
-            values = b"".join([encode_value(peer) for peer in peers if not is_loopback(peer[0])])
+            values = b"".join(map(encode_value, self._elsewhere(peers)))
             if not values:
                 return b"%b5:token%d:%b" % (nodes, len(token), token)
         return b"%b5:token%d:%b6:valuesl%be" % (nodes, len(token), token, values)
+
+    def _elsewhere(self, peers: Sequence[Address]) -> Iterable[Address]:
+        """Returns the peers that another host can reach, each once: no loopback address is among them."""
+        own = self._own_host()
+        told = ((own, port) if is_loopback(host) else (host, port) for host, port in peers)
+        return dict.fromkeys((host, port) for host, port in told if host is not None)
 
     def _announce_peer(self, query: Query, address: Address, now: float) -> bytes:
         key = _key(query, b"info_hash")

@@ -58,8 +58,12 @@ class Listing:
         return self._configured is not None or self._advertised is not None
 
     def start(self, resolve: Resolve, udp_port: int) -> None:
-        """Begins: the UDP socket is open at ``udp_port``. Resolves an advertised name, again until that succeeds."""
+        """Begins: the UDP socket is open at ``udp_port``. Resolves an advertised name, again until that succeeds.
+
+        Announces of an earlier run are listed under the address of this one.
+        """
         self._udp_port = udp_port
+        self._take_over()
         if self._advertised is not None and self._configured is None:
             self._resolve_name(resolve, self._advertised)
 
@@ -77,6 +81,16 @@ class Listing:
     def peer(self, port: int) -> Address:
         """Returns the (host, port) under which this node stores an announce of ``port`` made through it."""
         return self._listed, self.port_of(port)
+
+    def host_for_strangers(self) -> str | None:
+        """Returns the address at which another host reaches the services that are stored under 127.0.0.1.
+
+        For nodes that are never listed, such as read-only ones: None once a contact at another host is, as the node's
+        own services are stored under the real address then, and other nodes of this host announce theirs themselves.
+        """
+        if self._has_met_others:
+            return None
+        return self._configured if self.is_configured else self._own
 
     # The node's address
 
@@ -112,6 +126,20 @@ class Listing:
             if known is not None:
                 self._peers.remove(key, former)
                 self._peers.announce(key, self.peer(port), now, age=max(now - known[0], 0.0))
+
+    def _take_over(self) -> None:
+        """Moves announces of this node that a state file brought back under the address of an earlier run."""
+        now = self._clock.seconds()
+        for key, port in self._announces():
+            if self.port_of(port) == self._udp_port:
+                # Other nodes may have announced their own UDP ports, which look the same.
+                continue
+            for former in self._peers.peers(key, now):
+                known = self._peers.known(key, former)
+                # This node's own announces count for the peer itself, those of others for their UDP addresses.
+                if former[1] == port and former[0] != self._listed and known is not None and known[1] == former:
+                    self._peers.remove(key, former)
+                    self._peers.announce(key, self.peer(port), now, age=max(now - known[0], 0.0))
 
     def _resolve_name(self, resolve: Resolve, name: str) -> None:
         def resolved(hosts: list[str]) -> None:

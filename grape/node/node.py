@@ -143,6 +143,7 @@ class Node(Service):
             self._dice.sample,
             self._reporter.peer_stored,
             lambda: self.journal.refusal,
+            self._services.listing.host_for_strangers,
         )
         self.inspector = Inspector(self, reactor, self._recorded, self._recorder, self._reporter, self._responder)
         self._protocol: DHTProtocol | None = None

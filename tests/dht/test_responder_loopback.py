@@ -29,6 +29,7 @@ class Told:
         self.dice = random.Random(1)
         self.table = RoutingTable(self.dice.randbytes(20), rules=rules)
         self.peers = MemoryPeers(240.0)
+        self.own_host: str | None = None
         self.responder = Responder(
             self.table,
             Tokens(self.dice.randbytes, 0.0),
@@ -36,6 +37,7 @@ class Told:
             MemoryItems(),
             self.dice.sample,
             lambda key, peer: None,
+            own_host=lambda: self.own_host,
         )
 
     def contact(self, host: str, port: int) -> bytes:
@@ -142,3 +144,15 @@ def test_peer_whose_bytes_look_like_loopback_is_told() -> None:
         node.peers.announce(KEY, peer, 0.0)
         assert not is_loopback(peer[0])
     assert node.told_peers(ELSEWHERE) == peers
+
+
+def test_answer_to_another_host_has_the_own_address_in_place_of_loopback_if_it_is_given() -> None:
+    node = Told()
+    node.own_host = "10.0.0.5"
+    for peer in (("127.0.0.1", 80), ("10.0.0.5", 80), ("127.0.0.1", 81), ("10.0.0.7", 80)):
+        node.peers.announce(KEY, peer, 0.0)
+    values = node._values(ELSEWHERE, "get_peers", KEY)[b"values"]
+    assert isinstance(values, list)
+    assert len(values) == 3
+    assert node.told_peers(ELSEWHERE) == {("10.0.0.5", 80), ("10.0.0.5", 81), ("10.0.0.7", 80)}
+    assert ("127.0.0.1", 80) in node.told_peers(HERE)

@@ -93,6 +93,49 @@ def test_announce_of_the_udp_port_follows_the_own_address() -> None:
     assert lists.stored() == [("10.0.0.1", 4_321)]
 
 
+def test_announces_of_an_earlier_run_at_another_address_follow_the_own_address() -> None:
+    lists = Lists()
+    lists.announces += [(KEY, 80), (KEY, 20_001)]
+    announced = {
+        ("10.0.0.1", 80): None,
+        # Of other nodes: a service, and one that announced its own UDP port.
+        ("10.0.0.7", 80): ELSEWHERE,
+        ("10.0.0.8", 20_001): ("10.0.0.8", 20_001),
+    }
+    for peer, announcer in announced.items():
+        lists.peers.announce(KEY, peer, 0.0, announcer)
+    lists.clock.advance(100)
+    lists.listing.start(lambda name: succeed([]), 20_001)
+    others = {("10.0.0.7", 80), ("10.0.0.8", 20_001)}
+    assert set(lists.stored()) == {("127.0.0.1", 80), *others}
+    lists.listing.own_host_changed("10.0.0.5")
+    lists.listing.contact_listed(ELSEWHERE)
+    assert set(lists.stored()) == {("10.0.0.5", 80), *others}
+    lists.clock.advance(140)
+    assert lists.stored() == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "host"),
+    [
+        ({}, "10.0.0.1"),
+        ({"host": "10.0.0.5"}, "10.0.0.5"),
+        ({"host": "172.18.0.2", "advertise": "10.13.0.50"}, "10.13.0.50"),
+        ({"advertise": "not-resolved.example"}, None),
+    ],
+)
+def test_host_for_nodes_that_are_never_listed_is_given_until_another_host_is_met(
+    settings: dict[str, Any], host: str | None
+) -> None:
+    lists = Lists(**settings)
+    lists.listing.own_host_changed("10.0.0.1")
+    assert lists.listing.host_for_strangers() == host
+    lists.listing.contact_listed(HERE)
+    assert lists.listing.host_for_strangers() == host
+    lists.listing.contact_listed(ELSEWHERE)
+    assert lists.listing.host_for_strangers() is None
+
+
 @pytest.mark.parametrize(
     ("settings", "peer"),
     [

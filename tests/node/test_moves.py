@@ -62,6 +62,24 @@ def test_grape_back_with_its_id_at_another_address_is_listed_there_within_ten_se
         assert set(found) <= expected
 
 
+def test_own_copy_of_a_service_follows_a_grape_that_is_back_at_another_address(
+    network: MemoryNetwork, tmp_path: Path
+) -> None:
+    state = str(tmp_path / "state.sqlite")
+    grape = make_grape(network, 50, state=state, dht_bootstrap=[])
+    network.result(grape.announce("svc", 1_337))
+    other = make_grape(network, 1, dht_bootstrap=[f"{host_name(50)}:20001"])
+    network.clock.advance(10)
+    assert network.result(grape.lookup("svc")) == [f"{host_name(50)}:1337"]
+    for each in (grape, other):
+        network.result(each.stopService())
+    back = make_grape(network, 51, state=state, dht_bootstrap=[])
+    assert network.result(back.lookup("svc")) == ["127.0.0.1:1337"]
+    make_grape(network, 2, dht_bootstrap=[f"{host_name(51)}:20001"])
+    network.clock.advance(10)
+    assert network.result(back.lookup("svc")) == [f"{host_name(51)}:1337"]
+
+
 def test_announces_are_made_again_when_the_own_address_changes_once_in_half_a_minute(network: MemoryNetwork) -> None:
     ring = make_grapes(network, 3)
     for number in range(3):

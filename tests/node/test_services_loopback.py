@@ -53,6 +53,17 @@ def test_own_copy_follows_the_own_address_once_another_host_is_met(network: Memo
         assert network.result(grape.lookup("a")) == ["10.0.0.1:1337"]
 
 
+def test_lone_grape_tells_its_own_address_to_a_read_only_member(network: MemoryNetwork) -> None:
+    alone = lone_grape(network)
+    network.result(alone.announce("a", 1337))
+    reader = lone_grape(network, "10.0.0.2", dht_bootstrap=[FIRST], read_only=True)
+    network.clock.advance(1)
+    # It is never listed as a contact.
+    assert alone.stats().contacts == 0
+    assert network.result(reader.lookup("a")) == ["10.0.0.1:1337"]
+    assert network.result(alone.lookup("a")) == ["127.0.0.1:1337"]
+
+
 def test_advertised_address_is_the_only_one_listed(network: MemoryNetwork) -> None:
     # Other nodes see a container at its host's address.
     grape = lone_grape(network, "10.13.0.50", host="172.18.0.2", advertise="10.13.0.50", dht_bootstrap=[FIRST])
