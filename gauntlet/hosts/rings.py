@@ -1,4 +1,4 @@
-"""Rings on one network: each on a host of its own, two on a host, a lone one, and all behind one name."""
+"""Tests rings on one network: each on a host of its own, two on a host, a lone one, and all behind one name."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def six(run: Run) -> Finding:
 
 
 def lone(run: Run) -> Finding:
-    """Announces at a grape without others, asks from other hosts, and lets two more join."""
+    """Announces at a grape without others, asks from other hosts and a read-only member, and lets two more join."""
     alone, joined, told = Checked(), Checked(), 0
     with Lab() as lab:
         near, far = lab.network(), lab.network()
@@ -62,7 +62,13 @@ def lone(run: Run) -> Finding:
             answer = host.call(network.address(1), grape.api, "lookup", "lone").value
             alone.check(f"over HTTP from {network.address(0)}", answer, [f"{network.address(1)}:5000"])
             told += loopback_in(answer)
-        told += loopback_in(told_over_dht(grape, second, "lone"))
+        answer = told_over_dht(grape, second, "lone")
+        told += loopback_in(answer)
+        alone.check("over the DHT", answer, [wanted["lone"]])
+        reader = LabGrape(third, near.address(3), "--read-only", *nodes(grape))
+        reader.wait()
+        alone.check("at a read-only member", reader.call("lookup", "lone").value, [wanted["lone"]])
+        reader.stop()
         others = [LabGrape(host, near.address(last), *nodes(grape)) for last, host in ((2, second), (3, third))]
         wait_for(others)
         whole([grape, *others])
@@ -161,7 +167,7 @@ ROWS = (
     hosts_row("hosts-six", "six hosts: announce at each, look up at each", "36 of 36 right", six),
     hosts_row(
         "hosts-lone",
-        "a lone grape, asked from other hosts; two more join",
+        "a lone grape, asked from other hosts and by a read-only member; two more join",
         "the address that the asker reaches, never a loopback address",
         lone,
     ),
