@@ -1,4 +1,4 @@
-"""Grapes with several addresses, with one that they are bound to, and with one that they are told to advertise."""
+"""Tests grapes that have several addresses, that are bound to one, and that advertise one."""
 
 from __future__ import annotations
 

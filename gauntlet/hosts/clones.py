@@ -1,4 +1,4 @@
-"""Several hosts with one node id: started from copies of one state file, and an attacker that answers with it."""
+"""Tests hosts with one node id: started from copies of one state file, and attackers that answer with it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Members that die seconds after the ring was formed, with and without a word from their host; and forged words."""
+"""Measures lookups after a member died, with and without ICMP errors from its host, and under forged ICMP errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A member that is 400 ms away, behind a router that delays: alive, and dead."""
+"""Measures rings with a member that is 400 ms away, behind a router that delays: alive, and dead."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rings of ours and of npm's grenache-grape, on one network and on two: its members must be harmed in nothing."""
+"""Tests rings of ours and of npm's grenache-grape, on one network and on two: ours must harm npm's in nothing."""
 
 from __future__ import annotations
 

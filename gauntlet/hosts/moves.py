@@ -1,4 +1,4 @@
-"""Members that come back with their node id at another address or port, or change their address while they run."""
+"""Tests members that return with their node id at another address or port, or change their address as they run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rings with members behind address translation or with addresses in two networks, which not every member reaches."""
+"""Measures rings with members behind address translation or in two networks, which not every member reaches."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Twisted's UDP port made quicker, and two more: one that answers from the address that was asked, and those beside it.
+"""Provides UDP ports for a node: one quicker than Twisted's, and one for all addresses that answers from each of them.
 
 A socket that is bound to all addresses sends from the one that the kernel chooses, the primary address, whichever was
-asked; who asked at another one does not take the answer. ``WildcardPort`` mends that. To learn the address that a
-datagram was sent to, and to answer from it, takes 0.9 us more (recvmsg and sendmsg), so ports of their own, bound to
-127.0.0.1 and to the primary address, receive the usual traffic: the kernel gives a datagram to the most specific.
+asked; a node that asked at another one ignores the answer. ``WildcardPort`` answers from the address that was asked. To
+learn it, and to send from it, takes 0.9 us more (recvmsg and sendmsg), so ports of their own, bound to 127.0.0.1 and to
+the primary address, receive the usual traffic: the kernel gives a datagram to the most specific.
 
 On Linux, ICMP errors about queries are read, too (``krpc.icmp``). They cost nothing until one arrives.
 """

@@ -86,8 +86,8 @@ class OwnId:
             return
         if self._may_replace() and address in self._bootstrap():
             self._was_replaced, self._is_replaceable = True, False
-            log.warn("bootstrap node {host}:{port} has this grape's node id, from a copy of its state file: this grape "
-                     "takes a new one, and its announces of before are dropped",
+            log.warn("bootstrap node {host}:{port} has this grape's own node id, from a copy of its state file: this "
+                     "grape takes a new one, and its announces of before are dropped",
                      host=address[0], port=address[1])  # fmt: skip
             self._replace(address)
             return
