@@ -7,7 +7,8 @@ listed a loopback address; an asker on this host is listed each service once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
@@ -22,6 +23,7 @@ from grape.store import MemoryPeers
 
 LOOPBACK = "127.0.0.1"
 RESOLVE_AGAIN_SECONDS = 5.0
+LOCAL_HOSTS_SECONDS = 5.0
 
 log = Logger(namespace="grape.node")
 
@@ -32,12 +34,22 @@ class Listing:
     ``announces()`` returns key and port of each announce made through the node, port 0 for its UDP port; those that
     ``peers`` holds follow the node's address. That is the advertised one; else the one that the socket is bound to;
     else the one that ``own_host_changed`` tells, once the node has met another host; else 127.0.0.1.
+    ``local_hosts()`` returns the IPv4 addresses of this host.
     """
 
     def __init__(
-        self, config: Config, clock: Clock, peers: MemoryPeers, announces: Callable[[], Sequence[tuple[bytes, int]]]
+        self,
+        config: Config,
+        clock: Clock,
+        peers: MemoryPeers,
+        announces: Callable[[], Sequence[tuple[bytes, int]]],
+        local_hosts: Callable[[], Iterable[str]] = tuple,
     ) -> None:
         self._clock = clock
+        self._local_hosts = local_hosts
+        # The addresses of this host when they were read last, and until when that will do.
+        self._local: frozenset[str] = frozenset()
+        self._local_until = -math.inf
         self._peers = peers
         self._announces = announces
         self._advertised = config.advertised[0] if config.advertised is not None else None
@@ -169,17 +181,28 @@ class Listing:
 
         ``asker`` and ``came_to`` are the two ends of its connection, IPv4 or IPv6 addresses; without them (None) it is
         on this host, in this process or at a unix socket. For an asker on this host loopback addresses stay, but for
-        those of services that are listed under this node's own address, too. For others this host's address takes
+        those of services that are listed under another address of this host, too. For others this host's address takes
         their place: the advertised one, else the one that the connection came to, else this node's own.
         """
         if asker is None or _is_on_this_host(asker):
-            own = [host for host in (self._configured, self._own) if host is not None and not is_loopback(host)]
-            listed = {port for host, _, port in (peer.rpartition(":") for peer in peers) if host in own}
+            others = [peer for peer in peers if not is_loopback(peer)]
+            if not others or len(others) == len(peers):
+                return peers
+            own = self._own_hosts()
+            listed = {port for host, _, port in (peer.rpartition(":") for peer in others) if host in own}
             return [peer for peer in peers if not is_loopback(peer) or _port(peer) not in listed]
         host = self._reachable(came_to)
         if host is None:
             return [peer for peer in peers if not is_loopback(peer)]
         return list(dict.fromkeys(f"{host}:{_port(peer)}" if is_loopback(peer) else peer for peer in peers))
+
+    def _own_hosts(self) -> frozenset[str]:
+        """Returns the addresses of this host: those of its interfaces, and the ones that others know it by."""
+        now = self._clock.seconds()
+        if now >= self._local_until:
+            # To read them takes some microseconds.
+            self._local, self._local_until = frozenset(self._local_hosts()), now + LOCAL_HOSTS_SECONDS
+        return self._local.union(host for host in (self._configured, self._own) if host is not None)
 
     def _reachable(self, came_to: str | None) -> str | None:
         """Returns the IPv4 address at which another host reaches this one; None if it is not known."""

@@ -7,7 +7,7 @@ lie, and a node on another of our networks sees another address. Each host has o
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from twisted.logger import Logger
 
@@ -16,7 +16,7 @@ from grape.dht.bounded import BoundedDict
 from grape.dht.compact import PEER_BYTES, Address, decode_peer, is_ipv4
 from grape.dht.messages import Response, querier_of
 from grape.dht.transactions import Pending
-from grape.krpc.interfaces import primary_address
+from grape.krpc.interfaces import local_addresses, primary_address
 from grape.protocol import DHTProtocol
 from grape.reactor import Clock, Reactor, Timer
 
@@ -152,10 +152,24 @@ def interface_of(reactor: Reactor, bound: str) -> Callable[[], str | None]:
     """
     if is_ipv4(bound) and bound != "0.0.0.0":
         return lambda: bound
-    if hasattr(reactor, "callFromThread"):
-        return primary_address
-    simulated: Callable[[], str | None] = getattr(reactor, "primary_address", lambda: None)
-    return simulated
+    return primary_address if _is_real(reactor) else _simulated_address(reactor)
+
+
+def hosts_of(reactor: Clock) -> Callable[[], Iterable[str]]:
+    """Returns the function that tells the IPv4 addresses of this host, or of one that the reactor simulates."""
+    if _is_real(reactor):
+        return local_addresses
+    simulated = _simulated_address(reactor)
+    return lambda: [host for host in [simulated()] if host is not None]
+
+
+def _is_real(reactor: Clock) -> bool:
+    return hasattr(reactor, "callFromThread")
+
+
+def _simulated_address(reactor: Clock) -> Callable[[], str | None]:
+    address: Callable[[], str | None] = getattr(reactor, "primary_address", lambda: None)
+    return address
 
 
 def _is_reachable(host: str) -> bool:

@@ -26,6 +26,7 @@ from grape.metrics import Counters
 from grape.node.errors import accepted_by, overloaded
 from grape.node.first_join import FirstJoin
 from grape.node.listing import Listing
+from grape.node.own_address import hosts_of
 from grape.node.reannounce import Reannouncer
 from grape.protocol import LOOKUP_AND_WRITE_SECONDS, LOOKUP_SECONDS, DHTProtocol
 from grape.reactor import Clock, Resolve
@@ -92,7 +93,7 @@ class Services:
         self.reannouncer = Reannouncer(
             clock, config.dht_peer_max_age, socket, config.max_announces, announce_changed, counters
         )
-        self.listing = Listing(config, clock, peers, self.reannouncer.announces)
+        self.listing = Listing(config, clock, peers, self.reannouncer.announces, hosts_of(clock))
         # The address that other hosts saw this node at last.
         self._own_host: str | None = None
 

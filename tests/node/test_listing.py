@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import capturedLogs, formatEvent
 
 from grape.config import Config
-from grape.node.listing import RESOLVE_AGAIN_SECONDS, Listing
+from grape.node.listing import LOCAL_HOSTS_SECONDS, RESOLVE_AGAIN_SECONDS, Listing
 from grape.store import MemoryPeers
 from grape.testing import HeapClock
 
@@ -212,6 +212,17 @@ def test_asker_on_this_host_is_listed_each_service_once(asker: str | None) -> No
     assert lists.listing.for_asker(peers, asker, "127.0.0.1") == peers
     lists.listing.own_host_changed("10.0.0.1")
     assert lists.listing.for_asker(peers, asker, "127.0.0.1") == ["10.0.0.1:80", "10.0.0.7:81", "127.0.0.1:81"]
+
+
+def test_asker_on_this_host_is_listed_a_service_once_that_is_found_at_any_address_of_the_host() -> None:
+    # As where the node is bound to 127.0.0.1, or is seen at the address of another interface.
+    clock, hosts = HeapClock(), ["127.0.0.1", "10.0.0.1"]
+    listing = Listing(Config(host="127.0.0.1"), clock, MemoryPeers(240.0), list, lambda: hosts)
+    for host in ("10.0.0.1", "10.0.1.1"):
+        found = [f"{host}:80", "127.0.0.1:80", "127.0.0.1:81", "10.0.0.7:81"]
+        assert listing.for_asker(found, None, None) == [f"{host}:80", "127.0.0.1:81", "10.0.0.7:81"]
+        hosts.append("10.0.1.1")
+        clock.advance(LOCAL_HOSTS_SECONDS)
 
 
 @pytest.mark.parametrize("came_to", ["10.0.0.5", "::ffff:10.0.0.5", "::ffff:a00:5"])
