@@ -11,9 +11,11 @@ from typing import Protocol
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from grape.config import Config
 from grape.dht.compact import Address
 from grape.dht.nodeid import RandomBytes, position, random_id_sharing
 from grape.dht.routing import K
+from grape.krpc.udp import is_localhost
 from grape.node.bootstrap import Bootstrap
 from grape.protocol import DHTProtocol
 from grape.reactor import Clock, Resolve, Timer
@@ -41,33 +43,30 @@ class ExpiringStore(Protocol):
 class Maintenance:
     """The recurring work of one node: joining, liveness pings, bucket refresh, expiry.
 
-    ``bootstrap`` are addresses, with IPv4 addresses or host names that ``resolve(host)`` resolves; ``remembered`` are
-    the contacts of an earlier run, used as bootstrap nodes until one node has answered. Contacts that were silent for
-    ``liveness_seconds`` are pinged. ``jitter()`` returns a random number from 0 to 1. ``is_open`` is True if the socket
-    can be reached from other hosts.
+    ``resolve(host)`` resolves the names of bootstrap nodes; ``remembered`` are the contacts of an earlier run, used as
+    bootstrap nodes until one node has answered. ``jitter()`` returns a random number from 0 to 1.
     """
 
     def __init__(
         self,
         reactor: Clock,
         protocol: DHTProtocol,
-        bootstrap: Sequence[Address],
-        liveness_seconds: float,
+        config: Config,
         stores: Sequence[ExpiringStore],
         resolve: Resolve,
         random_bytes: RandomBytes,
         jitter: Callable[[], float],
         remembered: Sequence[Address] = (),
-        *,
-        is_open: bool = True,
     ) -> None:
         self._reactor = reactor
         self._protocol = protocol
-        self._bootstrap = Bootstrap(reactor, protocol, bootstrap, resolve, self._is_shrunken, jitter, remembered)
-        self._liveness_seconds = liveness_seconds
+        nodes = config.dht_bootstrap
+        self._bootstrap = Bootstrap(reactor, protocol, nodes, resolve, self._is_shrunken, jitter, remembered)
+        self._liveness_seconds = config.dht_node_liveness
         self._stores = stores
         self._random_bytes = random_bytes
-        self._is_open = is_open
+        # Whether the socket can be reached from other hosts.
+        self._is_open = not is_localhost(config.dht_host)
         self._recurring: dict[Callable[[], object], Timer] = {}
         self._stopped = False
         self._peak = 0.0

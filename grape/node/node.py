@@ -27,7 +27,7 @@ from grape.dht.tokens import Tokens
 from grape.encoding import Value
 from grape.errors import not_running
 from grape.events import Callback, Events
-from grape.krpc.udp import bind_address, is_localhost, listen
+from grape.krpc.udp import bind_address, listen
 from grape.metrics import Counters, Stats
 from grape.node.bootstrap import warn_if_unreachable
 from grape.node.first_join import FirstJoin
@@ -89,7 +89,8 @@ class Node(Service):
         self._recorder = recorder_of(
             config.state_file, config.durability, reactor, self.counters, is_optional=is_state_optional
         )
-        self.journal: Journal = self._recorder if self._recorder is not None else NullJournal()
+        journal: Journal = self._recorder if self._recorder is not None else NullJournal()
+        self.journal = journal
         self._peer_store = MemoryPeers(
             config.dht_peer_max_age,
             config.max_keys,
@@ -127,13 +128,7 @@ class Node(Service):
             self._table, tokens, self._item_store, self._own_items, self._peer_store, self._services.reannouncer
         )
         self._items = Items(
-            config,
-            lambda: self.node_id,
-            self._socket,
-            self._item_store,
-            self._own_items,
-            self.journal,
-            self._first_join,
+            config, lambda: self.node_id, self._socket, self._item_store, self._own_items, journal, self._first_join
         )
         self._responder = Responder(
             self._table,
@@ -142,7 +137,7 @@ class Node(Service):
             self._item_store,
             self._dice.sample,
             self._reporter.peer_stored,
-            lambda: self.journal.refusal,
+            lambda: journal.refusal,
             self._services.listing.host_for_strangers,
         )
         self.inspector = Inspector(self, reactor, self._recorded, self._recorder, self._reporter, self._responder)
@@ -192,14 +187,12 @@ class Node(Service):
         self._maintenance = Maintenance(
             self._reactor,
             protocol,
-            config.dht_bootstrap,
-            config.dht_node_liveness,
+            config,
             [self._peer_store],
             resolver(self._reactor),
             self._random_bytes,
             self._dice.random,
             contacts,
-            is_open=not is_localhost(config.dht_host),
         )
         self._own_id.start(protocol, self._maintenance.bootstrap_addresses, is_from_file=self._is_id_from_file)
         self._address_watch.start(protocol)
