@@ -9,6 +9,9 @@ import pytest
 PATHS = {
     "grape": ["Config", "ConfigError", "Grape", "GrapeError", "__version__"],
     "grape.cli": ["main"],
+    "grape.client": ["Link", "Item", "NotSupportedError", "UnreachableError", "new_private_key", "public_key"],
+    "grape.client.aio": ["Link"],
+    "grape.client.blocking": ["Link"],
     "grape.config": [
         "Config",
         "ConfigError",

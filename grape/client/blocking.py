@@ -153,7 +153,7 @@ class Link:
 
         For example::
 
-            assert link.put("words") == "a85ee2b8ee2ef85c9de60e2cd1eb5ef6f18d7f07"
+            assert link.put("words") == "5aba6fefec9e3aff32d0105f04ec0b0069457d36"
         """
         return self._run(core.put(value))
 
