@@ -16,6 +16,7 @@ import pytest_twisted  # type: ignore[import-untyped]
 from twisted.internet.defer import maybeDeferred
 
 from grape import Grape
+from tests.client.conftest import open_link as open_link
 from tests.live.processes import COMMANDS, HOST, Api, GrapeProcess, Process, new_api
 
 NODE = Path(__file__).parent / "node"

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import attrs
 
@@ -115,6 +115,11 @@ class Process:
     def pid(self) -> int:
         """The process id."""
         return self._popen.pid
+
+    @property
+    def stdin(self) -> IO[bytes] | None:
+        """The pipe to its stdin, where one was asked for."""
+        return self._popen.stdin
 
     @property
     def stdout(self) -> str:
