@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Self, TypeVar, Unpack
 
 from grape.client import core, requests
@@ -204,24 +204,24 @@ class Link:
         """
         return await self._run(core.get_mutable(public_key, salt))
 
-    async def status(self) -> Json:
+    async def status(self) -> dict[str, Json]:
         """Returns what the grape tells of itself, as JSON. Raises NotSupportedError for a Node grape.
 
-        For example::
+        docs/http-api.md describes it. For example::
 
             status = await link.status()
-            assert isinstance(status, dict)
+            assert status["version"]
         """
-        return await self.read("/status")
+        return await self._run(ask(requests.status()))
 
-    async def read(self, path: str) -> Json:
-        """Returns a JSON document of the grape, by its path with a query. Raises NotSupportedError if it has none.
+    async def read(self, path: str, parameters: Mapping[str, str | int] | None = None) -> Json:
+        """Returns another JSON document of the grape, by GET. Raises NotSupportedError if the grape has none.
 
         For example::
 
-            assert await link.read("/status") is not None
+            assert await link.read("/nodes", {"limit": 10}) is not None
         """
-        return await self._run(ask(requests.page(path)))
+        return await self._run(ask(requests.page(path, parameters)))
 
     async def _look_up(self, request: Request[list[str]], name: str) -> list[str]:
         peers = await self._run(ask(request))

@@ -109,6 +109,14 @@ def document(answer: Answer, *, call: str) -> Json:
     return told
 
 
+def members(answer: Answer) -> dict[str, Json]:
+    """Returns the members of a grape's status. Raises GrapeError, NotSupportedError where the grape has none."""
+    told = document(answer, call="status")
+    if isinstance(told, dict):
+        return told
+    raise _unexpected(answer, "a status")
+
+
 def _result(answer: Answer) -> Json:
     if answer.status == 200:
         told = _parsed(answer)

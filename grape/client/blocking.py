@@ -7,7 +7,7 @@ asyncio, ``grape.client`` for Twisted.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import Empty, SimpleQueue
 from threading import Lock
@@ -203,24 +203,24 @@ class Link:
         """
         return self._run(core.get_mutable(public_key, salt))
 
-    def status(self) -> Json:
+    def status(self) -> dict[str, Json]:
         """Returns what the grape tells of itself, as JSON. Raises NotSupportedError for a Node grape.
 
-        For example::
+        docs/http-api.md describes it. For example::
 
             status = link.status()
-            assert isinstance(status, dict)
+            assert status["version"]
         """
-        return self.read("/status")
+        return self._run(ask(requests.status()))
 
-    def read(self, path: str) -> Json:
-        """Returns a JSON document of the grape, by its path with a query. Raises NotSupportedError if it has none.
+    def read(self, path: str, parameters: Mapping[str, str | int] | None = None) -> Json:
+        """Returns another JSON document of the grape, by GET. Raises NotSupportedError if the grape has none.
 
         For example::
 
-            assert link.read("/status") is not None
+            assert link.read("/nodes", {"limit": 10}) is not None
         """
-        return self._run(ask(requests.page(path)))
+        return self._run(ask(requests.page(path, parameters)))
 
     def _look_up(self, request: Request[list[str]], name: str, mine: Future[list[str]]) -> None:
         peers: list[str] | None = None

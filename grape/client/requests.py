@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Generic, TypeAlias, TypeVar
+from urllib.parse import quote, urlencode
 
 import attrs
 
@@ -106,9 +107,15 @@ def get(hash: str, salt: bytes = b"", key: bytes | None = None) -> Request[Item 
     return Request("/get", data, partial(answers.item, hash=hash, salt=salt, key=key))
 
 
-def page(path: str) -> Request[Json]:
-    """Returns the request for a document of the grape, such as ``/status``, by GET."""
-    return Request(path, None, partial(answers.document, call=path.strip("/")), method="GET")
+def status() -> Request[dict[str, Json]]:
+    """Returns the request for what a grape tells of itself."""
+    return Request("/status", None, answers.members, method="GET")
+
+
+def page(path: str, parameters: Mapping[str, str | int] | None = None) -> Request[Json]:
+    """Returns the request for a document of the grape by GET, such as ``/nodes`` with the parameter ``limit``."""
+    query = f"?{urlencode(parameters, quote_via=quote)}" if parameters else ""
+    return Request(path + query, None, partial(answers.document, call=path.strip("/")), method="GET")
 
 
 def _check_service(name: str, port: int) -> None:

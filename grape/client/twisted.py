@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Self, TypeVar, Unpack, cast
 
@@ -193,24 +193,24 @@ class Link:
         """
         return self._run(core.get_mutable(public_key, salt))
 
-    def status(self) -> Deferred[Json]:
+    def status(self) -> Deferred[dict[str, Json]]:
         """Returns what the grape tells of itself, as JSON. Raises NotSupportedError for a Node grape.
 
-        For example::
+        docs/http-api.md describes it. For example::
 
             status = await link.status()
-            assert isinstance(status, dict)
+            assert status["version"]
         """
-        return self.read("/status")
+        return self._run(ask(requests.status()))
 
-    def read(self, path: str) -> Deferred[Json]:
-        """Returns a JSON document of the grape, by its path with a query. Raises NotSupportedError if it has none.
+    def read(self, path: str, parameters: Mapping[str, str | int] | None = None) -> Deferred[Json]:
+        """Returns another JSON document of the grape, by GET. Raises NotSupportedError if the grape has none.
 
         For example::
 
-            assert await link.read("/status") is not None
+            assert await link.read("/nodes", {"limit": 10}) is not None
         """
-        return self._run(ask(requests.page(path)))
+        return self._run(ask(requests.page(path, parameters)))
 
     async def _looked_up(self, name: str) -> list[str]:
         request = requests.lookup(name)

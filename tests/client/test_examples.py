@@ -75,6 +75,7 @@ def scripted(fake: NewFake) -> FakeGrape:
         "/put": put,
         "/get": lambda data: items.get(data if isinstance(data, str) else data["hash"]),
         "/status": (200, b'{"version":"1"}'),
+        "/nodes?limit=10": (200, b'{"nodes":[]}'),
     }
     return grape
 

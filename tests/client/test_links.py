@@ -231,7 +231,7 @@ def test_ttl_is_sent_if_it_is_given(open_link: Opened, fake: NewFake) -> None:
 @in_thread
 def test_call_that_a_grape_does_not_have_is_not_supported(open_link: Opened, fake: NewFake) -> None:
     link = open_link(fake().url)
-    for call in (lambda: link.unannounce(NAME, 1337), link.status):
+    for call in (lambda: link.unannounce(NAME, 1337), link.status, lambda: link.read("/nodes")):
         with pytest.raises(NotSupportedError) as raised:
             call()
         assert raised.value.code == "ERR_REQ_NOTFOUND"
@@ -246,6 +246,18 @@ def test_withdrawal_and_status_of_a_grape_that_has_them(open_link: Opened, fake:
     link.unannounce(NAME, 1337)
     assert grape.asked("/unannounce") == [[NAME, 1337]]
     assert link.status() == {"version": "1"}
+
+
+@in_thread
+def test_documents_of_a_grape_are_read(open_link: Opened, grape: Grape) -> None:
+    link = open_link(url(grape))
+    link.announce("a ✓ & b", 1337)
+    assert link.status()["readiness"]["is_ready"] is True
+    assert link.read("/services", {"name": "a ✓ & b"})["services"][0]["name"] == "a ✓ & b"
+    assert link.read("/readyz") == {"status": "ready"}
+    with pytest.raises(GrapeError, match="ERR_GRAPE_PARAMETER") as raised:
+        link.read("/trace")
+    assert raised.value.status == 400
 
 
 def serving(grape: FakeGrape, *, withdraws: bool) -> None:
