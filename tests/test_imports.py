@@ -39,6 +39,7 @@ PATHS = {
         "host_name",
         "make_grape",
         "make_grapes",
+        "make_link",
     ],
 }
 

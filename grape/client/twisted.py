@@ -37,10 +37,10 @@ class Link:
             await link.lookup("rest:util:net")
 
     ``grapes`` is one URL or several, in the order of preference. The keywords are the fields of
-    ``grape.client.core.Settings``; ``http`` makes the requests in the place of a client of treq: a
-    ``treq.client.HTTPClient`` of yours, or ``treq.testing.StubTreq(grape.resource())`` in tests. ``reactor`` is
-    Twisted's global one by default. Calls return Deferreds, which can be cancelled. They fail with GrapeError and the
-    grape's code; with UnreachableError where no grape answers.
+    ``grape.client.core.Settings``; ``http`` is a ``treq.client.HTTPClient`` of yours that makes the requests, and
+    ``reactor`` Twisted's global one by default. Calls return Deferreds, which can be cancelled. They fail with
+    GrapeError and the grape's code; with UnreachableError where no grape answers. ``grape.testing.make_link`` makes a
+    link for tests.
     """
 
     def __init__(

@@ -17,8 +17,12 @@ time::
     network.kill("10.0.0.3")              # as kill -9 does
     network.clock.advance(60)             # a virtual minute
 
+``make_link(network, grapes[0])`` is a ``grape.client.Link`` to them.
+
 ``python -m grape.testing.scenarios`` runs whole networks under such conditions and prints how many lookups succeed.
 """
+
+from typing import TYPE_CHECKING
 
 from grape.testing.clock import HeapClock
 from grape.testing.network import (
@@ -40,4 +44,17 @@ __all__ = [
     "host_name",
     "make_grape",
     "make_grapes",
+    "make_link",
 ]
+
+if TYPE_CHECKING:
+    from grape.testing.link import make_link
+else:
+
+    def __getattr__(name: str) -> object:
+        """Imports ``make_link`` at its first use: it brings an HTTP client."""
+        if name == "make_link":
+            from grape.testing.link import make_link
+
+            return make_link
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
