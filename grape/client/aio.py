@@ -56,7 +56,7 @@ class Link:
         self._core = Core(grapes, Settings(**settings))
         self._is_own = client is None
         self._client = new_async_client(self._core.grapes.all) if client is None else client
-        self._lookups: dict[str, _Lookup] = {}
+        self._lookups: dict[tuple[str, int], _Lookup] = {}
 
     async def __aenter__(self) -> Self:
         """Returns the link."""
@@ -83,9 +83,10 @@ class Link:
         if cached is not None:
             return cached
         # Equal lookups under way are one; it ends with the last that waits for it.
-        under_way = self._lookups.get(name)
+        key = name, self._core.peers.version
+        under_way = self._lookups.get(key)
         if under_way is None or under_way.task.done():
-            under_way = self._lookups[name] = _Lookup(asyncio.ensure_future(self._look_up(request, name)))
+            under_way = self._lookups[key] = _Lookup(asyncio.ensure_future(self._look_up(request, *key)))
         under_way.waiting += 1
         try:
             peers = await asyncio.shield(under_way.task)
@@ -93,8 +94,8 @@ class Link:
             under_way.waiting -= 1
             if not under_way.waiting:
                 under_way.task.cancel()
-                if self._lookups.get(name) is under_way:
-                    del self._lookups[name]
+                if self._lookups.get(key) is under_way:
+                    del self._lookups[key]
         return self._core.peers.ordered(name, peers, time.monotonic())
 
     def report_dead(self, peer: str) -> None:
@@ -223,9 +224,9 @@ class Link:
         """
         return await self._run(ask(requests.page(path, parameters)))
 
-    async def _look_up(self, request: Request[list[str]], name: str) -> list[str]:
+    async def _look_up(self, request: Request[list[str]], name: str, version: int) -> list[str]:
         peers = await self._run(ask(request))
-        self._core.peers.keep(name, peers, time.monotonic())
+        self._core.peers.keep(name, peers, version, time.monotonic())
         return peers
 
     async def _run(self, steps: Steps[T], seconds: float | None = None) -> T:

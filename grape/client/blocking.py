@@ -56,7 +56,7 @@ class Link:
         self._client = new_client(self._core.grapes.all) if client is None else client
         self._lock = Lock()
         self._threads = ThreadPoolExecutor(MAX_THREADS, "grape-link")
-        self._looking_up: dict[str, Future[list[str]]] = {}
+        self._looking_up: dict[tuple[str, int], Future[list[str]]] = {}
 
     def __enter__(self) -> Self:
         """Returns the link."""
@@ -84,11 +84,12 @@ class Link:
             cached = self._core.peers.cached(name, time.monotonic())
             if cached is not None:
                 return cached
-            found = self._looking_up.get(name)
+            key = name, self._core.peers.version
+            found = self._looking_up.get(key)
             if found is None:
-                mine = self._looking_up[name] = Future[list[str]]()
+                mine = self._looking_up[key] = Future[list[str]]()
         if found is None:
-            self._look_up(request, name, mine)
+            self._look_up(request, key, mine)
             found = mine
         # Equal lookups under way are one.
         peers = found.result()
@@ -222,34 +223,37 @@ class Link:
         """
         return self._run(ask(requests.page(path, parameters)))
 
-    def _look_up(self, request: Request[list[str]], name: str, mine: Future[list[str]]) -> None:
-        peers: list[str] | None = None
+    def _look_up(self, request: Request[list[str]], key: tuple[str, int], mine: Future[list[str]]) -> None:
         try:
             peers = self._run(ask(request))
-        except Exception as error:
-            mine.set_exception(error)
-        finally:
+        except BaseException as error:
             with self._lock:
-                del self._looking_up[name]
-                if peers is not None:
-                    self._core.peers.keep(name, peers, time.monotonic())
-            if peers is not None:
-                mine.set_result(peers)
-            elif not mine.done():
-                # Ctrl-C, for instance, which is for this thread alone.
-                mine.set_exception(UnreachableError(["the lookup was interrupted"]))
+                del self._looking_up[key]
+            if isinstance(error, Exception):
+                mine.set_exception(error)
+                return
+            # Ctrl-C, for instance, which is for this thread alone.
+            mine.set_exception(UnreachableError(["the lookup was interrupted"]))
+            raise
+        with self._lock:
+            del self._looking_up[key]
+            self._core.peers.keep(key[0], peers, key[1], time.monotonic())
+        mine.set_result(peers)
 
     def _run(self, steps: Steps[T], seconds: float | None = None) -> T:
         deadline = time.monotonic() + (seconds or self._core.settings.timeout)
         try:
-            request = next(steps)
+            with self._lock:
+                request = next(steps)
             while True:
                 try:
                     result = self._call(request, deadline)
                 except Exception as error:
-                    request = steps.throw(error)
+                    with self._lock:
+                        request = steps.throw(error)
                 else:
-                    request = steps.send(result)
+                    with self._lock:
+                        request = steps.send(result)
         except StopIteration as end:
             value: T = end.value
             return value

@@ -43,6 +43,8 @@ class Peers:
         self._dead: BoundedDict[str, float] = BoundedDict(MAX_DEAD)
         # The peer that a name's last lookup began with.
         self._turns: BoundedDict[str, str] = BoundedDict(MAX_NAMES)
+        # Counts what was announced or withdrawn through this link: a lookup that began before says nothing of it.
+        self.version = 0
 
     def cached(self, name: str, now: float) -> list[str] | None:
         """Returns the peers of a service in the order for one caller; None if a grape has to be asked."""
@@ -56,13 +58,14 @@ class Peers:
         del self._found[name]
         return None
 
-    def keep(self, name: str, peers: Sequence[str], now: float) -> None:
-        """Keeps what a grape answered to a lookup, if it is not empty."""
-        if peers and self._cache_seconds > 0:
+    def keep(self, name: str, peers: Sequence[str], version: int, now: float) -> None:
+        """Keeps what a grape answered to a lookup that began at this ``version``, if it is neither empty nor old."""
+        if peers and self._cache_seconds > 0 and version == self.version:
             self._found.put(name, _Found(tuple(peers), now + self._cache_seconds))
 
     def forget(self, name: str) -> None:
-        """Has the next lookup of a service ask a grape."""
+        """Has the next lookup of a service ask a grape, and no lookup under way count as that."""
+        self.version += 1
         self._found.pop(name, None)
 
     def ordered(self, name: str, peers: Sequence[str], now: float) -> list[str]:

@@ -61,7 +61,7 @@ class Link:
         if http is None:
             http, self._close = new_requester(reactor)
         self._http = http
-        self._lookups: Coalescer[str, list[str], list[str]] = Coalescer(list)
+        self._lookups: Coalescer[tuple[str, int], list[str], list[str]] = Coalescer(list)
 
     async def __aenter__(self) -> Self:
         """Returns the link."""
@@ -217,20 +217,21 @@ class Link:
         cached = self._core.peers.cached(name, self._clock.seconds())
         if cached is not None:
             return cached
-        peers = await deferred(partial(self._join, request, name))
+        key = name, self._core.peers.version
+        peers = await deferred(partial(self._join, request, key))
         return self._core.peers.ordered(name, peers, self._clock.seconds())
 
     def _join(
-        self, request: Request[list[str]], name: str, done: Callable[[list[str] | Failure], object]
+        self, request: Request[list[str]], key: tuple[str, int], done: Callable[[list[str] | Failure], object]
     ) -> Cancellable:
         # Equal lookups under way are one; it ends with the last that waits for it.
-        return self._lookups.join(name, done) or self._lookups.start(
-            name, lambda ended: Deferred.fromCoroutine(self._look_up(request, name)).addBoth(ended), done
+        return self._lookups.join(key, done) or self._lookups.start(
+            key, lambda ended: Deferred.fromCoroutine(self._look_up(request, *key)).addBoth(ended), done
         )
 
-    async def _look_up(self, request: Request[list[str]], name: str) -> list[str]:
+    async def _look_up(self, request: Request[list[str]], name: str, version: int) -> list[str]:
         peers = await self._run(ask(request))
-        self._core.peers.keep(name, peers, self._clock.seconds())
+        self._core.peers.keep(name, peers, version, self._clock.seconds())
         return peers
 
     def _run(self, steps: Steps[T], seconds: float | None = None) -> Deferred[T]:

@@ -197,6 +197,22 @@ def test_failure_of_equal_lookups_is_told_to_all(open_link: Opened, fake: NewFak
 
 
 @in_thread
+def test_link_makes_many_calls_at_a_time(open_link: Opened, grape: Grape) -> None:
+    link = open_link(url(grape))
+
+    def calls(thread: int) -> None:
+        for number in range(20):
+            name = f"{thread}:{number}"
+            assert link.announce(name, 1337) == 1
+            assert link.lookup(name) == [PEER]
+            assert link.announce("shared", 1_024 + thread) == 1
+            assert f"127.0.0.1:{1_024 + thread}" in link.lookup("shared")
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(calls, range(8)))
+
+
+@in_thread
 def test_lookups_are_kept_but_no_empty_one_and_announces_are_seen(open_link: Opened, grape: Grape) -> None:
     link = open_link(url(grape))
     assert link.lookup(NAME) == []

@@ -19,7 +19,7 @@ def new_peers(order: Order = "random", cache_seconds: float = 5.0) -> Peers:
 
 def test_found_peers_are_kept_for_a_while() -> None:
     peers = new_peers()
-    peers.keep(NAME, THREE, 0.0)
+    peers.keep(NAME, THREE, peers.version, 0.0)
     assert sorted(peers.cached(NAME, 4.9) or []) == THREE
     assert peers.cached(NAME, 5.0) is None
     assert peers.cached("other", 0.0) is None
@@ -27,16 +27,24 @@ def test_found_peers_are_kept_for_a_while() -> None:
 
 def test_empty_list_is_not_kept_and_nothing_without_a_cache() -> None:
     peers, without = new_peers(), new_peers(cache_seconds=0)
-    peers.keep(NAME, [], 0.0)
-    without.keep(NAME, THREE, 0.0)
+    peers.keep(NAME, [], peers.version, 0.0)
+    without.keep(NAME, THREE, 0, 0.0)
     assert peers.cached(NAME, 0.0) is without.cached(NAME, 0.0) is None
 
 
 def test_name_that_is_forgotten_is_asked_for_again() -> None:
     peers = new_peers()
-    peers.keep(NAME, THREE, 0.0)
+    peers.keep(NAME, THREE, peers.version, 0.0)
     peers.forget(NAME)
     peers.forget(NAME)
+    assert peers.cached(NAME, 0.0) is None
+
+
+def test_lookup_that_began_before_an_announce_is_not_kept() -> None:
+    peers = new_peers()
+    version = peers.version
+    peers.forget(NAME)
+    peers.keep(NAME, THREE, version, 0.0)
     assert peers.cached(NAME, 0.0) is None
 
 
@@ -71,7 +79,7 @@ def test_dead_peer_is_left_out_for_a_while() -> None:
 
 def test_cached_list_whose_peers_are_all_dead_is_asked_for_again() -> None:
     peers = new_peers()
-    peers.keep(NAME, THREE[:1], 0.0)
+    peers.keep(NAME, THREE[:1], peers.version, 0.0)
     peers.report_dead(THREE[0], 0.0)
     assert peers.cached(NAME, 0.0) is None
 
@@ -79,7 +87,7 @@ def test_cached_list_whose_peers_are_all_dead_is_asked_for_again() -> None:
 def test_memory_is_bounded() -> None:
     peers = new_peers("round-robin")
     for n in range(MAX_NAMES + 10):
-        peers.keep(str(n), THREE, 0.0)
+        peers.keep(str(n), THREE, peers.version, 0.0)
     assert peers.cached("0", 0.0) is None
     assert peers.cached(str(MAX_NAMES), 0.0) == THREE
     for n in range(MAX_DEAD + 10):
