@@ -120,14 +120,14 @@ class Link:
         """
         return await self._run(core.announce(self._core, name, port, ttl))
 
-    async def unannounce(self, name: str, port: int) -> None:
-        """Withdraws an announce of this host. Raises NotSupportedError if the grape cannot, as no Node grape can.
+    async def unannounce(self, name: str, port: int) -> int:
+        """Withdraws an announce of the grape's host; returns how many other nodes confirmed it, which may be 0.
 
-        For example::
+        Raises NotSupportedError if the grape cannot, as no Node grape can. For example::
 
             await link.unannounce("rest:util:net", 1337)
         """
-        await self._run(core.unannounce(self._core, name, port))
+        return await self._run(core.unannounce(self._core, name, port))
 
     def announcing(
         self, name: str, port: int, *, ttl: float | None = None, interval: float = INTERVAL_SECONDS

@@ -27,7 +27,7 @@ class Announcing(Service):
         self,
         service: str,
         announce: Callable[[], Deferred[int]],
-        withdraw: Callable[[], Deferred[None]],
+        withdraw: Callable[[], Deferred[int]],
         schedule: Schedule,
         clock: Clock,
     ) -> None:

@@ -23,7 +23,7 @@ class Announcing:
         self,
         service: str,
         announce: Callable[[], Awaitable[int]],
-        withdraw: Callable[[], Awaitable[None]],
+        withdraw: Callable[[], Awaitable[int]],
         schedule: Schedule,
     ) -> None:
         self._service = service

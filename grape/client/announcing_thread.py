@@ -21,7 +21,7 @@ class Announcing:
     """
 
     def __init__(
-        self, service: str, announce: Callable[[], int], withdraw: Callable[[], None], schedule: Schedule
+        self, service: str, announce: Callable[[], int], withdraw: Callable[[], int], schedule: Schedule
     ) -> None:
         self._service = service
         self._announce = announce

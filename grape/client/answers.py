@@ -39,18 +39,18 @@ def peers(answer: Answer) -> list[str]:
 
 
 def count(answer: Answer) -> int:
-    """Returns the number of nodes that an announce was stored at. Raises GrapeError."""
+    """Returns the number of nodes that stored an announce. Raises GrapeError."""
     number = _result(answer)
     if isinstance(number, int) and not isinstance(number, bool):
         return number
     raise _unexpected(answer, "a number of nodes")
 
 
-def withdrawn(answer: Answer) -> None:
-    """Returns nothing for a withdrawal that was made, whatever the grape counts. Raises GrapeError."""
+def withdrawn(answer: Answer) -> int:
+    """Returns the number of other nodes that confirmed a withdrawal. Raises GrapeError, NotSupportedError."""
     if answer.status == 200 and _text(answer) == NOT_FOUND:
         raise NotSupportedError("unannounce")
-    _result(answer)
+    return count(answer)
 
 
 def hash_of_put(answer: Answer) -> str:

@@ -119,14 +119,14 @@ class Link:
         """
         return self._run(core.announce(self._core, name, port, ttl))
 
-    def unannounce(self, name: str, port: int) -> None:
-        """Withdraws an announce of this host. Raises NotSupportedError if the grape cannot, as no Node grape can.
+    def unannounce(self, name: str, port: int) -> int:
+        """Withdraws an announce of the grape's host; returns how many other nodes confirmed it, which may be 0.
 
-        For example::
+        Raises NotSupportedError if the grape cannot, as no Node grape can. For example::
 
             link.unannounce("rest:util:net", 1337)
         """
-        self._run(core.unannounce(self._core, name, port))
+        return self._run(core.unannounce(self._core, name, port))
 
     def announcing(
         self, name: str, port: int, *, ttl: float | None = None, interval: float = INTERVAL_SECONDS

@@ -110,11 +110,12 @@ def announce(core: Core, name: str, port: int, ttl: float | None) -> Steps[int]:
     return number
 
 
-def unannounce(core: Core, name: str, port: int) -> Steps[None]:
+def unannounce(core: Core, name: str, port: int) -> Steps[int]:
     """Returns the steps of a withdrawal."""
     core.peers.forget(name)
-    yield from ask(requests.unannounce(name, port))
+    number = yield from ask(requests.unannounce(name, port))
     core.peers.forget(name)
+    return number
 
 
 def get_mutable(key: bytes, salt: str | bytes | None) -> Steps[Item | None]:

@@ -76,7 +76,7 @@ def announce(name: str, port: int, ttl: float | None = None) -> Request[int]:
     return Request("/announce", data, answers.count, is_own=True)
 
 
-def unannounce(name: str, port: int) -> Request[None]:
+def unannounce(name: str, port: int) -> Request[int]:
     """Returns the request that withdraws an announce."""
     _check_service(name, port)
     return Request("/unannounce", [name, port], answers.withdrawn, is_own=True)

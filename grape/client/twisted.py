@@ -106,10 +106,10 @@ class Link:
         """
         return self._run(core.announce(self._core, name, port, ttl))
 
-    def unannounce(self, name: str, port: int) -> Deferred[None]:
-        """Withdraws an announce of this host. Raises NotSupportedError if the grape cannot, as no Node grape can.
+    def unannounce(self, name: str, port: int) -> Deferred[int]:
+        """Withdraws an announce of the grape's host; returns how many other nodes confirmed it, which may be 0.
 
-        For example::
+        Raises NotSupportedError if the grape cannot, as no Node grape can. For example::
 
             await link.unannounce("rest:util:net", 1337)
         """

@@ -259,7 +259,7 @@ def test_withdrawal_and_status_of_a_grape_that_has_them(open_link: Opened, fake:
     grape.scripts["/unannounce"] = lambda data: 1
     grape.scripts["/status"] = (200, b'{"version":"1"}')
     link = open_link(grape.url)
-    link.unannounce(NAME, 1337)
+    assert link.unannounce(NAME, 1337) == 1
     assert grape.asked("/unannounce") == [[NAME, 1337]]
     assert link.status() == {"version": "1"}
 
@@ -272,7 +272,7 @@ def test_documents_of_a_grape_are_read(open_link: Opened, grape: Grape) -> None:
     assert link.read("/services", {"name": "a ✓ & b"})["services"][0]["name"] == "a ✓ & b"
     assert link.read("/readyz") == {"status": "ready"}
     with pytest.raises(GrapeError, match="ERR_GRAPE_PARAMETER") as raised:
-        link.read("/trace")
+        link.read("/trace/lookup")
     assert raised.value.status == 400
 
 
