@@ -8,7 +8,7 @@ from itertools import product
 
 import pytest
 
-from grape.client import new_private_key, public_key
+from grape.client import NotSupportedError, new_private_key, public_key
 from tests.client.styles import Opened, Waiting, in_thread
 from tests.live.conftest import StartGrape, StartReference, StartRing
 from tests.live.items import new_name
@@ -57,6 +57,20 @@ def test_immutable_items_both_ways(open_link: Opened, two: list[Api]) -> None:
     for near, far in (links, reversed(links)):
         for value in (new_name(), 12_345, "12345"):
             assert far.get(near.put(value)).value == value
+
+
+@in_thread
+def test_what_a_reference_grape_does_not_have_is_not_supported(
+    open_link: Opened, reference_grapes: StartReference
+) -> None:
+    link, name = open_link(reference_grapes(2, [])[0].url), new_name()
+    for call in (lambda: link.unannounce(name, 1_337), link.status, lambda: link.read("/nodes")):
+        with pytest.raises(NotSupportedError):
+            call()
+    # At its end the announce stays, in silence.
+    with link.announcing(name, 1_337, ttl=60):
+        pass
+    assert link.lookup(name) == [f"{HOST}:1337"]
 
 
 @in_thread
