@@ -14,7 +14,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from grape.client.errors import AnswerError, ClientError, DeadlineError, NotSupportedError, UnreachableError
+from grape.client.errors import (
+    AnswerError,
+    ClientError,
+    DeadlineError,
+    NotSupportedError,
+    SignatureError,
+    UnreachableError,
+)
 from grape.client.items import Item, mutable_hash, new_private_key, public_key
 
 __all__ = [
@@ -24,6 +31,7 @@ __all__ = [
     "Item",
     "Link",
     "NotSupportedError",
+    "SignatureError",
     "UnreachableError",
     "mutable_hash",
     "new_private_key",

@@ -11,7 +11,7 @@ from typing import TypeAlias, cast
 
 import attrs
 
-from grape.client.errors import NOT_FOUND, AnswerError, NotSupportedError
+from grape.client.errors import NOT_FOUND, AnswerError, NotSupportedError, SignatureError
 from grape.client.items import Item, Storable, restored, verified
 from grape.errors import GrapeError
 
@@ -65,7 +65,7 @@ def hash_of_put(answer: Answer) -> str:
 def item(answer: Answer, *, hash: str, salt: bytes, key: bytes | None) -> Item | None:
     """Returns the item that was found, None if there is none. Raises GrapeError.
 
-    With ``key`` it is verified: AnswerError is raised for an item of another key or with a wrong signature.
+    With ``key`` it is verified: SignatureError is raised for an item of another key or with a wrong signature.
     """
     if answer.status == 200 and not answer.body:
         return None
@@ -90,7 +90,7 @@ def item(answer: Answer, *, hash: str, salt: bytes, key: bytes | None) -> Item |
         return made if made.key else restored(made, hash)
     signed = verified(made) if made.key == key else None
     if signed is None:
-        raise AnswerError(
+        raise SignatureError(
             f"the item {hash} is not signed with the key {key.hex()} (a Node grape damages lists and objects)"
         )
     return signed

@@ -200,7 +200,7 @@ class Link:
             item = link.get_mutable(public_key(private_key))
             assert item is not None and (item.value, item.seq) == ("words", 1)
 
-        Raises AnswerError if no grape has one whose signature is right.
+        Raises SignatureError if no grape has one whose signature is right.
         """
         return self._run(core.get_mutable(public_key, salt))
 

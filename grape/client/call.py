@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 import attrs
 
 from grape.client.answers import PAYLOAD_INVALID, Answer
-from grape.client.errors import AnswerError, DeadlineError, NotSupportedError, UnreachableError
+from grape.client.errors import AnswerError, DeadlineError, NotSupportedError, SignatureError, UnreachableError
 from grape.client.grapes import Grapes
 from grape.client.requests import Request
 from grape.errors import GrapeError
@@ -141,12 +141,12 @@ class Call(Generic[T]):
         return [Attempt(self._number, self._request.method, url, self._body, max(self._deadline - now, 0.0))]
 
     def _refused(self, grape: str, error: GrapeError, now: float) -> list[Attempt]:
-        if isinstance(error, AnswerError) or (error.status >= 500 and error.code != PAYLOAD_INVALID):
-            self._grapes.failed(grape, now)
-            self._failures.append(f"{grape}: {error}")
-        elif _may_do_elsewhere(error):
+        if _may_do_elsewhere(error):
             self._grapes.succeeded(grape)
             self._declined.add(grape)
+        elif isinstance(error, AnswerError) or (error.status >= 500 and error.code != PAYLOAD_INVALID):
+            self._grapes.failed(grape, now)
+            self._failures.append(f"{grape}: {error}")
         else:
             self._grapes.succeeded(grape)
             self._error = error
@@ -173,7 +173,7 @@ class Call(Generic[T]):
 
 def _may_do_elsewhere(error: GrapeError) -> bool:
     return (
-        isinstance(error, NotSupportedError)
+        isinstance(error, (NotSupportedError, SignatureError))
         or error.status in ELSEWHERE_STATUSES
         or (error.status == 200 and error.code in ELSEWHERE_CODES)
     )

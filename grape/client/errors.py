@@ -48,10 +48,17 @@ class DeadlineError(UnreachableError):
 
 
 class AnswerError(ClientError):
-    """A grape answered what the API does not answer, or an item whose signature is wrong."""
+    """A grape answered what the API does not answer, or (``SignatureError``) an item whose signature is wrong."""
+
+    def __init__(self, detail: str, code: str = "ERR_CLIENT_ANSWER") -> None:
+        super().__init__(code, detail)
+
+
+class SignatureError(AnswerError):
+    """A grape answered an item that is not signed with the key. Another grape may have the right one."""
 
     def __init__(self, detail: str) -> None:
-        super().__init__("ERR_CLIENT_ANSWER", detail)
+        super().__init__(detail, "ERR_CLIENT_SIGNATURE")
 
 
 class NotSupportedError(GrapeError):

@@ -22,6 +22,8 @@ from grape.errors import GrapeError
 #: A value that can be stored: text of up to 999 bytes, whole numbers, lists and dicts of these.
 Storable: TypeAlias = "str | int | float | Sequence[Storable] | Mapping[str, Storable]"
 
+# Of a number of 64 bits with its sign.
+MAX_DIGITS = 20
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)")
 
 
@@ -131,7 +133,7 @@ def restored(item: Item, hash: str) -> Item:
 
 def _readings(value: Storable) -> Iterator[tuple[Storable, bytes]]:
     candidates = [value]
-    if isinstance(value, str) and len(value) < 20 and _NUMBER.fullmatch(value):
+    if isinstance(value, str) and len(value) <= MAX_DIGITS and _NUMBER.fullmatch(value):
         candidates.append(int(value))
     for candidate in candidates:
         try:

@@ -7,7 +7,7 @@ from hashlib import sha1
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from grape.client import requests
@@ -49,7 +49,9 @@ def test_items_of_bep_44_are_verified() -> None:
     seq=st.integers(-5, 2**53),
     salt=st.binary(max_size=64),
 )
-def test_signed_items_are_verified_and_their_values_come_back(value: str, seq: int, salt: bytes) -> None:
+@example(value=-(2**63) + 1, seq=1, salt=b"")
+@example(value="-9223372036854775807", seq=1, salt=b"")
+def test_signed_items_are_verified_and_their_values_come_back(value: str | int, seq: int, salt: bytes) -> None:
     item = sign(PRIVATE, value, seq, salt)
     # As a grape tells it: a number is text.
     told = attrs.evolve(item, value=str(value) if isinstance(value, int) else value)

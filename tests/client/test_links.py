@@ -11,9 +11,9 @@ import pytest
 
 from grape import Grape, GrapeError
 from grape.client import (
-    AnswerError,
     DeadlineError,
     NotSupportedError,
+    SignatureError,
     UnreachableError,
     new_private_key,
     public_key,
@@ -336,5 +336,8 @@ def test_forged_item_is_no_answer(open_link: Opened, fake: NewFake) -> None:
     forged = {"v": "words", "k": key.hex(), "sig": "00" * 64, "seq": 1, "id": "00" * 20, "token": None}
     grape = fake()
     grape.scripts["/get"] = lambda data: forged
-    with pytest.raises(AnswerError, match="is not signed with the key"):
-        open_link(grape.url, timeout=2).get_mutable(key)
+    link = open_link(grape.url)
+    with pytest.raises(SignatureError, match="is not signed with the key"):
+        link.get_mutable(key)
+    # It is asked once: the grape works.
+    assert len(grape.requests) == 1
