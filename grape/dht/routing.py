@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import Enum
 from itertools import islice, takewhile
 from operator import attrgetter
@@ -66,6 +66,12 @@ class RoutingTable:
         self._own = position(own_id)
         self._buckets = [Bucket()]
         self._by_address: dict[Address, Contact] = {}
+        self._by_id: dict[bytes, Contact] = {}
+        # Two methods of dictionaries, without a Python call around them: each query that arrives needs one or both.
+        #: Returns the contact listed at an address, or None.
+        self.at: Callable[[Address], Contact | None] = self._by_address.get
+        #: Returns the contact listed under a node id, or None.
+        self.with_id: Callable[[bytes], Contact | None] = self._by_id.get
         # Addresses that were dropped as bad, and until when other nodes' reports of them are ignored.
         self._dropped: BoundedDict[Address, float] = BoundedDict(MAX_DROPPED)
         # True if a contact may have failed last; and a time since which all contacts were seen.
@@ -92,15 +98,6 @@ class RoutingTable:
         assert not self._by_address
         self.own_id = own_id
         self._own = position(own_id)
-
-    def at(self, address: Address) -> Contact | None:
-        """Returns the contact listed at ``address``, or None."""
-        return self._by_address.get(address)
-
-    def with_id(self, node_id: bytes) -> Contact | None:
-        """Returns the contact listed under ``node_id``, or None."""
-        place = position(node_id)
-        return self._bucket(place).contacts.get(place)
 
     def is_worth_asking(self, address: Address, now: float) -> bool:
         """Returns False for an address that was dropped within the last minute: others' reports of it are ignored."""
@@ -134,8 +131,7 @@ class RoutingTable:
                 self._compact.clear()
             contact.measured(round_trip)
             return KNOWN
-        place = position(node_id)
-        if place == self._own:
+        if node_id == self.own_id:
             return Listed.REFUSED
         self._dropped.pop(address, None)
         if contact is not None:
@@ -147,8 +143,7 @@ class RoutingTable:
             self._remove(contact)
         contact = Contact(node_id, address, now)
         contact.measured(round_trip)
-        bucket = self._bucket(place)
-        listed = bucket.contacts.get(place)
+        listed = self._by_id.get(node_id)
         if listed is not None:
             if listed.failures < MOVED_AFTER_FAILURES:
                 # The same id at another address: the address that works is kept. One lost datagram is no failure of it.
@@ -323,7 +318,7 @@ class RoutingTable:
                 bucket.contacts[contact.position] = contact
                 bucket.good_until = -math.inf
                 bucket.replacements.pop(contact.position, None)
-                self._by_address[contact.address] = contact
+                self._by_address[contact.address] = self._by_id[contact.id] = contact
                 self.loopback_contacts += is_loopback(contact.address[0])
                 self._seen_since = min(self._seen_since, contact.seen_at)
                 self._changed()
@@ -358,6 +353,7 @@ class RoutingTable:
     def _remove(self, contact: Contact) -> None:
         self._bucket(contact.position).contacts.pop(contact.position, None)
         del self._by_address[contact.address]
+        del self._by_id[contact.id]
         self.loopback_contacts -= is_loopback(contact.address[0])
         self._gone.append((self.version, contact.id))
         self._changed()
