@@ -84,7 +84,14 @@ class Admission:
         listed = table.with_id(node_id)
         if listed is not None:
             self._claims.claimed(listed, address, now)
-        elif (contact or table.has_use_for(node_id, now)) and self._is_due(address, node_id, now):
+            return
+        # Once a minute; tested first, as most queries of unlisted nodes end here. Without the pause two nodes that
+        # cannot list each other would answer each other's pings with pings for ever.
+        at = self._checked_at.get((address, node_id), -math.inf)
+        if now - at < STRANGER_SECONDS and at > self._dropped_at.get(node_id, -math.inf):
+            return
+        if (contact or table.has_use_for(node_id, now)) and self._may_ping(address, now):
+            self._checked_at.put((address, node_id), now)
             self.check(address, node_id)
 
     def refused(self, node_id: bytes, address: Address, now: float) -> None:
@@ -129,19 +136,12 @@ class Admission:
         self._counters.shaped += 1
         return False
 
-    def _is_due(self, address: Address, node_id: bytes, now: float) -> bool:
-        """Returns True if an unlisted querier was not pinged within a minute and the rate limits allow a ping.
-
-        Without the pause two nodes that cannot list each other would answer each other's pings with pings for ever.
-        """
-        at = self._checked_at.get((address, node_id), -math.inf)
-        if now - at < STRANGER_SECONDS and at > self._dropped_at.get(node_id, -math.inf):
-            return False
+    def _may_ping(self, address: Address, now: float) -> bool:
+        """Returns True if the rate limits allow a ping to an unlisted querier."""
         if not self._checks.allows("", 1, now):
             self._counters.shaped += 1
             return False
         if not self.may_send(PING_BYTES, address, now):
             self._checks.give_back("", 1)
             return False
-        self._checked_at.put((address, node_id), now)
         return True
