@@ -307,7 +307,9 @@ class RoutingTable:
         return min(rivals, key=lambda c: c.heard_at) if rivals else None
 
     def _bucket(self, place: int) -> Bucket:
-        return self._buckets[min(shared_bits(self._own, place), len(self._buckets) - 1)]
+        # As ``shared_bits``, without a call: this is needed for most queries of nodes that are not listed.
+        depth, buckets = ID_BITS - (self._own ^ place).bit_length(), self._buckets
+        return buckets[depth] if depth < len(buckets) else buckets[-1]
 
     def _insert(self, contact: Contact) -> Listed:
         while True:
