@@ -35,6 +35,21 @@ SITE = {
     "grape.web.site",
 }
 SIGNATURES = {"cryptography"}
+# Loaded with the site, if at all: together they would take a twentieth of the start.
+AFTER_THE_START = {
+    "email",
+    "email.utils",
+    "http.client",
+    "http.cookiejar",
+    "importlib.resources",
+    "urllib.request",
+    "grape.daemon.activation",
+    "grape.daemon.supervised",
+    "grape.daemon.runner_log",
+    "grape.node.status",
+    "grape.settings.file",
+    "grape.systemd",
+}
 NEVER = {"treq", "twisted.internet._sslverify", "twisted.web.client", "grape.cli.state"}
 # Of RFC 8032.
 KEY = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
@@ -148,6 +163,7 @@ def test_site_is_loaded_after_the_start_and_no_signatures_and_no_tls(grape: Load
     loaded = grape.end()
     # The grape listened, and had joined, before the first of them.
     assert loaded.index("grape.web.server") < min(map(loaded.index, SITE))
+    assert not set(loaded[: loaded.index(SITE_MODULES[0])]) & AFTER_THE_START
     # Of the libraries' modules .ci/site-modules knows more.
     assert {name for name in SITE_MODULES if name.startswith("grape.")} <= set(loaded)
     assert not set(loaded) & (SIGNATURES | NEVER)
@@ -194,6 +210,17 @@ def test_program_that_embeds_a_grape_keeps_its_tls() -> None:
     program = "from grape import Grape; from twisted.internet.ssl import supported; print(supported)"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=SECONDS, check=False)
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "True\n", "")
+
+
+def test_http_cookiejar_is_loaded_at_its_first_use() -> None:
+    program = (
+        "import sys; from grape.cli.run import load_less; load_less(); from twisted.python.compat import cookielib; "
+        "print('http.cookiejar' in sys.modules, cookielib.CookieJar.__module__); "
+        "from http import cookiejar; print(cookiejar.CookieJar is cookielib.CookieJar)"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", program]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "False http.cookiejar\nTrue\n", "")
 
 
 def test_importing_a_grape_loads_no_site() -> None:

@@ -7,7 +7,6 @@ import sqlite3
 import stat
 from collections.abc import Callable
 from contextlib import closing
-from importlib.resources import files
 from pathlib import Path
 
 import attrs
@@ -38,8 +37,8 @@ def connect_unwritable(path: str) -> sqlite3.Connection:
 
 def schema() -> list[str]:
     """Returns the SQL scripts that make the tables; each brings the schema from one version to the next."""
-    folder = files("grape.state") / "schema"
-    return [(folder / name).read_text() for name in sorted(path.name for path in folder.iterdir()) if name[0] == "0"]
+    # Not by importlib.resources, which takes 1 ms of a start.
+    return [path.read_text() for path in sorted(Path(__file__).with_name("schema").glob("0*"))]
 
 
 def refuse_special_file(path: str) -> None:

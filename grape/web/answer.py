@@ -1,10 +1,11 @@
-"""Defines the HTTP answer, and the answers that are always the same.
+"""Defines the HTTP answer, the answers that are always the same, and the form of a date.
 
 Short, because requests, access rules, calls and sites all need it and it needs none of them.
 """
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TypeAlias
 
 import attrs
@@ -13,6 +14,9 @@ JSON_TYPE = b"application/json"
 TEXT_TYPE = b"text/plain"
 
 Headers: TypeAlias = "tuple[tuple[bytes, bytes], ...]"
+
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 # For what is true of this moment alone.
 NO_STORE: Headers = ((b"Cache-Control", b"no-store"),)
@@ -50,3 +54,11 @@ PREFLIGHT = Answer(204, b"", TEXT_TYPE)
 BAD_REQUEST = Answer(400, b"", TEXT_TYPE)
 EXPECTATION_FAILED = Answer(417, b"", TEXT_TYPE)
 HEAD_TOO_BIG = Answer(431, b"", TEXT_TYPE)
+
+
+def http_date(at: datetime) -> bytes:
+    """Returns a time in UTC as HTTP has it (RFC 9110, 5.6.7): ``Tue, 24 Nov 2026 08:05:09 GMT``.
+
+    As email.utils.format_datetime does, whose module takes 2 ms of a start.
+    """
+    return f"{_DAYS[at.weekday()]}, {at:%d} {_MONTHS[at.month - 1]} {at:%Y %H:%M:%S} GMT".encode()

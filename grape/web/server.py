@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from datetime import UTC, datetime
-from email.utils import format_datetime
 from http import HTTPStatus
 
 from twisted.internet.defer import Deferred, succeed
@@ -18,7 +17,7 @@ from twisted.internet.protocol import ServerFactory
 from grape.metrics import Counters
 from grape.reactor import Clock, Timer
 from grape.web.access import Access, is_loopback
-from grape.web.answer import JSON_TYPE, Answer
+from grape.web.answer import JSON_TYPE, Answer, http_date
 from grape.web.connection import Answerer, Connection, Site
 from grape.web.head_cache import HeadCache
 from grape.web.probes import ByTarget
@@ -186,7 +185,7 @@ class HTTPServerFactory(ServerFactory):
         at = int(self.clock.seconds())
         if at != self._date_at:
             self._date_at = at
-            self._date = format_datetime(datetime.now(UTC), usegmt=True).encode()
+            self._date = http_date(datetime.now(UTC))
             self._plain_head = (
                 b"HTTP/1.1 200 OK\r\nDate: %b\r\nContent-Type: %b\r\nContent-Length: " % (self._date, JSON_TYPE)
             )  # fmt: skip

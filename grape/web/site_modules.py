@@ -19,13 +19,16 @@ from types import ModuleType
 SITE_MODULES = tuple(
     """
     twisted.web twisted.protocols.basic twisted.web._abnf twisted.web._responses twisted.web.http_headers
-    twisted.cred twisted.cred.error twisted.cred._digest twisted.cred.credentials twisted.web.iweb twisted.web.http
-    twisted.web.error twisted.web.resource twisted.copyright twisted.spread twisted.cred.checkers
+    twisted.cred twisted.cred.error twisted.cred._digest twisted.cred.credentials twisted.web.iweb tempfile email
+    email.errors quopri email.encoders email.quoprimime email.charset email.utils email.header email._policybase
+    email._encoded_words email.message twisted.web.http twisted.web.error twisted.web.resource twisted.copyright twisted.spread twisted.cred.checkers
     twisted.cred.portal twisted.spread.banana numbers _decimal decimal twisted.persisted.crefutil
     twisted.spread.interfaces twisted.spread.jelly twisted.spread.flavors twisted.spread.pb xml xml.sax.handler
-    xml.sax._exceptions xml.sax.xmlreader xml.sax hyperlink._socket encodings.charmap hyperlink._url hyperlink
+    xml.sax._exceptions xml.sax.xmlreader xml.sax hyperlink._socket encodings.charmap
+    idna.package_data idna.idnadata idna.core idna hyperlink._url hyperlink
     twisted.python.urlpath twisted.web._element twisted.web._stan twisted.web._flatten xml.parsers pyexpat
-    xml.parsers.expat xml.sax.saxutils xml.sax.expatreader twisted.web._template_util twisted.web.util
+    xml.parsers.expat email.feedparser email.parser http.client urllib.error urllib.response urllib.request
+    xml.sax.saxutils xml.sax.expatreader twisted.web._template_util twisted.web.util
     twisted.web.server grape.web.site socketserver mimetypes http.server werkzeug._internal markupsafe
     werkzeug.exceptions werkzeug.datastructures.mixins werkzeug.datastructures.structures
     werkzeug.datastructures.accept werkzeug.datastructures.auth werkzeug.datastructures.cache_control
@@ -36,7 +39,7 @@ SITE_MODULES = tuple(
     werkzeug.sansio.request werkzeug.wrappers.request werkzeug.sansio.response werkzeug.wrappers.response
     werkzeug.wrappers werkzeug.test werkzeug werkzeug.routing.converters difflib werkzeug.routing.exceptions pprint
     werkzeug.routing.rules werkzeug.routing.matcher werkzeug.routing.map werkzeug.routing
-    twisted.internet._posixstdio twisted.internet.stdio twisted.python.systemd twisted.protocols._sni
+    twisted.internet._posixstdio twisted.internet.stdio twisted.python.systemd
     twisted.internet.endpoints twisted.web.template encodings.idna klein._decorators klein._interfaces klein._iform
     klein._isession klein.interfaces klein._dihttp klein._resource klein._typing_compat klein._app klein._form
     klein._plating klein._requirer klein._session klein._version klein.resource klein grape.web.parameters

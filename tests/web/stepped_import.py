@@ -11,7 +11,9 @@ SECONDS = 20.0
 # What a running grape has loaded before.
 BEFORE = """
 import json, sys, time
-import grape.cli.run, grape.tap, grape.service
+import grape.cli.run
+grape.cli.run.load_less()
+import grape.tap, grape.service
 from twisted.internet import reactor
 
 def packages():
