@@ -27,7 +27,7 @@ from grape.daemon.signals import RunningReactor, Signals
 from grape.daemon.state_file import with_state_file
 from grape.logs.process import ProcessLog
 from grape.reactor import Reactor, Steppable, use_monotonic_clock
-from grape.settings.declaration import settings_of
+from grape.settings.declaration import nearest, settings_of
 from grape.settings.flags import columns, help_entries, render, wrap
 from grape.settings.kinds import Switch
 from grape.settings.places import BadConfig, Source, build
@@ -90,7 +90,7 @@ class Options(UsageOptions):
         gathered = self.source.read()
         if "help" in gathered.words:
             self.opt_help()
-        gathered.problems.extend(f"unknown word {word!r} (try --help)" for word in gathered.words[:1])
+        gathered.problems.extend(f"unknown word {word!r}{self._hint(word)}" for word in gathered.words[:1])
         try:
             self.config = build(self.declaration, gathered)
         except BadConfig as error:
@@ -98,6 +98,10 @@ class Options(UsageOptions):
             raise SystemExit(EXIT_CONFIG) from error
         self.given = frozenset(gathered.values)
         self.warnings = gathered.warnings
+
+    def _hint(self, word: str) -> str:
+        near = nearest(word, (synopsis.split()[1] for synopsis, _ in self.commands))
+        return f"; did you mean grape {near}?" if near is not None else " (try --help)"
 
     def opt_help(self) -> NoReturn:
         """Prints this help and exits."""

@@ -257,6 +257,15 @@ def test_help_begins_with_what_a_grape_is_and_a_warning(capsys: pytest.CaptureFi
     assert "The HTTP API has no authentication and no TLS, and it listens on all addresses unless -b" in beginning
 
 
+def test_mistyped_command_is_refused_with_the_nearest_one(capsys: pytest.CaptureFixture[str]) -> None:
+    options = Options()
+    options.commands = [(command.synopsis, command.help) for command in COMMANDS.values()]
+    with pytest.raises(SystemExit) as raised:
+        options.parseOptions(["confg"])
+    assert raised.value.code == 78
+    assert capsys.readouterr().err == "grape: unknown word 'confg'; did you mean grape config?\n"
+
+
 def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     ran = subprocess.run(
         [sys.executable, "-m", "grape", "-h"],

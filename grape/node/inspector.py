@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from heapq import nsmallest
 from typing import TYPE_CHECKING, Protocol
@@ -248,7 +249,7 @@ class Inspector:
         if recorder is None or file is None:
             return None
         at = recorder.committed_at
-        return StateFile(file, now - at if at is not None else None, recorder.problem)
+        return StateFile(os.path.abspath(file), now - at if at is not None else None, recorder.problem)
 
     def _advertised(self) -> str | None:
         config, protocol = self._node.config, self._protocol

@@ -40,6 +40,8 @@ from grape.web.request import CALLS, Request
 # How a loopback address begins in the body of an answer; and the asker that is listed such addresses.
 LOOPBACK_PEER = b'"127.'
 LOOPBACK = "127.0.0.1"
+# How the address of an IPv4 client begins at a socket of both families.
+MAPPED = "::ffff:"
 
 T = TypeVar("T")
 
@@ -315,7 +317,7 @@ def _log_announce(envelope: Json, client: str | None) -> None:
     name, port = cast("dict[str, list[Json]]", envelope)["data"][:2]
     text = name if isinstance(name, str) else (octets(name) or b"")
     log.info("announce of {name!r}: port {port}, by HTTP client {client}", name=shown_name(text), port=integer(port),
-             client=client or "of a unix socket", is_answer=True)  # fmt: skip
+             client=(client or "of a unix socket").removeprefix(MAPPED), is_answer=True)  # fmt: skip
 
 
 def error_answer(failure: Failure) -> Answer:

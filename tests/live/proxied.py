@@ -1,4 +1,4 @@
-"""Three grapes at the addresses of docs/operations.md, 10.0.0.1 to 3, in namespaces of the test's own, and the lines there."""
+"""Three grapes at the addresses of docs/operations.md, in namespaces of the test's own, and the lines from there."""
 
 from __future__ import annotations
 

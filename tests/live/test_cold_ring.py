@@ -82,7 +82,7 @@ def said_ready(member: Member) -> bool:
 
 
 def takes_announces(member: Member) -> bool:
-    return member.api.call("announce", ["whole", member.api.api_port]) == 2
+    return bool(member.api.call("announce", ["whole", member.api.api_port]) == 2)
 
 
 def assert_whole(ring: list[Member]) -> None:

@@ -76,6 +76,15 @@ def test_status_tells_how_often_queries_come_and_go(network: MemoryNetwork) -> N
     assert second.status().per_second.queries_out < 0.3
 
 
+def test_status_tells_the_whole_path_of_the_state_file(
+    network: MemoryNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    status = lone_grape(network, state="a.sqlite", host="10.0.0.1").status()
+    assert status.state is not None
+    assert status.state.file == str(tmp_path / "a.sqlite")
+
+
 def test_status_tells_of_the_state_file(network: MemoryNetwork, tmp_path: Path) -> None:
     file = str(tmp_path / "a.sqlite")
     grape = lone_grape(network, state=file, host="10.0.0.1")

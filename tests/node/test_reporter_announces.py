@@ -14,6 +14,7 @@ from twisted.logger import LogEvent, capturedLogs, formatEvent
 from grape import Config, Grape
 from grape.node.reporter import log_announce, shown_name
 from grape.testing import MemoryNetwork, make_grapes
+from grape.web.api import _log_announce
 
 
 def lines(events: Sequence[LogEvent]) -> list[str]:
@@ -54,6 +55,15 @@ def test_announce_by_http_is_logged_with_its_client(grapes: list[Grape], network
         client.flush()
     (line,) = lines(events)
     assert line.startswith("announce of 'a': port 7, by HTTP client ")
+
+
+@pytest.mark.parametrize(
+    ("client", "shown"), [("::ffff:10.0.0.9", "10.0.0.9"), ("fd00::9", "fd00::9"), (None, "of a unix socket")]
+)
+def test_client_of_an_announce_is_shown_without_the_prefix_of_a_mapped_address(client: str | None, shown: str) -> None:
+    with capturedLogs() as events:
+        _log_announce({"data": ["a", 7]}, client)
+    assert lines(events) == [f"announce of 'a': port 7, by HTTP client {shown}"]
 
 
 def test_peer_that_expires_is_logged(grapes: list[Grape], network: MemoryNetwork) -> None:
