@@ -184,9 +184,13 @@ class Daemon(MultiService):
         except CannotListenError as error:
             reason = getattr(error.socketError, "strerror", None) or error.socketError
             host = "all addresses" if error.interface in ALL_ADDRESSES else error.interface
-            kind, flag = ("TCP", "--aph") if isinstance(error, CannotListenTCP) else ("UDP", "--dp")
+            config = self.grape.config
+            if isinstance(error, CannotListenTCP):
+                kind, flag, bind = "TCP", "--aph", "-b" if config.api_bind is None else "--api-bind"
+            else:
+                kind, flag, bind = "UDP", "--dp", "-b" if config.dht_bind is None else "--dht-bind"
             is_port = getattr(error.socketError, "errno", None) in (errno.EADDRINUSE, errno.EACCES)
-            hint = f"{flag} chooses another port" if is_port else "-b chooses another address"
+            hint = f"{flag} chooses another port" if is_port else f"{bind} chooses another address"
             problem = f"cannot listen on {kind} port {error.port} of {host}: {reason} ({hint})"
             self._exit(error, problem, EXIT_CANNOT_LISTEN)
         except StateError as error:

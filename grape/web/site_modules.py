@@ -21,7 +21,8 @@ SITE_MODULES = tuple(
     twisted.web twisted.protocols.basic twisted.web._abnf twisted.web._responses twisted.web.http_headers
     twisted.cred twisted.cred.error twisted.cred._digest twisted.cred.credentials twisted.web.iweb tempfile email
     email.errors quopri email.encoders email.quoprimime email.charset email.utils email.header email._policybase
-    email._encoded_words email.message twisted.web.http twisted.web.error twisted.web.resource twisted.copyright twisted.spread twisted.cred.checkers
+    email._encoded_words email.message twisted.web.http twisted.web.error twisted.web.resource
+    twisted.copyright twisted.spread twisted.cred.checkers
     twisted.cred.portal twisted.spread.banana numbers _decimal decimal twisted.persisted.crefutil
     twisted.spread.interfaces twisted.spread.jelly twisted.spread.flavors twisted.spread.pb xml xml.sax.handler
     xml.sax._exceptions xml.sax.xmlreader xml.sax hyperlink._socket encodings.charmap

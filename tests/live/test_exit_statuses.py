@@ -35,6 +35,16 @@ FAILURES = {
     "UDP port": (["--dp", "TAKEN"], 69, ": Address already in use (--dp chooses another port)"),
     "TCP port": (["--aph", "TAKEN"], 69, ": Address already in use (--aph chooses another port)"),
     "address": (["-b", "192.0.2.1"], 69, ": Cannot assign requested address (-b chooses another address)"),
+    "UDP address": (
+        ["--dht-bind", "192.0.2.1"],
+        69,
+        "UDP port 0 of 192.0.2.1: Cannot assign requested address (--dht-bind chooses another address)",
+    ),
+    "TCP address": (
+        ["--api-bind", "192.0.2.1"],
+        69,
+        "TCP port 0 of 192.0.2.1: Cannot assign requested address (--api-bind chooses another address)",
+    ),
     "state": (["--state", "/dev/null"], 74, "grape: --state /dev/null: not a regular file"),
 }
 every_failure = pytest.mark.parametrize("failure", FAILURES)

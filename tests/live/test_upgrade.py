@@ -73,12 +73,39 @@ class Running:
     since: float
 
 
+@attrs.frozen
+class Unserved:
+    """A request that no grape of a client's list served: its calls, and the grapes that ran then; None: replaced."""
+
+    calls: list[Call]
+    grapes: list[Running | None]
+
+    @property
+    def is_of_node_grapes(self) -> bool:
+        """True if it was served by nobody because of what a Node grape does while another one is down, or just started.
+
+        It waits two seconds for that one, and the Node client gives up after 2.5 s, which a busy machine may take; and
+        it answers before it has joined.
+        """
+        return any(
+            grape is not None
+            and grape.kind == NODE
+            and (call.ended - call.began >= SLOW_CALL_SECONDS or call.began - grape.since < NODE_JOIN_SECONDS)
+            for call, grape in zip(self.calls, self.grapes, strict=True)
+        )
+
+
+def running_at(ran: Sequence[tuple[int, Running, float]], call: Call) -> Running | None:
+    """Returns the grape of ``ran``, each with its number and its end, at which a call began; None: it was replaced."""
+    return next((g for number, g, until in ran if number == call.grape and g.since <= call.began <= until), None)
+
+
 class Ring:
     """Runs three grapes of one kind, the services that use them, and replaces the grapes.
 
     ``lost`` are the services that one of our grapes, or a grape that a client asked, did not find, each with one such
-    lookup; ``failed`` are the calls that one of our grapes failed or answered falsely while it ran. Both are
-    complete after ``end``.
+    lookup; ``failed`` are the calls that one of our grapes failed or answered falsely while it ran; ``unserved`` are
+    the requests of clients that neither grape of their list of two served. All are complete after ``end``.
     """
 
     def __init__(self, start: Start, node: Path, kind: str) -> None:
@@ -90,7 +117,8 @@ class Ring:
         self._replaced = 0
         self.lost: dict[str, str] = {}
         self.failed: list[Call] = []
-        self.calls = 0
+        self.unserved: list[Unserved] = []
+        self.calls = self.requests = 0
         self._running = [self._begin(kind, api) for api in self._apis]
         settings = {"grapes": [api.url for api in self._apis], "names": list(self._ports), "scale": SCALE, "seed": SEED}
         self._services = start(["node", str(node / "services.js"), json.dumps(settings)])
@@ -124,9 +152,11 @@ class Ring:
         self._services.signal(signal.SIGTERM)
         assert self._services.ended() == 0
         *lines, last = [json.loads(line) for line in self._services.stdout.splitlines()]
-        self.calls = last["calls"]
+        self.calls, self.requests = last["calls"], last["requests"]
+        for calls in ([Call(**fault) for fault in faults] for faults in last["failed"]):
+            self.unserved.append(Unserved(calls, [running_at(ran, call) for call in calls]))
         for call in (Call(**line) for line in lines if line != "announced"):
-            grape = next((g for n, g, until in ran if n == call.grape and g.since <= call.began <= until), None)
+            grape = running_at(ran, call)
             if grape is None:
                 # It was being replaced.
                 continue
@@ -136,7 +166,8 @@ class Ring:
             if grape.kind == OURS and call.ended <= next(until for _, g, until in ran if g is grape):
                 self.failed.append(call)
         sys.stdout.write(
-            f"{self._replaced} grapes replaced, {self.calls} calls, {len(self.failed)} failed, {len(self.lost)} lost\n"
+            f"{self._replaced} grapes replaced, {self.calls} calls for {self.requests} requests, "
+            f"{len(self.failed)} failed, {len(self.unserved)} unserved, {len(self.lost)} lost\n"
         )
 
     def _ask_others(self, stopped: Api) -> None:
@@ -191,6 +222,7 @@ def test_upgrade_with_the_documented_pause_and_back_loses_no_service(start_one_b
         assert ring.calls > 1_000
         assert ring.lost == {}
         assert ring.failed == []
+        assert [request for request in ring.unserved if not request.is_of_node_grapes] == []
 
 
 def test_upgrade_without_a_pause_loses_services(start: Start, node: Path) -> None:

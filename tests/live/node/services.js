@@ -10,8 +10,9 @@
 // service only while their first one is down. They look it up all the time, without the link's cache.
 //
 // Prints "announced" once each service was announced for the first time, then each call that did not succeed as
-// {"call","grape","name","began","ended","error","answer"}, times in seconds since 1970; at SIGTERM {"calls"}, their
-// number. One line each.
+// {"call","grape","name","began","ended","error","answer"}, times in seconds since 1970; at SIGTERM {"calls","requests",
+// "failed"}: the number of calls, that of the requests for which they were made, one of each grape of a list at most, and
+// the requests that no grape of the list served, each with its calls as they were printed. One line each.
 
 const { setTimeout: sleep } = require('timers/promises')
 const Link = require('grenache-nodejs-link')
@@ -35,6 +36,8 @@ const print = what => console.log(JSON.stringify(what))
 const newLink = grape => new Link({ grape, lruMaxAgeLookup: 1 }).start()
 const links = grapes.map(newLink)
 let calls = 0
+let requests = 0
+const failed = []
 
 const succeeded = (call, name, answer) => call === 'lookup'
   ? answer.length === 1 && answer[0] === `127.0.0.1:${FIRST_PORT + names.indexOf(name)}`
@@ -44,11 +47,13 @@ const ask = (call, grape, name, args, done) => {
   const began = Date.now() / 1000
   calls++
   Link.prototype[call].call(links[grape], ...args, { retry: 1 }, (err, answer = null) => {
+    let fault = null
     if (err || !succeeded(call, name, answer)) {
       const error = err && (err.code ? `${err.code}: ${err.message}` : err.message)
-      print({ call, grape, name, began, ended: Date.now() / 1000, error, answer })
+      fault = { call, grape, name, began, ended: Date.now() / 1000, error, answer }
+      print(fault)
     }
-    done(err, answer)
+    done(err, answer, fault)
   })
 }
 
@@ -56,10 +61,15 @@ const ask = (call, grape, name, args, done) => {
 const isDown = err => err && err.message !== 'ERR_GRAPE_LOOKUP_EMPTY'
 
 const askOneOf = (call, list, name, args, done) => {
-  ask(call, list[0], name, args, (err, answer) => {
-    if (isDown(err)) ask(call, list[1], name, args, done)
-    else done(err, answer)
+  requests++
+  const faults = []
+  const askNext = n => ask(call, list[n], name, args, (err, answer, fault) => {
+    if (fault) faults.push(fault)
+    if (isDown(err) && n + 1 < list.length) return askNext(n + 1)
+    if (fault) failed.push(faults)
+    done(err, answer)
   })
+  askNext(0)
 }
 
 const lookUp = async (name, list) => {
@@ -83,6 +93,6 @@ names.forEach((name, n) => {
 })
 
 process.on('SIGTERM', () => {
-  print({ calls })
+  print({ calls, requests, failed })
   process.exit(0)
 })
