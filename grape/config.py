@@ -300,7 +300,7 @@ class Config:
         0,
         Setting(
             Whole(0, 3_600, "seconds", placeholder="SECONDS"),
-            "time for which a grape that is told to stop goes on",
+            "seconds for which a grape that is told to stop goes on",
             reloads=True,
         ),
     )

@@ -78,7 +78,8 @@ def example(declaration: Declaration) -> str:
     """Renders a file that has every setting with its default, all commented out."""
     lines = [
         "# Settings of a grape; grape --config FILE reads them. Flags and environment variables (GRAPE_ and the key in",
-        "# capitals) go before them. Times are in milliseconds. (r): SIGHUP reads it again while the grape runs.",
+        "# capitals) go before them. Times are in milliseconds where nothing else is said. (r): SIGHUP reads it again",
+        "# while the grape runs.",
     ]
     for setting in settings_of(declaration):
         if setting.name == FILE_SETTING:
