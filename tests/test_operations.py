@@ -1,4 +1,4 @@
-"""docs/operations.md has every limit with its default and every exit status; links of the documents lead to a section."""
+"""docs/operations.md has each limit with its default and every exit status; links of documents lead to a section."""
 
 from __future__ import annotations
 
