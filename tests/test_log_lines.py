@@ -13,6 +13,8 @@ PACKAGE = Path(grape.__file__).parent
 DOCS = Path(__file__).parent.parent / "docs" / "operations.md"
 # Twisted's logger gives a failure the level critical.
 LEVELS = {"warn": "warn", "error": "error", "critical": "critical", "failure": "critical"}
+# What no process of a grape logs.
+OTHERS = {"client", "testing"}
 # Any value of a line: the table has an example of it.
 VALUE = "\0"
 
@@ -50,7 +52,7 @@ def sources() -> dict[str, str]:
     """Returns the level of each line of the sources, by the line with VALUE in it."""
     found = {}
     for path in sorted(PACKAGE.rglob("*.py")):
-        if "testing" not in path.parts:
+        if not OTHERS & set(path.parts):
             for level, line in calls(ast.parse(path.read_text())):
                 text = re.sub(r"\{[^}]*\}", VALUE, pieces(line))
                 if text != VALUE:
