@@ -16,7 +16,7 @@ from grape.dht.candidates import HEARD, TARDY, Candidate, Found
 from grape.dht.closest import ClosestSets
 from grape.dht.compact import Address
 from grape.dht.errors import Overloaded
-from grape.dht.items import Item
+from grape.dht.items import Item, put_arguments
 from grape.dht.lookup import ALPHA, MAX_QUERIES, Lookup
 from grape.dht.nodeid import RandomBytes
 from grape.dht.responder import Responder
@@ -132,7 +132,7 @@ class DHTProtocol(KRPCProtocol):
         """Finds the nodes closest to a 20-byte ``target`` (BEP 5)."""
 
         def start(done: Callable[[Found], object]) -> Cancellable:
-            lookup, known = self._begin(target)
+            lookup, known = self.begin_lookup(target)
             traversal: Traversal
             if target == self.table.own_id:
                 traversal = OwnIdSearch(lookup, self.queries, LOOKUP_SECONDS, done, known, self._own_id_listed)
@@ -174,7 +174,7 @@ class DHTProtocol(KRPCProtocol):
         """
         if self.is_busy:
             raise Overloaded
-        lookup, known = self._begin(key)
+        lookup, known = self.begin_lookup(key)
         queries = network or self.queries
         search = PeerSearch(lookup, queries, seconds, done, known, on_peers, self._responder, self._closest)
         search.start()
@@ -200,7 +200,7 @@ class DHTProtocol(KRPCProtocol):
             def ended(answers: list[tuple[Item, Candidate]], found: Found) -> None:
                 done(self._newest(answers, own, found))
 
-            lookup, known = self._begin(target)
+            lookup, known = self.begin_lookup(target)
             search = ItemSearch(lookup, network or self.queries, seconds, ended, known, salt, own)
             search.start()
             return search
@@ -216,16 +216,17 @@ class DHTProtocol(KRPCProtocol):
         stale = [candidate for old, candidate in answers if old.seq < newest.seq and candidate.token is not None]
         if stale:
             self.counters.repaired += len(stale)
-            Write(stale, self.queries, b"put", _put_arguments(newest), WRITE_SECONDS, lambda _: None).start()
+            Write(stale, self.queries, b"put", put_arguments(newest), WRITE_SECONDS, lambda _: None).start()
         return ItemFound(item, source.node_id, source.token, found)
 
-    def announce_peer(self, key: bytes, port: int, age: int = 0) -> Deferred[WriteOutcome]:
+    def announce_peer(self, key: bytes, port: int, age: int = 0, made_ago: int | None = None) -> Deferred[WriteOutcome]:
         """Announces ``port`` of this host under ``key`` to the closest nodes; port 0: this socket's, as they see it.
 
-        ``age`` is sent with an announce that is repeated for nodes that have come closer: the milliseconds since the
-        service announced itself. Other implementations ignore it.
+        ``age`` is sent with an announce that is repeated for nodes that have come closer, or asks for a short life: the
+        milliseconds of the peer's life that are gone. ``made_ago`` is sent if less time has passed since the service
+        announced itself. Other implementations ignore both.
         """
-        return maybeDeferred(deferred, lambda done: self.announce(key, port, done, age))
+        return maybeDeferred(deferred, lambda done: self.announce(key, port, done, age, made_ago))
 
     def announce(
         self,
@@ -233,19 +234,22 @@ class DHTProtocol(KRPCProtocol):
         port: int,
         done: Callable[[WriteOutcome], object],
         age: int = 0,
+        made_ago: int | None = None,
         seconds: float = LOOKUP_AND_WRITE_SECONDS,
     ) -> Cancellable:
         """Announces as ``announce_peer`` does, and calls ``done(outcome)``. Raises Overloaded."""
         arguments: Arguments = {b"implied_port": int(port == 0), b"info_hash": key, b"port": port}
         if age:
             arguments[b"age"] = age
+        if made_ago is not None:
+            arguments[b"made_ago"] = made_ago
         return self._begin_write(key, b"get_peers", b"info_hash", b"announce_peer", arguments, done, seconds)
 
     def put(
         self, item: Item, cas: int | None = None, seconds: float = LOOKUP_AND_WRITE_SECONDS
     ) -> Deferred[WriteOutcome]:
         """Puts an item on the nodes closest to its target; ``cas`` is the seq of the one that it may replace."""
-        arguments = _put_arguments(item)
+        arguments = put_arguments(item)
         if item.key is not None and cas is not None:
             arguments[b"cas"] = cas
         names = b"get", b"target", b"put"
@@ -266,13 +270,14 @@ class DHTProtocol(KRPCProtocol):
             raise Overloaded
         return _WriteOperation(self, key, find, field, write, arguments, done, seconds).start()
 
-    def _begin(self, key: bytes) -> tuple[Lookup, Known]:
+    def begin_lookup(self, key: bytes, k: int = K) -> tuple[Lookup, Known]:
         """Begins a lookup with the closest contacts. Returns it with their ids and addresses."""
         self.counters.lookups += 1
         lookup = Lookup(
             key,
             self.table.own_id,
-            alpha=self._alpha,
+            k,
+            self._alpha,
             one_per_network=self.table.rules.is_public,
             max_queries=self._max_queries,
             usual_seconds=self._round_trips.usual_seconds,
@@ -338,7 +343,7 @@ class _WriteOperation:
             self._send(result, done)
 
         protocol = self._protocol
-        lookup, known = protocol._begin(self._key)
+        lookup, known = protocol.begin_lookup(self._key)
         self._search = search = TokenSearch(
             lookup, protocol.queries, self._find, self._field, seconds * self._share, found, known, self._came_late
         )
@@ -375,12 +380,3 @@ class _WriteOperation:
         done, self._done = self._done, None
         if done is not None:
             done(outcome)
-
-
-def _put_arguments(item: Item) -> Arguments:
-    arguments: Arguments = {b"v": item.value}
-    if item.key is not None:
-        arguments |= {b"k": item.key, b"seq": item.seq, b"sig": item.signature}
-        if item.salt:
-            arguments[b"salt"] = item.salt
-    return arguments

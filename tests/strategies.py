@@ -20,8 +20,10 @@ VECTORS = Path(__file__).parent / "vectors" / "wire-vectors.json"
 # The longest recorded datagram to mutate: the reference also sent some of up to 20,000 bytes.
 MAX_MUTATED_BYTES = 1_500
 
-METHODS = (b"ping", b"find_node", b"get_peers", b"announce_peer", b"get", b"put")
-FIELDS = b"a cas e id implied_port info_hash ip k nodes port q r ro salt seq sig t target token v values y age".split()
+METHODS = (b"ping", b"find_node", b"get_peers", b"announce_peer", b"unannounce_peer", b"get", b"put")
+FIELDS = (
+    b"a cas e id implied_port info_hash ip k made_ago nodes port q r ro salt seq sig t target token v values y age"
+).split()
 
 
 @lru_cache
@@ -80,7 +82,11 @@ def queries() -> SearchStrategy[bytes]:
         b"get": st.fixed_dictionaries({b"id": node_id, b"target": key}, optional={b"seq": integers()}),
         b"announce_peer": st.fixed_dictionaries(
             {b"id": node_id, b"info_hash": key, b"port": st.integers(1, 65_535), b"token": st.binary(max_size=20)},
-            optional={b"implied_port": st.integers(0, 1)},
+            optional={b"implied_port": st.integers(0, 1), b"age": integers(), b"made_ago": integers()},
+        ),
+        b"unannounce_peer": st.fixed_dictionaries(
+            {b"id": node_id, b"info_hash": key, b"port": st.integers(1, 65_535), b"token": st.binary(max_size=20)},
+            optional={b"implied_port": st.integers(0, 1), b"age": integers()},
         ),
         b"put": st.fixed_dictionaries(
             {b"id": node_id, b"token": st.binary(max_size=20), b"v": bvalues()},

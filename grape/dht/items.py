@@ -141,6 +141,16 @@ def check_update(stored: Item, new: Item, cas: int | None) -> None:
         raise RemoteProtocolError(SEQUENCE_TOO_LOW, "sequence number less than current")
 
 
+def put_arguments(item: Item) -> dict[bytes, BValue]:
+    """Returns the arguments of a query that puts ``item``, without the token."""
+    arguments: dict[bytes, BValue] = {b"v": item.value}
+    if item.key is not None:
+        arguments |= {b"k": item.key, b"seq": item.seq, b"sig": item.signature}
+        if item.salt:
+            arguments[b"salt"] = item.salt
+    return arguments
+
+
 def _check_size(value: BValue, raw: bytes) -> None:
     # The reference counts a string's own bytes, without the bencoded length before them.
     if (len(value) if isinstance(value, bytes) else len(raw)) > MAX_VALUE_BYTES:

@@ -24,7 +24,9 @@ SALT_TOO_BIG = 207
 CAS_MISMATCH = 301
 SEQUENCE_TOO_LOW = 302
 
-CLIENT_VERSION = b"GP\x00\x01"
+# What ``v`` begins with in messages of all versions of this software, and the whole of it.
+CLIENT = b"GP"
+CLIENT_VERSION = CLIENT + b"\x00\x01"
 
 MAX_ERROR_BYTES = 512
 
@@ -47,10 +49,18 @@ class Query:
 
 @attrs.define(slots=True)
 class Response:
-    """Holds a response: ``values`` is its ``r`` dictionary."""
+    """Holds a response: ``values`` is its ``r`` dictionary, ``message`` the whole of it."""
 
     values: dict[bytes, BValue]
     transaction_id: BValue | None
+    # What few answers are asked for is read from it: to read it each time would be felt in each lookup.
+    message: dict[bytes, BValue] | None = attrs.field(default=None, eq=False, repr=False)
+
+    @property
+    def is_of_ours(self) -> bool:
+        """True if the sender's ``v`` says that it is a grape for Python."""
+        version = self.message.get(b"v") if self.message is not None else None
+        return isinstance(version, bytes) and version.startswith(CLIENT)
 
 
 @attrs.define(slots=True)
@@ -93,7 +103,7 @@ def decode(datagram: bytes) -> Query | Response | Error:
     if kind == b"r":
         values = message.get(b"r")
         if isinstance(values, dict):
-            return Response(values, transaction_id)
+            return Response(values, transaction_id, message)
     elif kind == b"e":
         detail = message.get(b"e")
         if isinstance(detail, list) and len(detail) >= 2 and isinstance(detail[0], int):

@@ -21,6 +21,7 @@ from grape.dht.nodeid import position
 from grape.dht.routing import RoutingTable
 from grape.dht.signature_budget import SignatureBudget
 from grape.dht.tokens import Tokens
+from grape.dht.withdrawals import Withdrawals
 
 MAX_REPLY_BYTES = 1_024
 # An item of the largest size that BEP 44 allows does not fit into MAX_REPLY_BYTES; it is sent without nodes.
@@ -79,7 +80,8 @@ class Responder:
 
     ``sample(population, count)`` draws at random; ``on_announce(key, peer)`` is called for every announced peer;
     ``refusal()`` returns why no item can be stored now, None if one can; ``own_host()`` the IPv4 address that a querier
-    at another host is told in place of a loopback peer's, None if it is told no such peer.
+    at another host is told in place of a loopback peer's, None if it is told no such peer. Without ``withdrawals`` the
+    query that withdraws a peer is unknown.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class Responder:
         on_announce: Callable[[bytes, Address], object],
         refusal: Callable[[], str | None] = lambda: None,
         own_host: Callable[[], str | None] = lambda: None,
+        withdrawals: Withdrawals | None = None,
     ) -> None:
         self._table = table
         self._tokens = tokens
@@ -110,6 +113,11 @@ class Responder:
             b"get": self._get,
             b"put": self._put,
         }
+        self._withdrawals = withdrawals
+        # Its entries: empty most of the time.
+        self._withdrawn = withdrawals.entries if withdrawals is not None else {}
+        if withdrawals is not None:
+            self._methods[b"unannounce_peer"] = self._unannounce_peer
 
     def answer(self, query: Query, address: Address, now: float) -> bytes | None:
         """Returns the datagram to send back to ``address``; ``None`` if the query makes it too large to send.
@@ -167,17 +175,41 @@ class Responder:
 
     def _announce_peer(self, query: Query, address: Address, now: float) -> bytes:
         key = _key(query, b"info_hash")
+        # As _peer and _seconds do it, with two calls less: an announce is sent to 20 nodes.
         port = address[1] if _truthy(query.arguments.get(b"implied_port")) else query.arguments.get(b"port")
         self._check_token(query, address, now)
         if not isinstance(port, int) or not 0 < port < 65_536:
             raise RemoteProtocolError(PROTOCOL_ERROR, "`announce_peer` missing required `a.port` field")
         peer = (address[0], port)
-        age = query.arguments.get(b"age", 0)
-        self._peers.announce(
-            key, peer, now, address, age / 1000 if isinstance(age, int) and 0 < age < MAX_AGE_MILLISECONDS else 0.0
-        )
+        told = query.arguments.get(b"age", 0)
+        age = told / 1000 if isinstance(told, int) and 0 < told < MAX_AGE_MILLISECONDS else 0.0
+        if self._withdrawn and self._is_withdrawn(query, key, peer, now, age):
+            return b""
+        self._peers.announce(key, peer, now, address, age)
         self._on_announce(key, peer)
         return b""
+
+    def _is_withdrawn(self, query: Query, key: bytes, peer: Address, now: float, age: float) -> bool:
+        """Returns True if an announce is older than the withdrawal of its peer, which ends if it is not."""
+        assert self._withdrawals is not None
+        # An announce that asks for a short life is younger than its age, which says how much of the life is left.
+        made_ago = query.arguments.get(b"made_ago")
+        return self._withdrawals.refuses(key, peer, now, age if made_ago is None else min(_seconds(made_ago), age))
+
+    def _unannounce_peer(self, query: Query, address: Address, now: float) -> bytes:
+        assert self._withdrawals is not None
+        key = _key(query, b"info_hash")
+        peer = self._peer(query, address, now)
+        self._withdrawals.withdraw(key, peer, now, _seconds(query.arguments.get(b"age", 0)))
+        return b""
+
+    def _peer(self, query: Query, address: Address, now: float) -> Address:
+        """Returns the peer that a query with a token is about: the sender's IP address and a port."""
+        port = address[1] if _truthy(query.arguments.get(b"implied_port")) else query.arguments.get(b"port")
+        self._check_token(query, address, now)
+        if not isinstance(port, int) or not 0 < port < 65_536:
+            raise RemoteProtocolError(PROTOCOL_ERROR, f"`{query.method.decode()}` missing required `a.port` field")
+        return address[0], port
 
     def _get(self, query: Query, address: Address, now: float) -> bytes:
         target = _key(query, b"target")
@@ -277,6 +309,11 @@ def _mutable_item(value: BValue, arguments: dict[bytes, BValue]) -> Item:
     if not isinstance(seq, int) or not isinstance(salt, bytes):
         raise RemoteProtocolError(PROTOCOL_ERROR, "`a.seq` or `a.salt` of a wrong type")
     return bep44.mutable(value, key, signature, seq, salt)
+
+
+def _seconds(age: BValue) -> float:
+    """Returns an ``age`` in seconds; 0 for one that is no age."""
+    return age / 1000 if isinstance(age, int) and 0 < age < MAX_AGE_MILLISECONDS else 0.0
 
 
 def _truthy(flag: BValue | None) -> bool:
