@@ -23,6 +23,13 @@ class Cancellable(Protocol):
         """Ends the work without a result. Does nothing once it has ended."""
 
 
+class Ended:
+    """The handle of work that has ended."""
+
+    def cancel(self) -> None:
+        """Does nothing."""
+
+
 def deferred(start: Callable[[Callable[[T | Failure], object]], Cancellable]) -> Deferred[T]:
     """Begins work by ``start(done)`` and returns a Deferred of the result or Failure that ``done`` is called with.
 

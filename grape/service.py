@@ -19,6 +19,7 @@ from grape.events import Callback
 from grape.logs import tracer
 from grape.metrics import Stats
 from grape.node.items import Got
+from grape.node.kept import KeptAnnounce
 from grape.node.node import Node
 from grape.reactor import Reactor, Timer
 from grape.settings.declaration import differences, evolved, from_keywords
@@ -202,6 +203,8 @@ class Grape(MultiService):
         self._close().addBoth(self._closed)
 
     def _close(self) -> Deferred[None]:
+        # Before HTTP, which may take longer; the node waits for it.
+        self.node.withdraw_kept()
         if self.http.parent is None:
             return maybeDeferred(super().stopService).addCallback(lambda _: None)
         # The node goes on while HTTP calls under way are answered. What is left then ends with ERR_GRAPE_NOT_RUNNING.
@@ -311,15 +314,39 @@ class Grape(MultiService):
         """
         return self.node.lookup(name)
 
-    def announce(self, name: str | bytes, port: int) -> Deferred[int]:
+    def announce(self, name: str | bytes, port: int, ttl: float | None = None) -> Deferred[int]:
         """Announces that a service runs at ``port`` of this machine; port 0 stands for the grape's own UDP port.
 
         The other nodes list it under the address that they see, for 240 s (``dht_peer_maxAge``): announce again before
-        that. Returns the number of other nodes that stored it; 1 if the grape is the first of its network. Fails with
-        GrapeError: ERR_GRAPE_SERVICE_PORT (not a whole number from 0 to 65535), ERR_GRAPE_ANNOUNCE (an empty name), "No
-        nodes to query" (bootstrap nodes are given, and no node answered), "All queries failed" (no node stored it).
+        that. ``ttl`` asks for a shorter life, from 1 s on; a Node grape lists it for its age all the same, and no
+        announce shortens an earlier one. Returns the number of other nodes that stored it; 1 if the grape is the first
+        of its network. Fails with GrapeError: ERR_GRAPE_SERVICE_PORT (not a whole number from 0 to 65535),
+        ERR_GRAPE_ANNOUNCE (an empty name), ERR_GRAPE_SERVICE_TTL, "No nodes to query" (bootstrap nodes are given, and
+        no node answered), "All queries failed" (no node stored it).
         """
-        return self.node.announce(name, port)
+        return self.node.announce(name, port, ttl)
+
+    def unannounce(self, name: str | bytes, port: int) -> Deferred[int]:
+        """Withdraws a service at ``port`` of this machine: grapes of this kind list it no more, until it is announced.
+
+        Returns the number of other nodes that confirmed it, which may be 0: Node grapes cannot. It holds in this grape
+        in any case, and other nodes are told when they can be reached, for 240 s (``dht_peer_maxAge``). Fails with
+        GrapeError ERR_GRAPE_SERVICE_PORT, ERR_GRAPE_UNANNOUNCE (an empty name).
+        """
+        return self.node.unannounce(name, port)
+
+    def keep_announced(self, name: str | bytes, port: int) -> KeptAnnounce:
+        """Keeps a service at ``port`` of this machine announced, until ``stopService()`` of what this returns.
+
+        It is announced at once, or when the grape starts, then again well inside the peers' age, and sooner after an
+        announce that failed. It is withdrawn at the end, and when the grape stops; if that starts again, so does it::
+
+            kept = grape.keep_announced("rest:util:net", 1337)
+            await kept.stopService()
+
+        Raises GrapeError ERR_GRAPE_SERVICE_PORT, ERR_GRAPE_ANNOUNCE.
+        """
+        return self.node.keep_announced(name, port)
 
     def put(
         self,

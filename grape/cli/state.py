@@ -19,6 +19,7 @@ from math import isfinite
 from typing import TextIO, TypeAlias
 
 from grape.dht.nodeid import ID_BYTES
+from grape.dht.withdrawals import OWN
 from grape.state import records
 from grape.state.examine import examine, schema
 from grape.state.lock import StateError, StateInUse
@@ -117,6 +118,7 @@ def check(path: str) -> int:
     lines.append(
         f"{len(found.items)} items, {len(found.own_items)} own items, {len(found.peers)} peers, "
         f"{len(found.own_announces)} own announces, {len(found.contacts)} contacts"
+        + (f", {len(found.withdrawals)} withdrawals" if found.withdrawals else "")
     )
     if found.heartbeat is not None:
         written = datetime.fromtimestamp(found.heartbeat.moment.wall, UTC)
@@ -170,11 +172,14 @@ def renew_id(path: str) -> int:
     try:
         for line in _opening_lines(file):
             sys.stderr.write(f"grape: {line}\n")
-        announces = records.read(file.contents.rows).own_announces
+        found = records.read(file.contents.rows)
+        announces = found.own_announces
+        own = [(record.key, record.peer) for record in found.withdrawals if record.peer[0] == OWN]
         file.commit(
             [
                 records.node_id_change(node_id),
                 *(records.own_announce_change(announce.key, announce.port, None) for announce in announces),
+                *(records.peer_change(key, peer, None) for key, peer in own),
             ]
         )
     finally:

@@ -94,6 +94,10 @@ class Listing:
         """Returns the (host, port) under which this node stores an announce of ``port`` made through it."""
         return self._listed, self.port_of(port)
 
+    def is_own(self, host: str) -> bool:
+        """Returns True if ``host`` is an address of this host, as far as these are known, or a loopback address."""
+        return is_loopback(host) or host in self.own_hosts()
+
     def host_for_strangers(self) -> str | None:
         """Returns the address at which another host reaches the services that are stored under 127.0.0.1.
 
@@ -188,7 +192,7 @@ class Listing:
             others = [peer for peer in peers if not is_loopback(peer)]
             if not others or len(others) == len(peers):
                 return peers
-            own = self._own_hosts()
+            own = self.own_hosts()
             listed = {port for host, _, port in (peer.rpartition(":") for peer in others) if host in own}
             return [peer for peer in peers if not is_loopback(peer) or _port(peer) not in listed]
         host = self._reachable(came_to)
@@ -196,7 +200,7 @@ class Listing:
             return [peer for peer in peers if not is_loopback(peer)]
         return list(dict.fromkeys(f"{host}:{_port(peer)}" if is_loopback(peer) else peer for peer in peers))
 
-    def _own_hosts(self) -> frozenset[str]:
+    def own_hosts(self) -> frozenset[str]:
         """Returns the addresses of this host: those of its interfaces, and the ones that others know it by."""
         now = self._clock.seconds()
         if now >= self._local_until:

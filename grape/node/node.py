@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from socket import socket
 from typing import TYPE_CHECKING, cast
 
@@ -16,7 +15,6 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from grape.coalesce import Cancellable, deferred
 from grape.config import Config
 from grape.dht.addresses import PrivateRules, PublicRules
 from grape.dht.compact import Address
@@ -24,23 +22,27 @@ from grape.dht.nodeid import RandomBytes
 from grape.dht.responder import Responder
 from grape.dht.routing import RoutingTable
 from grape.dht.tokens import Tokens
-from grape.encoding import Value
+from grape.dht.withdrawals import Withdrawals
 from grape.errors import not_running
 from grape.events import Callback, Events
+from grape.fairshare import EvictionOrder
 from grape.krpc.udp import bind_address, listen
 from grape.metrics import Counters, Stats
 from grape.node.bootstrap import warn_if_unreachable
+from grape.node.calls import NodeCalls
 from grape.node.first_join import FirstJoin
 from grape.node.identity import fits, new_id
 from grape.node.inspector import Inspector
-from grape.node.items import Got, Items
+from grape.node.items import Items
 from grape.node.join_log import JoinLog
+from grape.node.kept import KeptAnnounces
 from grape.node.maintenance import Maintenance
 from grape.node.own_address import AddressWatch, OwnAddress, interface_of
 from grape.node.own_id import OwnId
 from grape.node.reporter import Reporter, Trace, watch_announces
 from grape.node.republish import OwnItems
 from grape.node.services import Services
+from grape.node.withdrawal import MEMORY_SHARE
 from grape.protocol import DHTProtocol
 from grape.reactor import Reactor, resolver
 from grape.state.journal import Journal, NullJournal
@@ -54,7 +56,7 @@ if TYPE_CHECKING:
 log = Logger(namespace="grape.node")
 
 
-class Node(Service):
+class Node(NodeCalls, Service):
     """A DHT node as a Twisted service; ``grape.Grape`` is a Node with the HTTP API.
 
     ``trace(line)`` is called with the Node grape's debug lines. ``dice`` replaces the system's randomness in tests.
@@ -103,6 +105,14 @@ class Node(Service):
         self._item_store = MemoryItems(
             config.dht_max_values, config.max_item_bytes, self.journal.item_changed, self.counters
         )
+        self._withdrawals = Withdrawals(
+            config.dht_peer_max_age,
+            self._peer_store,
+            EvictionOrder(),
+            config.max_keys,
+            round(config.max_store_bytes * MEMORY_SHARE),
+            self.journal.peer_changed,
+        )
         tokens = Tokens(random_bytes, reactor.seconds())
         self._own_items = OwnItems(
             reactor, self._socket, self._dice.random, self.journal.own_item_changed, self.counters
@@ -114,6 +124,7 @@ class Node(Service):
             reactor,
             self._socket,
             self._peer_store,
+            self._withdrawals,
             self._dice,
             self._reporter,
             self._first_join,
@@ -125,7 +136,13 @@ class Node(Service):
         self._address_watch = AddressWatch(reactor, self._own_address)
         self._own_id = OwnId(reactor, self._replace_id)
         self._recorded = Recorded(
-            self._table, tokens, self._item_store, self._own_items, self._peer_store, self._services.reannouncer
+            self._table,
+            tokens,
+            self._item_store,
+            self._own_items,
+            self._peer_store,
+            self._services.reannouncer,
+            self._withdrawals,
         )
         self._items = Items(
             config, lambda: self.node_id, self._socket, self._item_store, self._own_items, journal, self._first_join
@@ -139,7 +156,9 @@ class Node(Service):
             self._reporter.peer_stored,
             lambda: journal.refusal,
             self._services.listing.host_for_strangers,
+            self._withdrawals,
         )
+        self._kept = KeptAnnounces(self, reactor, self._dice, config.dht_peer_max_age)
         self.inspector = Inspector(self, reactor, self._recorded, self._recorder, self._reporter, self._responder)
         self._protocol: DHTProtocol | None = None
         self._port: IListeningPort | None = None
@@ -188,7 +207,7 @@ class Node(Service):
             self._reactor,
             protocol,
             config,
-            [self._peer_store],
+            [self._peer_store, self._withdrawals],
             resolver(self._reactor),
             self._random_bytes,
             self._dice.random,
@@ -203,10 +222,21 @@ class Node(Service):
         if (config.dht_bootstrap or contacts) and not len(self._table):
             self._first_join.start()
         self._maintenance.start().addCallback(self._joined)
+        self._kept.start()
 
     def stopService(self) -> Deferred[None]:
-        """Fails the calls under way with ERR_GRAPE_NOT_RUNNING, and closes socket and state file. Fires when done."""
+        """Fails the calls under way with ERR_GRAPE_NOT_RUNNING, and closes socket and state file. Fires when done.
+
+        What is kept announced is withdrawn before.
+        """
         self.is_stopping = True
+        return self.withdraw_kept().addCallback(self._stop)
+
+    def withdraw_kept(self) -> Deferred[None]:
+        """Withdraws what is kept announced, until the next start, as the node is about to stop. Fires within 0.5 s."""
+        return self._kept.stop()
+
+    def _stop(self, _: None) -> Deferred[None]:
         if self.running:
             super().stopService()
         self._services.stop()
@@ -263,55 +293,6 @@ class Node(Service):
         from grape.node.tracing import LookupTracer
 
         return LookupTracer(self._socket, self._services, self._items)
-
-    # Services
-
-    def lookup(self, name: str) -> Deferred[list[str]]:
-        """Looks up the peers of a service, as ``grape.Grape.lookup`` does."""
-        looked_up: Deferred[list[str]] = maybeDeferred(deferred, partial(self.begin_lookup, name))
-        return looked_up.addCallback(self.for_asker, None, None)
-
-    def begin_lookup(self, name: str, done: Callable[[list[str] | Failure], object]) -> Cancellable:
-        """Looks up a service, and calls ``done`` with the peers or a Failure; never after ``cancel()``.
-
-        ``lookup`` without the Deferred, which takes 0.9 us of 70, and without ``for_asker``. Raises GrapeError.
-        """
-        return self._services.begin_lookup(name, done)
-
-    def for_asker(self, peers: list[str], asker: str | None, came_to: str | None) -> list[str]:
-        """Returns the peers of a lookup that an asker can reach, each "ip:port" and each once.
-
-        Loopback addresses are for askers on this host alone. ``asker`` and ``came_to`` are the addresses of the two
-        ends of its connection, None for an asker in this process or at a unix socket.
-        """
-        return self._services.listing.for_asker(peers, asker, came_to)
-
-    def announce(self, name: str | bytes, port: int) -> Deferred[int]:
-        """Announces that a service runs at ``port`` of this host, as ``grape.Grape.announce`` does."""
-        return maybeDeferred(deferred, partial(self.begin_announce, name, port))
-
-    def begin_announce(self, name: str | bytes, port: int, done: Callable[[int | Failure], object]) -> Cancellable:
-        """Announces a service, and calls ``done`` as ``begin_lookup`` does. Raises GrapeError."""
-        return self._services.begin_announce(name, port, done)
-
-    # Items
-
-    def put(
-        self,
-        value: Value,
-        *,
-        key: bytes | None = None,
-        signature: bytes | None = None,
-        seq: int | None = None,
-        salt: bytes = b"",
-        cas: int | None = None,
-    ) -> Deferred[str]:
-        """Stores a value, an item of BEP 44, as ``grape.Grape.put`` does."""
-        return maybeDeferred(self._items.put, value, key, signature, seq, salt, cas)
-
-    def get(self, hash: str, salt: bytes = b"", *, cache: bool | None = None) -> Deferred[Got | None]:
-        """Finds the item with this hash, as ``grape.Grape.get`` does."""
-        return maybeDeferred(self._items.get, hash, salt, cache)
 
     # Inside
 

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable
 
 import attrs
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -44,17 +45,20 @@ log = Logger(namespace="grape.node")
 
 
 @attrs.define(slots=True)
-class _Announce:
-    """An announce of this grape.
+class Repeated:
+    """An announce of this grape, or something else that is repeated in the same way.
 
-    ``at`` is when its service made it, ``holders`` are the ids of the nodes that accepted it, ``next_at`` is when it
-    may be repeated, ``checked_version`` the version of the routing table for which it was repeated last (-1: none).
+    ``at`` is when its service made it, or as much earlier as the peer is to live shorter, which is ``shift`` seconds;
+    ``holders`` are the ids of the nodes that accepted it, ``next_at`` is when it may be repeated, ``checked_version``
+    the version of the routing table for which it was repeated last (-1: none), ``tries`` how often it was repeated.
     """
 
     at: float
     holders: frozenset[bytes]
     next_at: float
+    shift: float = 0.0
     checked_version: int = -1
+    tries: int = 0
 
 
 class Reannouncer:
@@ -78,7 +82,7 @@ class Reannouncer:
         self._socket = socket
         self._changed = changed
         self._counters = counters if counters is not None else Counters()
-        self._announces: BoundedDict[AnnounceId, _Announce] = BoundedDict(max_announces)
+        self._announces: BoundedDict[AnnounceId, Repeated] = BoundedDict(max_announces)
         # One pass over all announces: those still to be checked; the ids of the contacts that had left the routing
         # table when it began; the table's version then. Another pass follows if contacts came or went meanwhile.
         self._to_check: list[AnnounceId] = []
@@ -99,10 +103,14 @@ class Reannouncer:
         for (key, port), _ in self._announces.resize(max_announces):
             self._changed(key, port)
 
-    def announced(self, key: bytes, port: int, holders: frozenset[bytes] = frozenset()) -> None:
-        """Notes an announce that a service just made; without ``holders`` no node has accepted it yet."""
+    def announced(self, key: bytes, port: int, holders: frozenset[bytes] = frozenset(), age: float = 0.0) -> None:
+        """Notes an announce that a service just made; without ``holders`` no node has accepted it yet.
+
+        ``age`` is how many seconds of the peer's life are gone: it is to live shorter than others.
+        """
         now = self._clock.seconds()
-        evicted = self._announces.put((key, port), _Announce(now, holders, now + PAUSE_SECONDS if holders else now))
+        next_at = now + PAUSE_SECONDS if holders else now
+        evicted = self._announces.put((key, port), Repeated(now - age, holders, next_at, age))
         self._changed(key, port)
         if evicted is not None:
             self._changed(*evicted[0])
@@ -120,7 +128,14 @@ class Reannouncer:
         """Takes an announce back from before a restart; it is repeated when a contact is listed."""
         now = self._clock.seconds()
         if (not self._max_age or now - at < self._max_age) and (key, port) not in self._announces:
-            self._announces.put((key, port), _Announce(at, frozenset(), now))
+            self._announces.put((key, port), Repeated(at, frozenset(), now))
+
+    def drop(self, key: bytes, port: int, until: float) -> None:
+        """Drops an announce that its service made at ``until`` or before; it is repeated no more."""
+        announce = self._announces.get((key, port))
+        if announce is not None and announce.at + announce.shift <= until:
+            del self._announces[key, port]
+            self._changed(key, port)
 
     def drop_all(self) -> list[AnnounceId]:
         """Drops all announces; returns key and port of each."""
@@ -223,16 +238,15 @@ class Reannouncer:
             return bool(others)
         return others[0].position ^ place < max(position(holder) ^ place for holder in holders)
 
-    def _renew(self, announce_id: AnnounceId, announce: _Announce, now: float) -> None:
-        self._counters.renewed += 1
+    def _renew(self, announce_id: AnnounceId, announce: Repeated, now: float) -> None:
         # ``at`` stays that of the service's own announce: a service that is gone is not kept alive here.
-        announce.next_at = now + (PAUSE_SECONDS if announce.holders else RETRY_SECONDS)
-        key, port = announce_id
+        announce.next_at = now + self._pause(announce)
+        announce.tries += 1
 
         def renewed(written: WriteOutcome) -> None:
             is_full = len(announce.holders) >= MAX_HOLDERS
             announce.holders = written.holders if is_full else announce.holders | written.holders
-            if written.unanswered or not written.accepted:
+            if not self._is_done(announce_id, announce, written):
                 check_again()
 
         def check_again() -> None:
@@ -243,9 +257,25 @@ class Reannouncer:
         def failed(failure: Failure) -> None:
             if failure.check(Overloaded) is None:
                 log.failure("own announce of port {port} could not be renewed; retrying in {seconds} s",
-                            failure, port=port, seconds=RETRY_SECONDS)  # fmt: skip
+                            failure, port=announce_id[1], seconds=RETRY_SECONDS)  # fmt: skip
             announce.next_at = now + RETRY_SECONDS
             check_again()
 
-        renewal = self._socket().announce_peer(key, port, math.ceil((now - announce.at) * 1000))
-        renewal.addCallback(renewed).addErrback(failed)
+        self._send(announce_id, announce, now).addCallback(renewed).addErrback(failed)
+
+    # How an announce is repeated; a subclass repeats something else in the same way.
+
+    def _pause(self, announce: Repeated) -> float:
+        """Returns the least time until the next repetition."""
+        return PAUSE_SECONDS if announce.holders else RETRY_SECONDS
+
+    def _is_done(self, announce_id: AnnounceId, announce: Repeated, written: WriteOutcome) -> bool:
+        """Returns True if it need not be repeated until contacts come or go."""
+        return not written.unanswered and written.accepted > 0
+
+    def _send(self, announce_id: AnnounceId, announce: Repeated, now: float) -> Deferred[WriteOutcome]:
+        """Sends it to the nodes that are the closest now. Fails with Overloaded."""
+        self._counters.renewed += 1
+        key, port = announce_id
+        made_ago = math.ceil((now - announce.at - announce.shift) * 1000) if announce.shift else None
+        return self._socket().announce_peer(key, port, math.ceil((now - announce.at) * 1000), made_ago)

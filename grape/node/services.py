@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -13,21 +13,24 @@ from twisted.internet.defer import CancelledError, FirstError, gatherResults
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from grape.coalesce import Cancellable, Coalescer, deferred
+from grape.coalesce import Cancellable, Coalescer, Ended, deferred
 from grape.config import MAX_PORT, Config
 from grape.dht.bounded import BoundedDict
 from grape.dht.candidates import Found
 from grape.dht.compact import Address
 from grape.dht.errors import Overloaded
+from grape.dht.withdrawals import Withdrawals
 from grape.encoding import text_to_bytes
 from grape.errors import GrapeError
 from grape.krpc.traversal import WriteOutcome
 from grape.metrics import Counters
+from grape.node.arguments import age_of, check_name, check_service, key_of, name_in_slot
 from grape.node.errors import accepted_by, overloaded
 from grape.node.first_join import FirstJoin
 from grape.node.listing import Listing
 from grape.node.own_address import hosts_of
 from grape.node.reannounce import Reannouncer
+from grape.node.withdrawal import Withdrawer
 from grape.protocol import LOOKUP_AND_WRITE_SECONDS, LOOKUP_SECONDS, DHTProtocol
 from grape.reactor import Clock, Resolve
 from grape.store import MemoryPeers
@@ -72,6 +75,7 @@ class Services:
         clock: Clock,
         socket: Callable[[], DHTProtocol],
         peers: MemoryPeers,
+        withdrawals: Withdrawals,
         dice: random.Random,
         observer: Observer,
         first_join: FirstJoin,
@@ -94,6 +98,10 @@ class Services:
             clock, config.dht_peer_max_age, socket, config.max_announces, announce_changed, counters
         )
         self.listing = Listing(config, clock, peers, self.reannouncer.announces, hosts_of(clock))
+        self.withdrawer = Withdrawer(
+            config, clock, socket, first_join, withdrawals, peers, self.listing, self.reannouncer
+        )
+        self._withdrawn = withdrawals.entries  # Empty most of the time.
         # The address that other hosts saw this node at last.
         self._own_host: str | None = None
 
@@ -101,11 +109,13 @@ class Services:
         """Begins: the UDP socket is open at ``udp_port``."""
         self.listing.start(resolve, udp_port)
         self.reannouncer.start()
+        self.withdrawer.own.start()
 
     def stop(self) -> None:
-        """Repeats no more announces; they are kept."""
+        """Repeats no more announces and withdrawals; they are kept."""
         self.listing.stop()
         self.reannouncer.stop()
+        self.withdrawer.own.stop()
 
     def contact_listed(self, address: Address) -> None:
         """Notes that a contact was listed: announces may belong on it."""
@@ -114,6 +124,7 @@ class Services:
             self.reannouncer.make_again()
         else:
             self.reannouncer.contacts_changed()
+        self.withdrawer.own.contact_listed()
 
     def own_host_changed(self, host: str | None) -> None:
         """Notes at which IPv4 address other hosts see this node.
@@ -130,7 +141,8 @@ class Services:
             protocol.find_node(protocol.table.own_id)
 
     def forget_announces(self) -> None:
-        """Drops all announces of this node, and the peers that it stored for them."""
+        """Drops all announces and withdrawals of this node, and the peers that it stored for them."""
+        self.withdrawer.own.drop_all()
         for key, port in self.reannouncer.drop_all():
             self._peers.remove(key, self.listing.peer(port))
 
@@ -139,6 +151,7 @@ class Services:
         self._config = config
         self._found.resize(config.dht_max_tables)
         self.reannouncer.set_limit(config.max_announces)
+        self.withdrawer.reconfigure(config)
 
     def begin_lookup(self, name: str, done: Callable[[list[str] | Failure], object]) -> Cancellable:
         """Looks up the peers of a service: calls ``done`` with at most MAX_PEERS "ip:port", or with a Failure.
@@ -149,15 +162,18 @@ class Services:
         check_name(name)
         if self._config.timeslot is None:
             return self._look_up(name, self._lookups, done)
-        names = [self._in_slot(name, ago) for ago in (0, 1)]
+        names = [name_in_slot(name, self._config.timeslot, ago) for ago in (0, 1)]
         return self._in_both(names, done)
 
-    def begin_announce(self, name: str | bytes, port: int, done: Callable[[int | Failure], object]) -> Cancellable:
+    def begin_announce(
+        self, name: str | bytes, port: int, done: Callable[[int | Failure], object], ttl: float | None = None
+    ) -> Cancellable:
         """Announces a service at ``port`` of this host: calls ``done`` with how many nodes accepted, or a Failure.
 
-        Port 0 is the grape's own UDP port, or the advertised one. A node that stores the announce itself makes it again
-        when it meets another node, if none has accepted it: one with a ``host`` or ``advertise``, and one without
-        contacts and without bootstrap nodes. Raises GrapeError ERR_GRAPE_SERVICE_PORT, ERR_GRAPE_ANNOUNCE,
+        Port 0 is the grape's own UDP port, or the advertised one. The peer lives ``ttl`` seconds, at least 1, and by
+        default for the network's age, which is the most. A node that stores the announce itself makes it again when it
+        meets another node, if none has accepted it: one with a ``host`` or ``advertise``, and one without contacts and
+        without bootstrap nodes. Raises GrapeError ERR_GRAPE_SERVICE_PORT, ERR_GRAPE_ANNOUNCE, ERR_GRAPE_SERVICE_TTL,
         ERR_GRAPE_OVERLOADED, ERR_GRAPE_NOT_RUNNING.
         """
         config = self._config
@@ -165,31 +181,36 @@ class Services:
             raise GrapeError("ERR_GRAPE_SERVICE_PORT")
         if not isinstance(name, (str, bytes)) or not name:
             raise GrapeError("ERR_GRAPE_ANNOUNCE")
+        age = 0.0 if ttl is None else age_of(ttl, config.dht_peer_max_age)
         key = name if isinstance(name, bytes) else text_to_bytes(name)
-        if self._config.timeslot is not None:
-            key = text_to_bytes(self._in_slot(key.decode("utf-8", "replace"), 0))
+        if config.timeslot is not None:
+            key = key_of(name, config.timeslot)
         protocol = self._socket()
         # Port 0 is the advertised or the configured UDP port; if the system was to choose that, other nodes use the
         # port that they see, as with the Node grape.
         port = port or (config.advertised and config.advertised[1]) or config.dht_port
+        if self._withdrawn:
+            self.withdrawer.announced(key, port)
         is_stored = self.listing.is_configured
         if is_stored:
-            self._store(key, port)
+            self._store(key, port, age)
 
         def outcome(written: WriteOutcome) -> int:
+            if self._withdrawn and self.withdrawer.overtook(key, port):
+                return accepted_by(written)
             if not written.accepted:
                 # A node that stops ends its queries: their failures are no answer of the network.
                 self._socket()
                 is_alone = written.asked == 0 and not self._config.dht_bootstrap
                 if is_alone and not is_stored:
-                    self._store(key, port)
+                    self._store(key, port, age)
                 if is_alone or is_stored:
                     # Lookups here list it: it is announced to the nodes that are met while it lives.
-                    self.reannouncer.announced(key, port)
+                    self.reannouncer.announced(key, port, age=age)
                 if is_alone:
                     return 1
             accepted = accepted_by(written)
-            self.reannouncer.announced(key, port, written.holders)
+            self.reannouncer.announced(key, port, written.holders, age)
             return accepted
 
         def ended(written: WriteOutcome) -> None:
@@ -199,10 +220,19 @@ class Services:
                 result = Failure()
             done(result)
 
-        begin = partial(_announce, protocol, key, port, ended)
+        begin = partial(_announce, protocol, key, port, ended, age)
         if self._first_join.is_under_way:
             return self._first_join.run(begin, done, LOOKUP_AND_WRITE_SECONDS)
         return begin(LOOKUP_AND_WRITE_SECONDS)
+
+    def begin_unannounce(self, name: str | bytes, port: int, done: Callable[[int | Failure], object]) -> Cancellable:
+        """Withdraws a service at ``port`` of this host: calls ``done`` with how many nodes confirmed, or a Failure.
+
+        Of a 0.x network the service of the present time slot is withdrawn. Raises GrapeError ERR_GRAPE_SERVICE_PORT,
+        ERR_GRAPE_UNANNOUNCE, ERR_GRAPE_OVERLOADED, ERR_GRAPE_NOT_RUNNING.
+        """
+        check_service(name, port, "ERR_GRAPE_UNANNOUNCE")
+        return self.withdrawer.begin(key_of(name, self._config.timeslot), port, done)
 
     def _in_both(self, names: Sequence[str], done: Callable[[list[str] | Failure], object]) -> Cancellable:
         """Looks up two names, those of a service in two time slots, and sums what is found."""
@@ -240,7 +270,7 @@ class Services:
         cached = self._cached(key, now)
         if cached:
             ended(self._with_own(key, dict.fromkeys(cached, 1), now))
-            return _Ended()
+            return Ended()
         return self._first_join.run(partial(self._begin, protocol, key, name, ended), ended, LOOKUP_SECONDS)
 
     def _begin(
@@ -276,7 +306,7 @@ class Services:
     def key(self, name: str) -> bytes:
         """Returns the key of a service, that of this time slot where there are some. Raises as ``begin_lookup``."""
         check_name(name)
-        return text_to_bytes(name if self._config.timeslot is None else self._in_slot(name, 0))
+        return key_of(name, self._config.timeslot)
 
     def _seen(self, name: str, peers: list[Address], through: Address) -> None:
         self._observer.peers_seen(peers, name, through)
@@ -314,6 +344,9 @@ class Services:
         """Adds the peers in this node's own store."""
         for peer in self._own(key, now):
             found[peer] = found.get(peer, 0) + 1
+        if self._withdrawn:
+            for peer in self.withdrawer.hidden(key, found):
+                del found[peer]
         return found
 
     def _remember(self, key: bytes, found: Peers, now: float) -> None:
@@ -337,38 +370,21 @@ class Services:
             peers = self._dice.sample(peers[:MAX_PEERS], MAX_PEERS)
         return [f"{host}:{port}" for host, port in peers]
 
-    def _in_slot(self, name: str, ago: int) -> str:
-        """Returns the name of a service in the current time slot of a 0.x network, or ``ago`` slots before."""
-        length = round((self._config.timeslot or 0) * 1000)
-        now = int(datetime.now(UTC).timestamp() * 1000) - ago * length
-        return f"{name}-{now - now % length}"
-
-    def _store(self, key: bytes, port: int) -> None:
+    def _store(self, key: bytes, port: int, age: float) -> None:
         peer = self.listing.peer(port)
-        self._peers.announce(key, peer, self._clock.seconds())
+        self._peers.announce(key, peer, self._clock.seconds(), age=age)
         self._observer.peer_stored(key, peer)
 
 
-def check_name(name: object) -> None:
-    """Raises GrapeError ERR_GRAPE_LOOKUP for what is no name of a service."""
-    if not isinstance(name, str) or not name:
-        raise GrapeError("ERR_GRAPE_LOOKUP")
-
-
 def _announce(
-    protocol: DHTProtocol, key: bytes, port: int, ended: Callable[[WriteOutcome], object], seconds: float
+    protocol: DHTProtocol, key: bytes, port: int, ended: Callable[[WriteOutcome], object], age: float, seconds: float
 ) -> Cancellable:
     try:
+        if age:
+            return protocol.announce(key, port, ended, math.ceil(age * 1000), 0, seconds)
         return protocol.announce(key, port, ended, seconds=seconds)
     except Overloaded as error:
         raise overloaded() from error
-
-
-class _Ended:
-    """The handle of a call that has ended."""
-
-    def cancel(self) -> None:
-        """Does nothing."""
 
 
 def _sum(first: Peers, second: Peers) -> Peers:

@@ -14,7 +14,7 @@ from grape.dht.compact import Address
 from grape.dht.tokens import Secrets
 from grape.state import records
 from grape.state.recorded import OwnItem, Recorded
-from grape.state.records import ContactRecord, ItemRecord, OwnItemRecord, PeerRecord
+from grape.state.records import ContactRecord, ItemRecord, OwnItemRecord, PeerRecord, WithdrawalRecord
 from grape.state.tables import Change
 
 CONTACTS_SECONDS = 60.0
@@ -53,7 +53,7 @@ class ChangedKeys:
             self._items[target] = None
 
     def peer_changed(self, key: bytes, peer: Address) -> None:
-        """Notes that a peer was announced, renewed or removed."""
+        """Notes that a peer was announced, renewed or removed, or that its withdrawal was made or has ended."""
         if self._all_peers or not self.is_recording:
             return
         self._peers[key, peer] = None
@@ -182,8 +182,14 @@ class ChangeCollector:
     def _peer_changes(self) -> list[Change]:
         peers = self._changed.take_peers()
         changes = []
-        for key, peer in peers if peers is not None else list(self._recorded.peers.all()):
-            held = self._recorded.peers.known(key, peer)
+        recorded = self._recorded
+        for key, peer in peers if peers is not None else [*recorded.peers.all(), *recorded.withdrawals.all()]:
+            held = recorded.peers.known(key, peer)
+            withdrawn_at = recorded.withdrawals.at(key, peer) if held is None else None
+            if withdrawn_at is not None:
+                withdrawal = WithdrawalRecord(key, peer, withdrawn_at + self._offset)
+                changes.append(records.withdrawal_change(withdrawal))
+                continue
             record = PeerRecord(key, peer, held[1], held[0] + self._offset) if held is not None else None
             changes.append(records.peer_change(key, peer, record))
         return changes

@@ -41,7 +41,7 @@ class Journal(Protocol):
         ...
 
     def peer_changed(self, key: bytes, peer: Address) -> None:
-        """Notes that a peer was announced, renewed or removed. It may become durable a second later."""
+        """Notes that a peer was announced, renewed, withdrawn or removed. It may become durable a second later."""
         ...
 
     def own_announce_changed(self, key: bytes, port: int) -> None:

@@ -13,6 +13,7 @@ import attrs
 from grape.dht.items import Item
 from grape.dht.routing import RoutingTable
 from grape.dht.tokens import Tokens
+from grape.dht.withdrawals import Withdrawals
 from grape.store import MemoryItems, MemoryPeers
 
 
@@ -61,3 +62,4 @@ class Recorded:
     own_items: OwnItems
     peers: MemoryPeers
     own_announces: OwnAnnounces
+    withdrawals: Withdrawals

@@ -18,12 +18,15 @@ from grape.dht.errors import RemoteProtocolError
 from grape.dht.items import Item
 from grape.dht.nodeid import ID_BYTES
 from grape.dht.tokens import SECRET_BYTES, Secrets
+from grape.dht.withdrawals import OWN
 from grape.state.clock import Heartbeat
 from grape.state.tables import Change, Row, Rows
 
 NODE_ID = "node id"
 HEARTBEAT = "heartbeat"
 SECRETS = "token secrets"
+# The announcer in the row of a peer that was withdrawn: no address, so that version 0.1.0 skips the row.
+NOBODY: Address = ("", 0)
 
 
 @attrs.frozen
@@ -55,6 +58,15 @@ class PeerRecord:
 
 
 @attrs.frozen
+class WithdrawalRecord:
+    """A peer withdrawn under a key, and when; host "": a peer of this node."""
+
+    key: bytes
+    peer: Address
+    at: float
+
+
+@attrs.frozen
 class AnnounceRecord:
     """An announce made through this node: the key, the announced port (0: the UDP port), and when."""
 
@@ -82,13 +94,14 @@ class Records:
     items: list[ItemRecord]
     own_items: list[OwnItemRecord]
     peers: list[PeerRecord]
+    withdrawals: list[WithdrawalRecord]
     own_announces: list[AnnounceRecord]
     contacts: list[ContactRecord]
 
     @property
     def latest(self) -> float:
         """The time of the newest record, 0 without any: where time goes on if the file has no heartbeat."""
-        lists = (self.items, self.own_items, self.peers, self.own_announces, self.contacts)
+        lists = (self.items, self.own_items, self.peers, self.withdrawals, self.own_announces, self.contacts)
         return max((record.at for some in lists for record in some), default=0.0)
 
 
@@ -103,6 +116,7 @@ def read(rows: Rows) -> Records:
         sorted(_items(rows.get("item", ())), key=lambda record: record.at),
         sorted(_own_items(rows.get("own_item", ())), key=lambda record: record.at),
         sorted(_peers(rows.get("peer", ())), key=lambda record: record.at),
+        sorted(_withdrawals(rows.get("peer", ())), key=lambda record: record.at),
         sorted(_own_announces(rows.get("own_announce", ())), key=lambda record: record.at),
         sorted(_contacts(rows.get("contact", ())), key=lambda record: record.at),
     )
@@ -140,6 +154,11 @@ def own_item_change(target: bytes, record: OwnItemRecord | None) -> Change:
 def peer_change(key: bytes, peer: Address, record: PeerRecord | None) -> Change:
     """Returns the change that writes a peer, or deletes it if ``record`` is None."""
     return Change("peer", (key, *peer), None if record is None else (*record.announcer, record.at))
+
+
+def withdrawal_change(record: WithdrawalRecord) -> Change:
+    """Returns the change that writes a withdrawal, in the place of the peer's row; ``peer_change`` deletes it."""
+    return Change("peer", (record.key, *record.peer), (*NOBODY, record.at))
 
 
 def own_announce_change(key: bytes, port: int, at: float | None) -> Change:
@@ -193,6 +212,14 @@ def _peers(rows: Iterable[Row]) -> Iterator[PeerRecord]:
                 peer, announcer = _address(host, port), _address(by_host, by_port)
                 if peer is not None and announcer is not None:
                     yield PeerRecord(key, peer, announcer, at)
+
+
+def _withdrawals(rows: Iterable[Row]) -> Iterator[WithdrawalRecord]:
+    for row in rows:
+        match row:
+            case (bytes() as key, str() as host, int() as port, "", 0, int() | float() as at):
+                if (host == OWN or is_ipv4(host)) and 0 < port < 65_536:
+                    yield WithdrawalRecord(key, (host, port), at)
 
 
 def _own_announces(rows: Iterable[Row]) -> Iterator[AnnounceRecord]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import attrs
 
+from grape.dht.withdrawals import OWN
 from grape.state.changes import ChangedKeys
 from grape.state.recorded import Recorded
 from grape.state.records import Records
@@ -28,6 +29,13 @@ def restore(found: Records, recorded: Recorded, changed: ChangedKeys, now: float
         recorded.peers.announce(peer.key, peer.peer, now, peer.announcer, age)
     for announce in found.own_announces:
         recorded.own_announces.restore(announce.key, announce.port, announce.at - offset)
+    # Last: it cancels the announces that are older.
+    for withdrawal in found.withdrawals:
+        announced_at = recorded.own_announces.made_at(withdrawal.key, withdrawal.peer[1])
+        if withdrawal.peer[0] == OWN and announced_at is not None and announced_at > withdrawal.at - offset:
+            continue
+        age = max(now - (withdrawal.at - offset), 0.0)
+        recorded.withdrawals.withdraw(withdrawal.key, withdrawal.peer, now, age)
     changed.is_recording = True
     _note_differences(found, recorded, changed)
 
@@ -63,7 +71,8 @@ def _note_differences(found: Records, recorded: Recorded, changed: ChangedKeys) 
         if held is None or held[0] != items.get(target):
             changed.item_changed(target)
     peers = {(record.key, record.peer) for record in found.peers}
-    for key, peer in peers.symmetric_difference(recorded.peers.all()):
+    peers |= {(record.key, record.peer) for record in found.withdrawals}
+    for key, peer in peers.symmetric_difference([*recorded.peers.all(), *recorded.withdrawals.all()]):
         changed.peer_changed(key, peer)
     for announce in found.own_announces:
         if recorded.own_announces.made_at(announce.key, announce.port) is None:

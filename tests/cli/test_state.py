@@ -95,6 +95,8 @@ def test_dump_is_imported_without_a_difference(path: str, capsys: pytest.Capture
         Change("own_item", (b"t" * 20,), (b"1:a", b"k" * 32, b"s" * 64, -(2**63), b"salt", 1e9, None)),
         Change("peer", (b"\xff\0name", "10.0.0.1", 1), ("10.0.0.2", 2, 0.1)),
         Change("own_announce", (b"name", 0), (3.25,)),
+        records.withdrawal_change(records.WithdrawalRecord(b"name", ("", 7), 0.5)),
+        records.withdrawal_change(records.WithdrawalRecord(b"name", ("10.0.0.1", 7), 0.5)),
     ]
     file.commit(rows)
     file.close()
@@ -242,7 +244,18 @@ def test_usage_error_is_one_line(words: list[str], problem: str, capsys: pytest.
 def test_new_id_replaces_the_id_and_drops_the_own_announces(path: str, capsys: pytest.CaptureFixture[str]) -> None:
     announce = {"table": "own_announce", "key": {"hex": "61"}, "port": 7, "at": 1.0}
     node_id = {"table": "meta", "name": records.NODE_ID, "value": {"hex": "69" * 20}}
-    assert load(path, json.dumps(node_id), json.dumps(announce)) == 0
+    withdrawal = {
+        "table": "peer",
+        "key": {"hex": "61"},
+        "port": 7,
+        "at": 1.0,
+        "announcer_host": "",
+        "announcer_port": 0,
+    }
+    own, others = (json.dumps({**withdrawal, "host": host}) for host in ("", "10.0.0.1"))
+    assert load(path, json.dumps(node_id), json.dumps(announce), own, others) == 0
+    assert state_cli.main(["check", path]) == 0
+    assert "1 own announces, 0 contacts, 2 withdrawals\n" in capsys.readouterr().out
     before = records.read(examine(path, len(schema())).rows)
     assert before.node_id == b"i" * 20
     assert len(before.own_announces) == 1
@@ -252,6 +265,7 @@ def test_new_id_replaces_the_id_and_drops_the_own_announces(path: str, capsys: p
     assert len(after.node_id) == 20
     assert after.node_id != b"i" * 20
     assert after.own_announces == []
+    assert [record.peer for record in after.withdrawals] == [("10.0.0.1", 7)]
     assert after.node_id.hex() in capsys.readouterr().out
 
 

@@ -56,6 +56,12 @@ def test_version_before_goes_on_with_the_state_file_and_back(start: Start, direc
         name = str(number)
         assert grape.call("announce", [name, 7_000 + number]) == 1
         hashes[name] = grape.call("put", f"value {name}")
+        # Withdrawals, which the version before does not know, harm nothing there, and hold here.
+        if folder == REPOSITORY and not number:
+            for port in (7_100, 7_101):
+                assert grape.call("announce", ["gone", port]) == 1
+                assert grape.call("unannounce", ["gone", port]) == 0
+        assert grape.call("lookup", "gone") == []
         assert grape.end() == 0
     assert len(ids) == 1
     files = sorted(path.name for path in directory.iterdir() if "sqlite" in path.name)

@@ -31,7 +31,7 @@ class FailingSocket:
         self.taken: list[bytes] = []
         self._clock = clock
 
-    def announce_peer(self, key: bytes, port: int, age: int = 0) -> Deferred[WriteOutcome]:
+    def announce_peer(self, key: bytes, port: int, age: int = 0, made_ago: int | None = None) -> Deferred[WriteOutcome]:
         self.attempts.append(self._clock.seconds())
         if self.error is not None:
             return fail(self.error)

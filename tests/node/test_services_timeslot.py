@@ -24,7 +24,7 @@ class Wall(datetime):
 
 
 def test_time_slots_are_part_of_the_names(network: MemoryNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("grape.node.services.datetime", Wall)
+    monkeypatch.setattr("grape.node.arguments.datetime", Wall)
     plain = lone_grape(network)
     slotted = [lone_grape(network, f"10.0.0.{n}", dht_bootstrap=[FIRST], timeslot=10_000) for n in (2, 3)]
     network.clock.advance(1)
@@ -42,7 +42,7 @@ def test_time_slots_are_part_of_the_names(network: MemoryNetwork, monkeypatch: p
 def test_lookup_sums_the_current_time_slot_and_the_last(
     network: MemoryNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("grape.node.services.datetime", Wall)
+    monkeypatch.setattr("grape.node.arguments.datetime", Wall)
     grape = lone_grape(network, timeslot=60_000)
     for port in (1, 2):
         network.result(grape.announce("a", port))

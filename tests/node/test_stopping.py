@@ -22,6 +22,7 @@ Call = Callable[[Grape], Any]
 CALLS: dict[str, Call] = {
     "lookup": lambda grape: grape.lookup("a"),
     "announce": lambda grape: grape.announce("a", 1),
+    "unannounce": lambda grape: grape.unannounce("a", 1),
     "put": lambda grape: grape.put("a"),
     "mutable put": lambda grape: Key().put(grape, "mine", 1),
     "get": lambda grape: grape.get("0" * 40),

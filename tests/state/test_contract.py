@@ -17,17 +17,22 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from grape.dht.compact import is_ipv4
 from grape.dht.items import Item, immutable
 from grape.dht.routing import RoutingTable
 from grape.dht.tokens import Tokens
+from grape.dht.withdrawals import OWN, Withdrawals
+from grape.fairshare import EvictionOrder
 from grape.node.reannounce import Reannouncer
 from grape.node.republish import OwnItems
+from grape.state import records
 from grape.state.clock import Moment
 from grape.state.examine import examine
 from grape.state.journal import Journal, NullJournal
 from grape.state.recorded import Recorded
 from grape.state.recorder import StateRecorder
 from grape.state.sqlite import StateFile
+from grape.state.tables import Row
 from grape.store import MemoryItems, MemoryPeers
 from grape.testing import MemoryNetwork
 
@@ -57,6 +62,7 @@ class Stores:
         self.peers = MemoryPeers(
             MAX_AGE, max_keys=4, max_peers_per_key=5, max_peers_per_announcer=3, changed=journal.peer_changed
         )
+        self.withdrawals = Withdrawals(MAX_AGE, self.peers, EvictionOrder(), changed=journal.peer_changed)
         self.items = MemoryItems(MAX_ITEMS, changed=journal.item_changed)
         self.own_items = OwnItems(self.clock, not_running, lambda: 0.5, journal.own_item_changed)
         self.replicas = Reannouncer(self.clock, MAX_AGE, not_running, changed=journal.own_announce_changed)
@@ -102,7 +108,15 @@ class FileStores(Stores):
 
     def open(self) -> None:
         self.recorder.open(
-            Recorded(RoutingTable(bytes(20)), self.tokens, self.items, self.own_items, self.peers, self.replicas)
+            Recorded(
+                RoutingTable(bytes(20)),
+                self.tokens,
+                self.items,
+                self.own_items,
+                self.peers,
+                self.replicas,
+                self.withdrawals,
+            )
         )
         assert self._file is not None
         assert self._file.moved_to is None
@@ -234,6 +248,52 @@ def test_mutable_item_put_while_alone_is_served_after_others_took_it(stores: Sto
     assert stores.items.get(item.target) == item
 
 
+def test_withdrawal_is_a_row_in_the_place_of_its_peer_which_older_versions_skip() -> None:
+    stores = FileStores()
+    stores.peers.announce(b"name", peer(1), stores.clock.seconds())
+    stores.keep()
+    at = stores.clock.seconds()
+    stores.withdrawals.withdraw(b"name", peer(1), at)
+    stores.withdrawals.withdraw(b"name", (OWN, 1_337), at)
+    stores.keep()
+    stores.kill()
+    rows = sorted(examine(stores.path, 1).rows["peer"])
+    assert rows == [(b"name", "", 1_337, "", 0, at), (b"name", *peer(1), "", 0, at)]
+    # That is how version 0.1.0 reads an address, of the peer and of its announcer.
+    assert not is_ipv4("")
+    assert records.read({"peer": list(rows)}).peers == []
+    stores.close()
+
+
+def test_withdrawal_that_is_too_old_is_deleted_at_a_restart() -> None:
+    stores = FileStores()
+    stores.withdrawals.withdraw(b"name", peer(1), stores.clock.seconds())
+    stores.keep()
+    stores.clock.advance(MAX_AGE)
+    stores.restart()
+    assert not stores.withdrawals.entries
+    stores.keep()
+    stores.kill()
+    assert examine(stores.path, 1).rows["peer"] == []
+    stores.close()
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        (b"name", "10.0.0.1", 0, "", 0, 1.0),
+        (b"name", "10.0.0.1", 65_536, "", 0, 1.0),
+        (b"name", "example.org", 5, "", 0, 1.0),
+        (b"name", b"", 5, "", 0, 1.0),
+        ("name", "10.0.0.1", 5, "", 0, 1.0),
+        (b"name", "10.0.0.1", 5, "", 1, 1.0),
+        (b"name", "10.0.0.1", 5, "", 0, "1"),
+    ],
+)
+def test_row_that_is_no_withdrawal_is_dropped(row: Row) -> None:
+    assert records.read({"peer": [row]}).withdrawals == []
+
+
 def test_own_announce_that_is_too_old_is_deleted_at_a_restart() -> None:
     stores = FileStores()
     stores.replicas.announced(b"name", 1)
@@ -294,6 +354,7 @@ class Machine(RuleBasedStateMachine):
         self.items: OrderedDict[bytes, Item] = OrderedDict()
         self.own: dict[bytes, Item] = {}
         self.peers: dict[tuple[bytes, tuple[str, int]], float] = {}
+        self.withdrawn: dict[tuple[bytes, tuple[str, int]], float] = {}
 
     @rule(n=st.integers(0, 9))
     def put(self, n: int) -> None:
@@ -320,8 +381,18 @@ class Machine(RuleBasedStateMachine):
     @rule(key=st.sampled_from([b"a", b"b"]), n=st.integers(0, 2))
     def announce(self, key: bytes, n: int) -> None:
         now = self.stores.clock.seconds()
+        assert not self.stores.withdrawals.refuses(key, peer(n), now, 0.0)
         self.stores.peers.announce(key, peer(n), now)
+        self.withdrawn.pop((key, peer(n)), None)
         self.peers[key, peer(n)] = now
+
+    @rule(key=st.sampled_from([b"a", b"b"]), n=st.integers(-1, 2))
+    def withdraw(self, key: bytes, n: int) -> None:
+        now = self.stores.clock.seconds()
+        withdrawn = peer(n) if n >= 0 else (OWN, 1_337)
+        self.stores.withdrawals.withdraw(key, withdrawn, now)
+        self.peers.pop((key, withdrawn), None)
+        self.withdrawn[key, withdrawn] = now
 
     @rule(seconds=st.integers(1, 8))
     def wait(self, seconds: int) -> None:
@@ -330,6 +401,7 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def expire(self) -> None:
         self.stores.peers.expire(self.stores.clock.seconds())
+        self.stores.withdrawals.expire(self.stores.clock.seconds())
 
     @rule()
     def restart(self) -> None:
@@ -355,6 +427,11 @@ class Machine(RuleBasedStateMachine):
         for key in (b"a", b"b"):
             live = {p for (k, p), at in self.peers.items() if k == key and now - at < MAX_AGE}
             assert set(stores.peers.peers(key, now)) == live
+            others = [peer(n) for n in range(3)]
+            hidden = {p for (k, p), at in self.withdrawn.items() if k == key and p in others and now - at < MAX_AGE}
+            assert set(stores.withdrawals.hidden(key, others, now)) == hidden
+            own_at = self.withdrawn.get((key, (OWN, 1_337)), -MAX_AGE)
+            assert (stores.withdrawals.at(key, (OWN, 1_337)) is not None) or now - own_at >= MAX_AGE
 
     def teardown(self) -> None:
         if hasattr(self, "stores"):

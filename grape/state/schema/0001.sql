@@ -35,7 +35,8 @@ CREATE TABLE own_item (
     published REAL
 );
 
--- Peers announced to this node: from which UDP address, and when.
+-- Peers announced to this node: from which UDP address, and when. With the announcer '', 0: withdrawn, and when; with
+-- the host '', too: a withdrawn peer of this node, whatever its address.
 CREATE TABLE peer (
     crc INTEGER NOT NULL,
     key BLOB NOT NULL,
