@@ -34,6 +34,7 @@ from grape.web.body import (
     octets,
     parse,
     storable,
+    ttl_of,
 )
 from grape.web.request import CALLS, Request
 
@@ -53,7 +54,13 @@ class Calls(Protocol):
 
     def begin_lookup(self, name: str, done: Callable[[list[str] | Failure], object]) -> Cancellable: ...
 
-    def begin_announce(self, name: str | bytes, port: int, done: Callable[[int | Failure], object]) -> Cancellable: ...
+    def begin_announce(
+        self, name: str | bytes, port: int, done: Callable[[int | Failure], object], ttl: float | None = None
+    ) -> Cancellable: ...
+
+    def begin_unannounce(
+        self, name: str | bytes, port: int, done: Callable[[int | Failure], object]
+    ) -> Cancellable: ...
 
     def for_asker(self, peers: list[str], asker: str | None, came_to: str | None) -> list[str]: ...
 
@@ -121,6 +128,11 @@ class _Call:
         if done is not None:
             self._api.ended += 1
             done(answer)
+
+    @property
+    def method(self) -> bytes:
+        """The method of its request."""
+        return self._request.method
 
     # The results of the node's calls
 
@@ -267,7 +279,25 @@ class Api:
         name = data[0] if isinstance(data[0], str) else octets(data[0])
         if name is None:
             raise GrapeError("ERR_GRAPE_ANNOUNCE", 400)
-        self._calls.begin_announce(name, port, call.announced)
+        if len(data) > 2 and isinstance(data[2], dict) and "ttl" in data[2]:
+            self._calls.begin_announce(name, port, call.announced, ttl_of(data[2]["ttl"]))
+        else:
+            self._calls.begin_announce(name, port, call.announced)
+
+    def _unannounce(self, data: Json | Missing, call: _Call) -> None:
+        if call.method != b"POST":
+            # Only the calls of the Node grape are found by any method.
+            call.end(NOT_FOUND)
+            return
+        if not isinstance(data, list):
+            raise GrapeError("ERR_GRAPE_UNANNOUNCE")
+        port = integer(data[1]) if len(data) > 1 else None
+        if port is None or not 0 <= port <= 65_535:
+            raise GrapeError("ERR_GRAPE_SERVICE_PORT")
+        name = data[0] if isinstance(data[0], str) else octets(data[0])
+        if name is None:
+            raise GrapeError("ERR_GRAPE_UNANNOUNCE", 400)
+        self._calls.begin_unannounce(name, port, call.announced)
 
     def _put(self, data: Json | Missing, call: _Call) -> None:
         refused = GrapeError("ERR_GRAPE_PUT", 400)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import NoReturn, TypeAlias, cast
 
 from grape.encoding import Value, text_to_bytes
@@ -75,6 +76,11 @@ def integer_member(options: dict[str, Json], name: str) -> int | None:
     whole = integer(value)
     # JSON's null is a wrong value; None would be an absent one.
     return whole if whole is not None else cast("int", False if value is None else value)
+
+
+def ttl_of(value: Json) -> float:
+    """Returns a number of seconds as it is; NaN, which the node refuses, for anything else."""
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else math.nan
 
 
 def octets(value: Json) -> bytes | None:

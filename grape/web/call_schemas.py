@@ -1,4 +1,4 @@
-"""Describes the bodies and answers of the four calls as JSON schemas, with recorded examples."""
+"""Describes the bodies and answers of the calls as JSON schemas, with examples: recorded ones, but of unannounce."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from grape.web.schemas import Schema, object_of
 
 _HASH: Schema = {"type": "string", "pattern": "^[0-9a-f]{40}$"}
 _NAME: Schema = {"type": "string", "minLength": 1}
+_PORT: Schema = {"type": "integer", "minimum": 0, "maximum": 65_535}
 _BYTES: Schema = {"anyOf": [{"type": "string", "pattern": "^[0-9a-fA-F]*$"}, {"type": "array"}, {"type": "object"}]}
 _SALT: Schema = {"anyOf": [{"type": "string"}, {"type": "array"}, {"type": "object"}]}
 _VALUE: Schema = {"type": ["string", "integer", "array", "object", "boolean"]}
@@ -59,7 +60,14 @@ CALLS: Mapping[str, Call] = {
     "announce": Call(
         data={
             "type": "array",
-            "prefixItems": [_NAME, {"type": "integer", "minimum": 0, "maximum": 65_535}],
+            "prefixItems": [
+                _NAME,
+                _PORT,
+                {
+                    "type": "object",
+                    "properties": {"ttl": {"type": "number", "minimum": 1, "description": "Seconds; at most the age."}},
+                },
+            ],
             "minItems": 2,
         },
         answer={"type": "integer", "minimum": 0},
@@ -91,5 +99,13 @@ CALLS: Mapping[str, Call] = {
             "no hash": ('{"rid":"r1","data":{}}', '"ERR_GRAPE_GENERIC"'),
         },
         may_be_empty=True,
+    ),
+    "unannounce": Call(
+        data={"type": "array", "prefixItems": [_NAME, _PORT], "minItems": 2},
+        answer={"type": "integer", "minimum": 0},
+        examples={
+            "withdrawn": ('{"rid":"r1","data":["rest:util:net",1337]}', "2"),
+            "no port": ('{"rid":"r1","data":["rest:util:net"]}', '"ERR_GRAPE_SERVICE_PORT"'),
+        },
     ),
 }

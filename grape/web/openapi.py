@@ -68,7 +68,7 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
         if route.methods == ("GET",):
             get = _reading(route, schemas)
             paths[route.path] = {"get": get, "head": _without_bodies(get), "post": _nothing(route)}
-        elif not route.methods:
+        elif route.forms:
             paths[route.path] = {"post": _call(route, schemas)}
     return {
         "openapi": VERSION,

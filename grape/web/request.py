@@ -1,4 +1,4 @@
-"""Defines the HTTP request, the declaration of a route, and the four calls as declarations.
+"""Defines the HTTP request, the declaration of a route, and the calls as declarations.
 
 The calls stand here as plain data because the server answers them before Klein is loaded. ``grape.resource`` gives each
 its Klein route, ``grape.web.api`` its code; every other route is declared in ``grape.resource`` alone.
@@ -101,6 +101,7 @@ CALLS = (
         Right.WRITE,
         forms=(
             Form('["name", port]', "how many other nodes stored it; port 0 means the UDP port of the grape"),
+            Form('["name", port, {"ttl": seconds}]', "the same; the peer lives so long"),
         ),
     ),
     Route(
@@ -122,6 +123,15 @@ CALLS = (
         forms=(
             Form('"hash"', "the item, or an empty body if no node has it"),
             Form('{"hash", "salt"?, "cache"?}', "the same"),
+        ),
+    ),
+    Route(
+        "/unannounce",
+        ("POST",),
+        "Withdraws a service at a port of this grape's host.",
+        Right.WRITE,
+        forms=(
+            Form('["name", port]', "how many other nodes confirmed it, which may be 0; it holds in this grape at once"),
         ),
     ),
 )  # fmt: skip

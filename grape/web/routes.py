@@ -106,9 +106,10 @@ class Routes(Generic[S]):
             raise ValueError(f"the route {route.path} is declared twice")
         self._handlers[route] = handler
         if self._app is not None:
-            # Without methods Klein finds the path by any; with GET by HEAD, too.
+            # Without methods Klein finds the path by any; with GET by HEAD, too. A call judges the method itself.
             name = f"{route.path} {' '.join(route.methods)}"
-            klein_route = self._app.route(route.path, methods=list(route.methods) or None, endpoint=name)
+            methods = None if route.forms else list(route.methods) or None
+            klein_route = self._app.route(route.path, methods=methods, endpoint=name)
             klein_route(_klein_handler(route, handler))
 
 

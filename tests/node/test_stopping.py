@@ -27,7 +27,7 @@ CALLS: dict[str, Call] = {
     "mutable put": lambda grape: Key().put(grape, "mine", 1),
     "get": lambda grape: grape.get("0" * 40),
 }
-BODIES: dict[str, object] = {"lookup": "a", "announce": ["a", 1], "put": "a", "get": "0" * 40}
+BODIES: dict[str, object] = {"lookup": "a", "announce": ["a", 1], "unannounce": ["a", 1], "put": "a", "get": "0" * 40}
 
 every_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 

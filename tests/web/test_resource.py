@@ -131,6 +131,18 @@ def test_call_is_answered_alike_by_the_server_and_where_it_is_mounted(path: byte
     network.result(started.stopService())
 
 
+def test_withdrawal_is_unknown_by_get_and_by_post_a_call_in_both_places(network: MemoryNetwork) -> None:
+    started, reactor = a_grape(network)
+    body = b'{"data":["a",1]}'
+    for method, answer in ((b"GET", b'"ERR_REQ_NOTFOUND"'), (b"PUT", b'"ERR_REQ_NOTFOUND"'), (b"POST", b"0")):
+        port, elsewhere = connect(reactor.factories[0]), mounted(started)
+        port.send(request(body, b"/unannounce", method=method))
+        elsewhere.send(request(body, b"/tools/grape/unannounce", method=method))
+        network.clock.advance(3)
+        assert answers(port.value()) == answers(elsewhere.received()) == [(200, answer)]
+    network.result(started.stopService())
+
+
 def test_mounted_resource_refuses_web_pages_and_names_the_keyword(network: MemoryNetwork) -> None:
     started, _ = a_grape(network, allow_origin="https://app.example")
     client = mounted(started)
