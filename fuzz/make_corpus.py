@@ -14,8 +14,12 @@ HERE = Path(__file__).resolve().parent
 CORPUS = HERE / "corpus"
 VECTORS = HERE.parent / "tests" / "vectors" / "wire-vectors.json"
 
-# Messages of BEP 5 and BEP 44 that the recordings may lack, and forms that only lenient decoding accepts.
+# Messages of BEP 5 and BEP 44 that the recordings may lack, forms that only lenient decoding accepts, and ours.
 MORE = (
+    b"d1:ad3:agei5000e2:id20:abcdefghij012345678912:implied_porti0e9:info_hash13:rest:util:net4:porti1337e5:token8:"
+    b"abcdefghe1:q15:unannounce_peer1:t2:aa1:v4:GP\x00\x011:y1:qe",
+    b"d1:ad3:agei5000e2:id20:abcdefghij012345678912:implied_porti0e9:info_hash13:rest:util:net8:made_agoi0e4:porti1337e"
+    b"5:token8:abcdefghe1:q13:announce_peer1:t2:aa1:v4:GP\x00\x011:y1:qe",
     b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:v4:UT\x01\x02e1:y1:qe",
     b"d1:eli201e23:A Generic Error Ocurrede1:t2:aa1:y1:ee",
     b"d1:y1:q1:t2:aa1:q4:ping1:ad2:id20:abcdefghij0123456789ee",

@@ -217,7 +217,8 @@ def _fill(attacker: Peer, port: int, key: bytes, number: int) -> None:
 def _valid(peer: Peer, dice: random.Random, keys: Sequence[bytes], targets: Sequence[bytes]) -> tuple[bytes, bytes]:
     """Returns the method and datagram of a random valid query with a short transaction id."""
     transaction = dice.randbytes(dice.choice((1, 2, 2, 4)))
-    method = dice.choice((b"ping", b"find_node", b"get_peers", b"get_peers", b"get", b"get", b"announce_peer", b"put"))
+    writes = b"announce_peer", b"unannounce_peer", b"put"
+    method = dice.choice((b"ping", b"find_node", b"get_peers", b"get_peers", b"get", b"get", *writes))
     arguments: dict[str, object] = {}
     if method == b"find_node":
         arguments["target"] = dice.randbytes(20)
@@ -225,7 +226,7 @@ def _valid(peer: Peer, dice: random.Random, keys: Sequence[bytes], targets: Sequ
         arguments["info_hash"] = dice.choice([*keys, dice.randbytes(1), dice.randbytes(20)])
     elif method == b"get":
         arguments["target"] = dice.choice([*targets, dice.randbytes(20)])
-    elif method == b"announce_peer":
+    elif method in (b"announce_peer", b"unannounce_peer"):
         arguments |= {"info_hash": dice.choice(keys), "port": dice.randrange(1, 65_536), "token": dice.randbytes(8)}
     elif method == b"put":
         arguments |= {"v": b"x" * dice.randrange(1, 900), "token": dice.randbytes(8)}

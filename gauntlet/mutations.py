@@ -16,7 +16,10 @@ VECTORS = ROOT / "tests" / "vectors"
 BOMB_BYTES = 60_000
 MAX_BODY_BYTES = 20_000
 
-_METHODS = (b"ping", b"find_node", b"get_peers", b"announce_peer", b"get", b"put", b"vote", b"", b"\xff" * 40)
+_METHODS = (
+    *(b"ping", b"find_node", b"get_peers", b"announce_peer", b"unannounce_peer", b"get", b"put"),
+    *(b"vote", b"", b"\xff" * 40),
+)
 _STRANGE: tuple[Any, ...] = (
     -1,
     0,
@@ -44,7 +47,7 @@ def packets() -> list[bytes]:
 
 
 def requests(port: int) -> list[bytes]:
-    """Returns the clients' requests, and one with each recorded body."""
+    """Returns the clients' requests, one with each recorded body, and those that the reference does not have."""
     vectors = json.loads((VECTORS / "http-vectors.json").read_text())
     recorded = []
     for vector in vectors:
@@ -56,6 +59,12 @@ def requests(port: int) -> list[bytes]:
                     f"POST {request['path']} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: {len(body)}\r\n\r\n"
                 )
                 recorded.append(head.encode() + body)
+    # The reference does not have these.
+    for path, data in (("/unannounce", ["rest:util:net", 1337]), ("/announce", ["rest:util:net", 1337, {"ttl": 30}])):
+        body = json.dumps({"rid": "1", "data": data}).encode()
+        recorded.append(
+            f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+        )
     return whole(port) + sorted(set(recorded))
 
 
