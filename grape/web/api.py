@@ -129,11 +129,6 @@ class _Call:
             self._api.ended += 1
             done(answer)
 
-    @property
-    def method(self) -> bytes:
-        """The method of its request."""
-        return self._request.method
-
     # The results of the node's calls
 
     def looked_up(self, peers: list[str] | Failure) -> None:
@@ -285,7 +280,7 @@ class Api:
             self._calls.begin_announce(name, port, call.announced)
 
     def _unannounce(self, data: Json | Missing, call: _Call) -> None:
-        if call.method != b"POST":
+        if call._request.method != b"POST":
             # Only the calls of the Node grape are found by any method.
             call.end(NOT_FOUND)
             return

@@ -17,7 +17,6 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from grape.dht.compact import is_ipv4
 from grape.dht.items import Item, immutable
 from grape.dht.routing import RoutingTable
 from grape.dht.tokens import Tokens
@@ -25,14 +24,12 @@ from grape.dht.withdrawals import OWN, Withdrawals
 from grape.fairshare import EvictionOrder
 from grape.node.reannounce import Reannouncer
 from grape.node.republish import OwnItems
-from grape.state import records
 from grape.state.clock import Moment
 from grape.state.examine import examine
 from grape.state.journal import Journal, NullJournal
 from grape.state.recorded import Recorded
 from grape.state.recorder import StateRecorder
 from grape.state.sqlite import StateFile
-from grape.state.tables import Row
 from grape.store import MemoryItems, MemoryPeers
 from grape.testing import MemoryNetwork
 
@@ -248,52 +245,6 @@ def test_mutable_item_put_while_alone_is_served_after_others_took_it(stores: Sto
     assert stores.items.get(item.target) == item
 
 
-def test_withdrawal_is_a_row_in_the_place_of_its_peer_which_older_versions_skip() -> None:
-    stores = FileStores()
-    stores.peers.announce(b"name", peer(1), stores.clock.seconds())
-    stores.keep()
-    at = stores.clock.seconds()
-    stores.withdrawals.withdraw(b"name", peer(1), at)
-    stores.withdrawals.withdraw(b"name", (OWN, 1_337), at)
-    stores.keep()
-    stores.kill()
-    rows = sorted(examine(stores.path, 1).rows["peer"])
-    assert rows == [(b"name", "", 1_337, "", 0, at), (b"name", *peer(1), "", 0, at)]
-    # That is how version 0.1.0 reads an address, of the peer and of its announcer.
-    assert not is_ipv4("")
-    assert records.read({"peer": list(rows)}).peers == []
-    stores.close()
-
-
-def test_withdrawal_that_is_too_old_is_deleted_at_a_restart() -> None:
-    stores = FileStores()
-    stores.withdrawals.withdraw(b"name", peer(1), stores.clock.seconds())
-    stores.keep()
-    stores.clock.advance(MAX_AGE)
-    stores.restart()
-    assert not stores.withdrawals.entries
-    stores.keep()
-    stores.kill()
-    assert examine(stores.path, 1).rows["peer"] == []
-    stores.close()
-
-
-@pytest.mark.parametrize(
-    "row",
-    [
-        (b"name", "10.0.0.1", 0, "", 0, 1.0),
-        (b"name", "10.0.0.1", 65_536, "", 0, 1.0),
-        (b"name", "example.org", 5, "", 0, 1.0),
-        (b"name", b"", 5, "", 0, 1.0),
-        ("name", "10.0.0.1", 5, "", 0, 1.0),
-        (b"name", "10.0.0.1", 5, "", 1, 1.0),
-        (b"name", "10.0.0.1", 5, "", 0, "1"),
-    ],
-)
-def test_row_that_is_no_withdrawal_is_dropped(row: Row) -> None:
-    assert records.read({"peer": [row]}).withdrawals == []
-
-
 def test_own_announce_that_is_too_old_is_deleted_at_a_restart() -> None:
     stores = FileStores()
     stores.replicas.announced(b"name", 1)
@@ -386,10 +337,9 @@ class Machine(RuleBasedStateMachine):
         self.withdrawn.pop((key, peer(n)), None)
         self.peers[key, peer(n)] = now
 
-    @rule(key=st.sampled_from([b"a", b"b"]), n=st.integers(-1, 2))
-    def withdraw(self, key: bytes, n: int) -> None:
+    @rule(key=st.sampled_from([b"a", b"b"]), withdrawn=st.sampled_from([peer(0), peer(1), (OWN, 1_337)]))
+    def withdraw(self, key: bytes, withdrawn: tuple[str, int]) -> None:
         now = self.stores.clock.seconds()
-        withdrawn = peer(n) if n >= 0 else (OWN, 1_337)
         self.stores.withdrawals.withdraw(key, withdrawn, now)
         self.peers.pop((key, withdrawn), None)
         self.withdrawn[key, withdrawn] = now
@@ -427,11 +377,8 @@ class Machine(RuleBasedStateMachine):
         for key in (b"a", b"b"):
             live = {p for (k, p), at in self.peers.items() if k == key and now - at < MAX_AGE}
             assert set(stores.peers.peers(key, now)) == live
-            others = [peer(n) for n in range(3)]
-            hidden = {p for (k, p), at in self.withdrawn.items() if k == key and p in others and now - at < MAX_AGE}
-            assert set(stores.withdrawals.hidden(key, others, now)) == hidden
-            own_at = self.withdrawn.get((key, (OWN, 1_337)), -MAX_AGE)
-            assert (stores.withdrawals.at(key, (OWN, 1_337)) is not None) or now - own_at >= MAX_AGE
+            withdrawn = {p for (k, p), at in self.withdrawn.items() if k == key and now - at < MAX_AGE}
+            assert set(stores.withdrawals.hidden(key, [peer(0), peer(1), peer(2), (OWN, 1_337)], now)) == withdrawn
 
     def teardown(self) -> None:
         if hasattr(self, "stores"):
