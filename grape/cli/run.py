@@ -5,11 +5,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from types import ModuleType
 from typing import Any, NamedTuple
+
+EXIT_UNAVAILABLE = 69
+# Set by the shells' completion, which click answers.
+COMPLETE = "_GRAPE_COMPLETE"
 
 
 class Command(NamedTuple):
@@ -19,6 +24,21 @@ class Command(NamedTuple):
     synopsis: str
     help: str
 
+
+# Those that ask a running grape, or a node. A test compares the help with that of the commands themselves.
+PEOPLE: Mapping[str, Command] = {
+    "lookup": Command("grape.cli.services", "grape lookup NAME [--trace]", "find the peers of a service"),
+    "announce": Command("grape.cli.services", "grape announce NAME PORT [--keep]", "announce a service"),
+    "unannounce": Command("grape.cli.services", "grape unannounce NAME PORT", "withdraw an announced service"),
+    "put": Command("grape.cli.items", "grape put VALUE|- [--key FILE]", "store a value, signed with --key"),
+    "get": Command("grape.cli.items", "grape get HASH|--key KEY", "fetch a value by its hash or key"),
+    "keygen": Command("grape.cli.keys", "grape keygen FILE", "make a private key for signed values"),
+    "status": Command("grape.cli.nodes", "grape status", "tell what the grape is and does"),
+    "nodes": Command("grape.cli.nodes", "grape nodes", "list the grape's contacts"),
+    "services": Command("grape.cli.services", "grape services [NAME]", "list the services that the grape holds"),
+    "ping": Command("grape.cli.nodes", "grape ping HOST:PORT", "ask a node whether it is there, over UDP"),
+    "completion": Command("grape.cli.completion", "grape completion SHELL", "print completion for bash, zsh or fish"),
+}
 
 COMMANDS: Mapping[str, Command] = {
     "config": Command("grape.cli.config", "grape config check|show|example", "check, show or explain the settings"),
@@ -39,13 +59,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if command is not None:
         # Imported here: a grape does not need the commands, nor they the reactor.
         raise SystemExit(import_module(command.module).main(words[1:]))
+    if (words and words[0] in PEOPLE) or COMPLETE in os.environ:
+        raise SystemExit(_run_for_people(words))
+    if words and words[0] == "run":
+        words = words[1:]
     # First, because the imports below load Twisted.
     load_less()
     from grape.logs.process import ProcessLog
     from grape.tap import Options, makeService
 
     options = Options()
-    options.commands = [(command.synopsis, command.help) for command in COMMANDS.values()]
+    options.commands = [(command.synopsis, command.help) for command in (*PEOPLE.values(), *COMMANDS.values())]
     options.parseOptions(words)
     options.log = lines = ProcessLog(options.config.log_format, options.config.log_level)
     lines.begin(sys.stderr)
@@ -59,6 +83,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     lines.flush_by(reactor.callLater)
     reactor.run()
     lines.flush()
+
+
+def _run_for_people(words: Sequence[str]) -> int:
+    try:
+        people = import_module("grape.cli.people")
+    except ModuleNotFoundError as error:
+        sys.stderr.write(f"grape: this command needs the package {error.name}: pip install 'grape-dht[cli]'\n")
+        return EXIT_UNAVAILABLE
+    status: int = people.main(words)
+    return status
 
 
 def load_less() -> None:
