@@ -90,7 +90,7 @@ class Options(UsageOptions):
         gathered = self.source.read()
         if "help" in gathered.words:
             self.opt_help()
-        gathered.problems.extend(f"unknown word {word!r}{self._hint(word)}" for word in gathered.words[:1])
+        gathered.problems.extend(self._refusal(word) for word in gathered.words[:1])
         try:
             self.config = build(self.declaration, gathered)
         except BadConfig as error:
@@ -99,9 +99,13 @@ class Options(UsageOptions):
         self.given = frozenset(gathered.values)
         self.warnings = gathered.warnings
 
-    def _hint(self, word: str) -> str:
-        near = nearest(word, (synopsis.split()[1] for synopsis, _ in self.commands))
-        return f"; did you mean grape {near}?" if near is not None else " (try --help)"
+    def _refusal(self, word: str) -> str:
+        """Returns what to say of a word that is no flag; it may be meant for a command."""
+        commands = [synopsis.split()[1] for synopsis, _ in self.commands]
+        if word in commands:
+            return f"the command {word} has to be the first word: grape {word} ..."
+        near = nearest(word, commands)
+        return f"unknown word {word!r}" + (f"; did you mean grape {near}?" if near is not None else " (try --help)")
 
     def opt_help(self) -> NoReturn:
         """Prints this help and exits."""

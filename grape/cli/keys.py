@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from grape.cli.output import print_json, say
+from grape.cli.output import print_json, print_line, say
 from grape.cli.people import prints_json
 from grape.client.items import new_private_key, public_key
 
@@ -31,19 +31,12 @@ def keygen(file: Path, *, as_json: bool) -> int:
     text = Ed25519PrivateKey.from_private_bytes(private).private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE)
-    except FileExistsError:
-        raise ValueError(f"{file} exists: a key is never overwritten") from None
-    except OSError as error:
-        raise ValueError(f"{file} cannot be written: {error.strerror}") from error
-    with os.fdopen(descriptor, "wb") as opened:
-        opened.write(text)
+    _write_new(file, text)
     public = public_key(private).hex()
     if as_json:
         print_json({"key": public})
     else:
-        click.echo(public)
+        print_line(public)
         say(f"grape: the private key is in {file}; keep it secret and keep a copy")
     return 0
 
@@ -65,6 +58,23 @@ def public_key_of(text: str) -> bytes:
     if public is None:
         raise ValueError("a public key has 64 hex digits: grape keygen prints it")
     return public
+
+
+def _write_new(file: Path, text: bytes) -> None:
+    """Writes a file that only its owner may read. Raises ValueError if it exists or cannot be written."""
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE)
+    except FileExistsError:
+        raise ValueError(f"{file} exists: a key is never overwritten") from None
+    except OSError as error:
+        raise ValueError(f"{file} cannot be written: {error.strerror}") from error
+    try:
+        with os.fdopen(descriptor, "wb") as opened:
+            opened.write(text)
+    except OSError as error:
+        # Half a key is none.
+        file.unlink(missing_ok=True)
+        raise ValueError(f"{file} cannot be written: {error.strerror}") from error
 
 
 def _from_pem(file: Path, text: bytes) -> bytes:

@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import time
-from typing import Any, cast
+from typing import TYPE_CHECKING, TypedDict
 
 import click
 
 from grape.cli.asking import Reply, ask, resolve
-from grape.cli.output import age, milliseconds, print_json, print_table, print_values, progress, say
-from grape.cli.pages import MORE, pages
+from grape.cli.output import age, milliseconds, print_json, print_line, print_table, print_values, progress, say
 from grape.cli.people import EXIT_NOTHING_FOUND, asks_a_grape, prints_json
-from grape.cli.services import connect
+from grape.dht.compact import Address
 from grape.dht.messages import CLIENT_VERSION
 
+if TYPE_CHECKING:
+    from grape.cli.documents import NodeEntry, Status
+
 PAUSE_SECONDS = 1.0
+HEAD = ("ID", "ADDRESS", "ROUND TRIP", "LAST HEARD", "STATE")
+
+
+class Pinged(TypedDict):
+    """Says how a ping went: ``problem`` is why no answer came, ``round_trip`` in seconds; the rest is the answer's."""
+
+    address: str
+    answered: bool
+    problem: str | None
+    round_trip: float | None
+    id: str | None
+    software: str | None
+    seen_as: str | None
+    error: str | None
 
 
 @click.command(short_help="tell what the grape is and does")
@@ -25,18 +41,21 @@ def status(urls: list[str], timeout: float, *, as_json: bool) -> int:
 
     Ends with 1 if it should not be given work.
     """
-    with connect(urls, timeout) as link, progress("asking for the status"):
-        told = cast("dict[str, Any]", link.status())
-    readiness = told["readiness"]
+    # Imported here: `ping` asks no grape.
+    from grape.cli import documents
+
+    with documents.connect(urls, timeout) as link, progress("asking for the status"):
+        told = documents.status(link)
     if as_json:
         print_json(told)
     else:
         print_values(_values(told))
-    return 0 if readiness["is_ready"] else EXIT_NOTHING_FOUND
+    return 0 if told["readiness"]["is_ready"] else EXIT_NOTHING_FOUND
 
 
-def _values(told: dict[str, Any]) -> list[tuple[str, object]]:
+def _values(told: Status) -> list[tuple[str, object]]:
     readiness, contacts, rates, state = told["readiness"], told["contacts"], told["per_second"], told["state"]
+    calls, queries_in, queries_out = rates["calls"], rates["queries_in"], rates["queries_out"]
     checks = [f"{check['name']}: {check['text']}" for check in readiness["checks"] if check["state"] != "ok"]
     file = None
     if state is not None:
@@ -53,7 +72,7 @@ def _values(told: dict[str, Any]) -> list[tuple[str, object]]:
         ("contacts", f"{contacts['good']} good, {contacts['questionable']} questionable"),
         ("services", told["services"]),
         ("items", told["items"]),
-        ("a second", f"{rates['calls']} calls, {rates['queries_in']} queries in, {rates['queries_out']} queries out"),
+        ("a second", f"{calls:.1f} calls, {queries_in:.1f} queries in, {queries_out:.1f} queries out"),
         ("in flight", f"{told['queries_in_flight']} queries"),
         ("state file", file),
     ]
@@ -70,25 +89,22 @@ def nodes(urls: list[str], timeout: float, *, limit: int, as_json: bool) -> int:
 
     Ends with 1 if there are none.
     """
-    with connect(urls, timeout) as link, progress("listing contacts"):
-        listed = pages(link, "nodes", limit)
+    from grape.cli import documents
+
+    with documents.connect(urls, timeout) as link, progress("listing contacts"):
+        listed = documents.nodes(link, limit)
     if as_json:
         print_json(listed.entries)
     else:
-        rows = [
-            (
-                node["id"],
-                node["address"],
-                milliseconds(node["round_trip"]),
-                f"{age(node['last_heard'])} ago",
-                node["state"],
-            )
-            for node in listed.entries
-        ]
-        print_table(("ID", "ADDRESS", "ROUND TRIP", "LAST HEARD", "STATE"), rows, numbers=("ROUND TRIP",))
-        if listed.total > len(rows):
-            say(MORE.format(shown=len(rows), total=listed.total))
+        print_table(HEAD, [_row(node) for node in listed.entries], numbers=("ROUND TRIP",))
+        if listed.total > len(listed.entries):
+            say(f"grape: {len(listed.entries)} of {listed.total} contacts; --limit shows more")
     return 0 if listed.entries else EXIT_NOTHING_FOUND
+
+
+def _row(node: NodeEntry) -> tuple[object, ...]:
+    heard = f"{age(node['last_heard'])} ago"
+    return node["id"], node["address"], milliseconds(node["round_trip"]), heard, node["state"]
 
 
 @click.command(short_help="ask a node whether it is there, over UDP")
@@ -111,21 +127,21 @@ def ping(node: str, *, count: int, timeout: float, as_json: bool) -> int:
     Needs no grape. PORT is 20001 if it is left out; of a name all addresses are asked. Ends with 1 if one of them does
     not answer.
     """
-    told = []
+    told: list[Pinged] = []
     for address in resolve(node):
         for number in range(count):
             if number:
                 time.sleep(PAUSE_SECONDS)
             with progress(f"waiting for {address[0]}:{address[1]}"):
-                told.append(_ping(f"{address[0]}:{address[1]}", address, timeout))
+                told.append(_ping(address, timeout))
             if not as_json:
-                click.echo(_line(told[-1], timeout))
+                print_line(_line(told[-1], timeout))
     if as_json:
         print_json(told)
     return 0 if all(one["answered"] for one in told) else EXIT_NOTHING_FOUND
 
 
-def _ping(shown: str, address: tuple[str, int], timeout: float) -> dict[str, Any]:
+def _ping(address: Address, timeout: float) -> Pinged:
     reply: Reply | None = None
     problem = None
     try:
@@ -134,27 +150,30 @@ def _ping(shown: str, address: tuple[str, int], timeout: float) -> dict[str, Any
         problem = "no process listens there (port unreachable)"
     except OSError as error:
         problem = error.strerror or str(error)
-    if reply is None:
-        return {"address": shown, "answered": False, "problem": problem or "no answer"}
+    node_id, seen_as = (reply.node_id, reply.seen_as) if reply is not None else (None, None)
     return {
-        "address": shown,
-        "answered": True,
-        "round_trip": round(reply.seconds, 6),
-        "id": reply.node_id.hex() if reply.node_id is not None else None,
-        "software": software(reply.version),
-        "seen_as": f"{reply.seen_as[0]}:{reply.seen_as[1]}" if reply.seen_as is not None else None,
-        "error": reply.error,
+        "address": f"{address[0]}:{address[1]}",
+        "answered": reply is not None,
+        "problem": (problem or "no answer") if reply is None else None,
+        "round_trip": round(reply.seconds, 6) if reply is not None else None,
+        "id": node_id.hex() if node_id is not None else None,
+        "software": software(reply.version) if reply is not None else None,
+        "seen_as": f"{seen_as[0]}:{seen_as[1]}" if seen_as is not None else None,
+        "error": reply.error if reply is not None else None,
     }
 
 
-def _line(told: dict[str, Any], timeout: float) -> str:
+def _line(told: Pinged, timeout: float) -> str:
     if not told["answered"]:
         waited = f" within {timeout:g} s" if told["problem"] == "no answer" else ""
         return f"{told['address']}: {told['problem']}{waited}"
-    parts = [f"answered after {milliseconds(told['round_trip'])}", f"id {told['id']}" if told["id"] else None]
-    parts.append(f"error {told['error']}" if told["error"] else None)
-    parts.append(told["software"])
-    parts.append(f"sees us as {told['seen_as']}" if told["seen_as"] else None)
+    parts = (
+        f"answered after {milliseconds(told['round_trip'])}",
+        told["id"] and f"id {told['id']}",
+        told["error"] and f"error {told['error']}",
+        told["software"],
+        told["seen_as"] and f"sees us as {told['seen_as']}",
+    )
     return f"{told['address']}: {', '.join(part for part in parts if part)}"
 
 

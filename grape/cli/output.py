@@ -1,18 +1,19 @@
-"""Prints what commands have found: tables and colour on a terminal, plain columns elsewhere, JSON for programs."""
+"""Prints what commands have found: tables and colour on a terminal, plain columns elsewhere, JSON for programs.
+
+Text from the network cannot steer a terminal: control characters are printed escaped, as ``\\x1b``.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, suppress
+from typing import TextIO
 
 import click
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 # What takes longer shows that it is under way.
 PATIENCE_SECONDS = 1.0
@@ -39,8 +40,21 @@ _STYLES = {
 
 
 def print_json(value: object) -> None:
-    """Prints a value as JSON, indented."""
-    click.echo(json.dumps(value, indent=1, ensure_ascii=False))
+    """Prints a value as JSON in ASCII, indented: whatever the terminal and its encoding are, it parses."""
+    print_raw(json.dumps(value, indent=1))
+
+
+def print_line(text: str) -> None:
+    """Prints text on a line of its own, control characters escaped."""
+    print_raw(shown(text))
+
+
+def print_raw(text: str) -> None:
+    """Prints text and a newline as they are. Raises OSError if stdout cannot be written."""
+    if sys.stdout is None:
+        raise OSError("stdout is closed")
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, numbers: Sequence[str] = ()) -> None:
@@ -48,10 +62,11 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, num
 
     Not to a terminal: columns two spaces apart, as wide as their widest entry, for grep and awk.
     """
-    texts = [["-" if cell is None else str(cell) for cell in row] for row in rows]
-    if not sys.stdout.isatty():
-        _print_plain(columns, texts)
+    texts = [["-" if cell is None else shown(str(cell)) for cell in row] for row in rows]
+    if not is_terminal(sys.stdout):
+        print_raw("\n".join(_plain_lines([list(columns), *texts])))
         return
+    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -60,7 +75,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, num
         table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
     for row in texts:
         table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
-    _console().print(table)
+    Console(highlight=False).print(table)
 
 
 def print_values(values: Sequence[tuple[str, object]]) -> None:
@@ -68,36 +83,41 @@ def print_values(values: Sequence[tuple[str, object]]) -> None:
     width = max(len(name) for name, _ in values)
     for name, value in values:
         first, *others = ("-" if value is None else str(value)).splitlines() or [""]
-        click.echo(f"{name:{width}}  {click.style(first, fg=_colour(first))}")
+        print_raw(f"{name:{width}}  {_coloured(shown(first))}")
         for line in others:
-            click.echo(f"{'':{width}}  {line}")
+            print_line(f"{'':{width}}  {line}")
 
 
 def say(text: str) -> None:
-    """Prints a line for people, on stderr, so that stdout has results alone."""
-    click.echo(text, err=True)
+    """Prints a line for people on stderr, so that stdout has results alone; control characters are escaped."""
+    # There is nobody to tell that stderr is closed.
+    with suppress(OSError):
+        if sys.stderr is not None:
+            sys.stderr.write(f"{shown(text)}\n")
+
+
+def shown(text: str) -> str:
+    """Returns text in one line that cannot steer a terminal: what is not printable is escaped, as in Python."""
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in text
+    )
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Returns True if a stream goes to people."""
+    return stream is not None and stream.isatty()
 
 
 @contextmanager
 def progress(doing: str) -> Iterator[None]:
     """Shows on a terminal's stderr that something is under way, once it has taken a second."""
-    if not sys.stderr.isatty():
+    if not is_terminal(sys.stderr):
         yield
         return
     ended = threading.Event()
-
-    def show() -> None:
-        if ended.wait(PATIENCE_SECONDS):
-            return
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            bar.add_task(doing, total=None)
-            ended.wait()
-
-    thread = threading.Thread(target=show, daemon=True)
+    thread = threading.Thread(target=_show_progress, args=(shown(doing), ended), daemon=True)
     thread.start()
     try:
         yield
@@ -123,19 +143,30 @@ def age(seconds: float | None) -> str | None:
     return f"{seconds:.0f} s"
 
 
-def _print_plain(columns: Sequence[str], texts: Sequence[Sequence[str]]) -> None:
-    lines = [list(columns), *map(list, texts)]
-    widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
-    for line in lines:
-        click.echo("  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
+def counted(count: int, thing: str) -> str:
+    """Returns a number of things: 1 peer, 2 peers."""
+    return f"{count} {thing}{'' if count == 1 else 's'}"
 
 
-def _colour(text: str) -> str | None:
-    style = _STYLES.get(text)
-    return style if style not in (None, FAINT) else None
-
-
-def _console() -> Console:
+def _show_progress(doing: str, ended: threading.Event) -> None:
+    if ended.wait(PATIENCE_SECONDS):
+        return
     from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    return Console(highlight=False)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        bar.add_task(doing, total=None)
+        ended.wait()
+
+
+def _plain_lines(lines: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return ["  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+
+
+def _coloured(text: str) -> str:
+    """Returns a word for a state in its colour: on a terminal, and unless NO_COLOR is set (no-color.org)."""
+    style = _STYLES.get(text)
+    is_plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not is_terminal(sys.stdout)
+    return text if style in (None, FAINT) or is_plain else click.style(text, fg=style)

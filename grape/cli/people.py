@@ -6,16 +6,17 @@ client, and starting a node loads none of this.
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from io import TextIOWrapper
 from typing import TypeVar, cast
 
 import click
-from click.shell_completion import CompletionItem
 
-from grape.cli.run import COMMANDS, PEOPLE
+from grape.cli.output import say
+from grape.cli.run import COMPLETE, PEOPLE
 from grape.client.errors import NotSupportedError, UnreachableError
 from grape.errors import GrapeError
 
@@ -26,21 +27,26 @@ EXIT_UNREACHABLE = 4
 EXIT_OUTPUT = 74
 EXIT_INTERRUPTED = 130
 
-DEFAULT_URL = "http://127.0.0.1:30001"
+#: The exit statuses of these commands.
+STATUSES: Mapping[int, str] = {
+    0: "well",
+    EXIT_NOTHING_FOUND: "nothing was found, or a check failed",
+    EXIT_USAGE: "usage error",
+    EXIT_ERROR: "the grape answered with an error",
+    EXIT_UNREACHABLE: "no grape answered",
+    EXIT_OUTPUT: "output error",
+}
 
-STATUS = """\b
-Status: 0 well; 1 nothing was found, or a check failed; 2 usage error;
-3 the grape answered with an error; 4 no grape answered; 74 output error."""
+DEFAULT_URL = "http://127.0.0.1:30001"
+WIDTH = 80
 
 # What to do, for errors that a grape tells by a code.
 ADVICE = {
-    "ERR_GRAPE_LOOKUP": "a name is needed",
-    "ERR_GRAPE_ANNOUNCE": "a name is needed",
-    "ERR_GRAPE_SERVICE_PORT": "a port is a whole number from 0 to 65535",
-    "ERR_GRAPE_HASH_FORMAT": "a hash has 40 hex digits",
     "ERR_GRAPE_OVERLOADED": "the grape has too many calls under way: try again, or another grape",
     "ERR_GRAPE_ISOLATED": "the grape reaches no other: see grape doctor",
     "ERR_GRAPE_STATE": "the grape cannot write its state file: see grape status",
+    "ERR_GRAPE_PUT": "what can be stored: text, whole numbers, lists and objects of these",
+    "v must be less than 1000 bytes in put()": "lists and objects have at most 999 bytes in bencode",
     "No nodes to query": "the grape reaches no other: see grape doctor",
     "All queries failed": "no other grape took it",
     "301 CAS mismatch, re-read and try again": "another item is there: get it, and put with its seq as --cas",
@@ -59,38 +65,12 @@ class Commands(click.Group):
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         """Imports a command; None for an unknown name."""
-        command = PEOPLE.get(name)
-        if command is None:
+        named = PEOPLE.get(name)
+        if named is None:
             return None
-        return cast("click.Command", getattr(import_module(command.module), name))
-
-    def shell_complete(self, context: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Returns the words that may follow ``grape``: commands, and the flags of a node."""
-        items = super().shell_complete(context, incomplete)
-        items += [CompletionItem(name, help=command.help) for name, command in COMMANDS.items()]
-        items.append(CompletionItem("run", help="run a node, as without a command"))
-        if incomplete.startswith("-"):
-            from grape.config import Config
-            from grape.settings.declaration import settings_of
-
-            items += [CompletionItem(f"--{setting.flag}", help=setting.help) for setting in settings_of(Config)]
-        return [item for item in items if item.value.startswith(incomplete)]
-
-
-@click.command(
-    "grape",
-    cls=Commands,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
-    help="Asks a running grape. Without a command, with flags or with `run`, grape runs a node: see grape --help.",
-    epilog=STATUS,
-)
-def people() -> None:
-    """Has no options of its own."""
-
-
-def _urls(context: click.Context, parameter: click.Parameter, given: Sequence[str]) -> list[str]:
-    urls = [url for text in given for url in text.replace(",", " ").split()]
-    return [url if "://" in url else f"http://{url}" for url in urls]
+        command = cast("click.Command", getattr(import_module(named.module), name))
+        command.epilog = f"Status: {'; '.join(f'{number} {text}' for number, text in STATUSES.items())}."
+        return command
 
 
 def asks_a_grape(command: F) -> F:
@@ -124,44 +104,71 @@ def prints_json(command: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(command)
 
 
+def _urls(context: click.Context, parameter: click.Parameter, given: Sequence[str]) -> list[str]:
+    urls = [url for text in given for url in text.replace(",", " ").split()]
+    return [url if "://" in url else f"http://{url}" for url in urls] or [DEFAULT_URL]
+
+
 def main(words: Sequence[str]) -> int:
-    """Runs the command in ``words``; returns the exit status."""
+    """Runs the command in ``words``; returns the exit status.
+
+    Where a shell asks how to complete a line, answers that instead.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            # Names that are not UTF-8, or not of this terminal, are printed all the same.
+            # Names that are not of this terminal's letters are printed all the same.
             stream.reconfigure(errors="backslashreplace")
     try:
-        status = people.main(list(words), prog_name="grape", standalone_mode=False)
-        sys.stdout.flush()
-        return status if isinstance(status, int) else 0
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.ctx.get_help())
-        return 0
+        return _run(words)
+    except click.exceptions.Exit as end:
+        return end.exit_code
     except click.ClickException as error:
-        error.show()
-        return error.exit_code
+        return _refused(error, words)
     except (click.Abort, KeyboardInterrupt):
         return EXIT_INTERRUPTED
     except GrapeError as error:
         return _failed(error)
     except ValueError as error:
         # Something that was given cannot be used: a URL, a host, a file with a key, a salt.
-        click.echo(f"grape: {error}", err=True)
+        say(f"grape: {error}")
         return EXIT_USAGE
     except OSError as error:
-        click.echo(f"grape: output: {error.strerror or error}", err=True)
+        if not isinstance(error, BrokenPipeError):
+            # `grape nodes | head` has read enough.
+            say(f"grape: output: {error.strerror or error}")
         # At its end Python would try once more to write what is left.
         sys.stdout = None
         return EXIT_OUTPUT
 
 
+def _run(words: Sequence[str]) -> int:
+    if COMPLETE in os.environ:
+        # Imported here, as it loads the settings of a node.
+        from grape.cli.completion import complete
+
+        return complete(os.environ)
+    commands = Commands("grape")
+    # Not by ``commands.main()``, which ends the process as it likes where a pipe is closed.
+    context = commands.make_context("grape", list(words), help_option_names=["-h", "--help"], max_content_width=WIDTH)
+    with context:
+        status = commands.invoke(context)
+    return status if isinstance(status, int) else 0
+
+
+def _refused(error: click.ClickException, words: Sequence[str]) -> int:
+    text = error.format_message().rstrip(".")
+    say(f"grape: {text[:1].lower()}{text[1:]} (try grape {words[0]} --help)")
+    return EXIT_USAGE
+
+
 def _failed(error: GrapeError) -> int:
     if isinstance(error, UnreachableError):
-        click.echo(f"grape: no grape answered: {'; '.join(dict.fromkeys(error.failures)) or error.code}", err=True)
+        say(f"grape: no grape answered: {'; '.join(dict.fromkeys(error.failures)) or error.code}")
         return EXIT_UNREACHABLE
     if isinstance(error, NotSupportedError):
-        click.echo(f"grape: the grape has no {error.call}: it is a Node grape, or an older one", err=True)
+        call = error.call.partition("?")[0]
+        say(f"grape: the grape has no {call}: it is a Node grape, or an older one")
         return EXIT_ERROR
     advice = ADVICE.get(error.code)
-    click.echo(f"grape: {error}{f' ({advice})' if advice else ''}", err=True)
+    say(f"grape: {error}{f' ({advice})' if advice else ''}")
     return EXIT_ERROR

@@ -55,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     SystemExit, unless a signal stops the grape.
     """
     words = sys.argv[1:] if arguments is None else arguments
+    if words[:1] == ["help"] and len(words) == 2 and (words[1] in PEOPLE or words[1] in COMMANDS):
+        words = [words[1], "--help"]
     command = COMMANDS.get(words[0]) if words else None
     if command is not None:
         # Imported here: a grape does not need the commands, nor they the reactor.
@@ -86,12 +88,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run_for_people(words: Sequence[str]) -> int:
+    """Runs a command that needs the libraries of the extra ``cli``; returns the exit status."""
     try:
-        people = import_module("grape.cli.people")
-    except ModuleNotFoundError as error:
-        sys.stderr.write(f"grape: this command needs the package {error.name}: pip install 'grape-dht[cli]'\n")
+        status: int = import_module("grape.cli.people").main(words)
+    except ImportError as error:
+        missing = error.__cause__ if isinstance(error.__cause__, ImportError) else error
+        if missing.name is None or missing.name.partition(".")[0] == "grape":
+            raise
+        sys.stderr.write(f"grape: this command needs the package {missing.name}: pip install 'grape-dht[cli]'\n")
         return EXIT_UNAVAILABLE
-    status: int = people.main(words)
     return status
 
 

@@ -1,35 +1,40 @@
-"""Prints how a lookup went, as ``grape lookup --trace`` and ``grape get --trace`` show it."""
+"""Prints how a lookup went, as ``grape lookup --trace`` and ``grape get --trace`` show it.
+
+Under 60 lines: one table and one sentence, for two commands.
+"""
 
 from __future__ import annotations
 
-from typing import Any
-
-import click
-
-from grape.cli.output import milliseconds, print_table
+from grape.cli.documents import Step, Trace
+from grape.cli.output import counted, milliseconds, print_line, print_raw, print_table
 
 HEAD = ("#", "NODE", "NAMED BY", "DISTANCE", "ASKED AT", "ANSWERED AFTER", "STATE", "GAVE")
 
 
-def print_trace(trace: dict[str, Any]) -> None:
-    """Prints a trace as ``GET /trace`` gives it: a row for each node asked, and a summary."""
+def print_trace(trace: Trace) -> None:
+    """Prints a row for each node that was asked, then the peers, then a summary."""
     steps = trace["steps"]
     print_table(HEAD, [_row(number, step) for number, step in enumerate(steps, 1)], numbers=("#", "DISTANCE"))
-    click.echo()
+    print_raw("")
     for peer in trace["peers"]:
-        click.echo(peer)
+        print_line(peer)
     if trace["peers"]:
-        click.echo()
-    answered = sum(step["answered_at"] is not None for step in steps)
+        print_raw("")
+    print_line(_summary(trace))
+
+
+def _summary(trace: Trace) -> str:
+    answered = sum(step["answered_at"] is not None for step in trace["steps"])
     end = "" if trace["complete"] else ", and was stopped before the nodes closest to the key had answered"
     own = len(trace["own_peers"])
-    click.echo(
-        f"{_number(len(steps), 'node')} asked, {answered} answered; it took {milliseconds(trace['seconds'])}{end}."
-        + (f" {_number(own, 'peer')} of the grape's own store." if own else "")
+    return (
+        f"{counted(len(trace['steps']), 'node')} asked, {answered} answered; "
+        f"it took {milliseconds(trace['seconds'])}{end}."
+        + (f" {counted(own, 'peer')} of the grape's own store." if own else "")
     )
 
 
-def _row(number: int, step: dict[str, Any]) -> tuple[object, ...]:
+def _row(number: int, step: Step) -> tuple[object, ...]:
     answered = step["answered_at"]
     return (
         number,
@@ -43,16 +48,12 @@ def _row(number: int, step: dict[str, Any]) -> tuple[object, ...]:
     )
 
 
-def _gave(step: dict[str, Any]) -> str:
+def _gave(step: Step) -> str:
     if step["error"] is not None and step["answered_at"] is None:
-        return str(step["error"])
-    parts = [_number(len(step["peers"]), "peer")] if step["peers"] else []
+        return step["error"]
+    parts = [counted(len(step["peers"]), "peer")] if step["peers"] else []
     if step["seq"] is not None:
         parts.append(f"the item (seq {step['seq']})" if step["seq"] else "the item")
     if step["nodes"]:
-        parts.append(_number(step["nodes"], "node"))
+        parts.append(counted(step["nodes"], "node"))
     return ", ".join(parts) or "-"
-
-
-def _number(count: int, thing: str) -> str:
-    return f"{count} {thing}{'' if count == 1 else 's'}"
