@@ -1,7 +1,7 @@
 # Two commands for a newcomer: make run and make test. The others are for developers.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test live lint gauntlet fuzz bench check clean python install-systemd
+.PHONY: help run test live lint man gauntlet fuzz bench check clean python install-systemd
 
 VENV ?= .venv
 IN_VENV := $(VENV)/bin/python
@@ -24,6 +24,7 @@ help:
 	@echo "make test      run the tests, about a minute (one file: make test ARGS=tests/test_store.py)"
 	@echo "make live      run the tests with real processes and real peers (some need node, npm and gcc)"
 	@echo "make lint      check style, types and imports"
+	@echo "make man       write the man pages of the commands anew"
 	@echo "make gauntlet  attack, kill and simulate grapes, and print figures; about eleven minutes"
 	@echo "make fuzz      send damaged datagrams to a grape for a minute (longer: make fuzz SECONDS=600)"
 	@echo "make bench     measure the speed beside the Node grape and libtorrent; about thirteen minutes"
@@ -51,6 +52,9 @@ lint: $(VENV)/.for-dev
 	@$(IN_VENV) -m ruff format --check .
 	@$(IN_VENV) -m mypy
 	@PYTHONPATH=. $(VENV)/bin/lint-imports --no-logo
+
+man: $(VENV)/.for-test
+	@$(IN_VENV) .ci/man
 
 gauntlet: $(VENV)/.for-dev
 	@$(IN_VENV) -m gauntlet $(ARGS)
@@ -103,7 +107,7 @@ python:
 
 # One stamp file for each set of packages; pip runs again after setup.cfg or pyproject.toml changed.
 $(VENV)/.for-run: setup.cfg pyproject.toml | $(IN_VENV)
-	$(call install,.)
+	$(call install,.[cli])
 $(VENV)/.for-test: setup.cfg pyproject.toml | $(IN_VENV)
 	$(call install,.[test])
 $(VENV)/.for-dev: setup.cfg pyproject.toml | $(IN_VENV)

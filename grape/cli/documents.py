@@ -31,7 +31,7 @@ class Check(TypedDict):
 
 
 class Readiness(TypedDict):
-    """Whether a grape should be given work: its state in a word, and what was checked."""
+    """States whether a grape should be given work, in a word, and what was checked."""
 
     is_ready: bool
     status: str
