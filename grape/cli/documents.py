@@ -1,4 +1,4 @@
-"""Reads the documents that a grape tells of itself (/status, /nodes, /services, /trace), and types them.
+"""Reads the documents that a grape tells of itself (/status, /nodes, /services, /trace/...), and types them.
 
 A document is checked before it is used: one of another version of the grape is an error, and no traceback.
 """
@@ -138,7 +138,7 @@ class Step(TypedDict):
 
 
 class Trace(TypedDict):
-    """The document /trace; ``seq`` is None unless an item was found."""
+    """The documents /trace/lookup and /trace/get; ``seq`` is None unless an item was found."""
 
     seconds: float
     complete: bool
@@ -194,9 +194,14 @@ def services(link: Link, limit: int, name: str | None = None) -> Listed[ServiceE
     return _pages(page, limit)
 
 
-def trace(link: Link, **parameters: str) -> Trace:
-    """Runs a lookup of ``name``, or of ``hash`` and perhaps ``salt``, and returns how it went. Raises GrapeError."""
-    return read(link, "trace", Trace, parameters)
+def trace_of_service(link: Link, name: str) -> Trace:
+    """Runs a lookup of a service, and returns how it went. Raises GrapeError."""
+    return read(link, "trace/lookup", Trace, {"name": name})
+
+
+def trace_of_item(link: Link, hash: str, salt: str | None) -> Trace:
+    """Runs a lookup of an item, and returns how it went. Raises GrapeError."""
+    return read(link, "trace/get", Trace, {"hash": hash, **({"salt": salt} if salt else {})})
 
 
 def fits(value: object, kind: object) -> bool:

@@ -113,7 +113,7 @@ def get(
 
 
 def _trace(link: Link, hash: str, salt: str | None, *, as_json: bool) -> int:
-    traced = documents.trace(link, hash=hash, **({"salt": salt} if salt else {}))
+    traced = documents.trace_of_item(link, hash, salt)
     if as_json:
         print_json(traced)
     else:

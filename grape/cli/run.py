@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ``arguments`` are those of the command line without the program's name, by default the process's own. Ends with
     SystemExit, unless a signal stops the grape.
     """
-    words = sys.argv[1:] if arguments is None else arguments
+    words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] == ["help"] and len(words) == 2 and (words[1] in PEOPLE or words[1] in COMMANDS):
         words = [words[1], "--help"]
     command = COMMANDS.get(words[0]) if words else None

@@ -47,7 +47,7 @@ def lookup(name: str, urls: list[str], timeout: float, *, trace: bool, first: bo
 
 def _traced(link: Link, name: str, *, as_json: bool) -> Trace | None:
     try:
-        return documents.trace(link, name=name)
+        return documents.trace_of_service(link, name)
     except NotSupportedError:
         if as_json:
             # A program gets what it has asked for, or an error.

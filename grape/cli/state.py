@@ -31,13 +31,14 @@ HELP = """\
 usage: grape state COMMAND FILE
 
   check FILE   report whether a state file is intact, and what it holds
-  dump FILE    write each intact row of a state file to stdout, as a line of JSON
-  import FILE  add the rows of a dump on stdin to a state file, which is created if missing
+  dump FILE    write each intact row of a state file to stdout, as JSON lines
+  import FILE  add the rows of a dump on stdin to a state file, old or new
   new-id FILE  give the node another id, as another node uses a copy of the file
 
 check and dump also work while a node uses the file.
-Status: 0 done; 1 the file is damaged, or lines of the dump are invalid; 2 usage error;
-69 a node uses the file; 74 the file, stdin or stdout cannot be read or written.
+Status: 0 done; 1 the file is damaged, or lines of the dump are invalid;
+2 usage error; 69 a node uses the file; 74 the file, stdin or stdout cannot be
+read or written.
 """
 EXIT_DAMAGED = 1
 EXIT_USAGE = 2
