@@ -7,7 +7,7 @@ import click
 from grape.cli import documents
 from grape.cli.documents import ServiceEntry, Trace, connect
 from grape.cli.keeping import keep_announced
-from grape.cli.output import age, print_json, print_line, print_table, progress, say
+from grape.cli.output import age, counted, print_json, print_line, print_table, progress, say
 from grape.cli.people import EXIT_NOTHING_FOUND, asks_a_grape, prints_json
 from grape.cli.traces import print_trace
 from grape.cli.words import NAME, PORT
@@ -94,11 +94,11 @@ def unannounce(name: str, port: int, urls: list[str], timeout: float, *, as_json
     A Node grape cannot; it lists the service until its announce is too old.
     """
     with connect(urls, timeout) as link, progress(f"withdrawing {name}"):
-        link.unannounce(name, port)
+        confirmed = link.unannounce(name, port)
     if as_json:
-        print_json({"name": name, "port": port})
+        print_json({"name": name, "port": port, "nodes": confirmed})
     else:
-        print_line("withdrawn")
+        print_line(f"withdrawn: {counted(confirmed, 'other node')} confirmed it")
     return 0
 
 

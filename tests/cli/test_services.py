@@ -53,9 +53,9 @@ def test_announce_says_how_many_nodes_have_it(run: Run, fake: OneGrape) -> None:
 
 
 def test_unannounce_withdraws(run: Run, fake: OneGrape) -> None:
-    assert run("unannounce", NAME, "1337").out == "withdrawn\n"
+    assert run("unannounce", NAME, "1337").out == "withdrawn: 1 other node confirmed it\n"
     assert fake.asked("/unannounce") == [[NAME, 1337]]
-    assert json.loads(run("unannounce", NAME, "1337", "--json").out) == {"name": NAME, "port": 1337}
+    assert json.loads(run("unannounce", NAME, "1337", "--json").out) == {"name": NAME, "port": 1337, "nodes": 1}
 
 
 def test_services_are_a_table_and_those_of_a_name_their_peers(run: Run, fake: OneGrape) -> None:
