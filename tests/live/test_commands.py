@@ -58,7 +58,7 @@ class Shell:
 
 @pytest.fixture(params=["ours", "reference", "mixed"])
 def shell(request: pytest.FixtureRequest, grape_process: StartGrape, grape_ring: StartRing) -> Shell:
-    """Returns a shell with a ring of two; the first one is asked: of ours, or a Node grape, with one of ours or alone."""
+    """Returns a shell with a ring of two, of which one is asked: ours, or a Node grape with another one or ours."""
     if request.param == "ours":
         return Shell([grape.api for grape in grape_ring(2)], is_ours=True)
     # Only here: it may install packages for Node.js.
