@@ -57,11 +57,11 @@ class _AllCommands(Commands):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name == "run":
             return _node(name)
+        printing = click.Option(["as_json", "--json"], is_flag=True, help="Print JSON, for programs.")
         if name == "config":
-            printing = click.Option(["as_json", "--json"], is_flag=True, help="Print JSON, for programs.")
             return _group(name, _node("check"), _node("show", printing), click.Command("example"))
         if name == "state":
-            return _group(name, *(_of_file(word) for word in ("check", "dump", "import", "new-id")))
+            return _group(name, _of_file("check", printing), *map(_of_file, ("dump", "import", "new-id")))
         return super().get_command(context, name)
 
     def shell_complete(self, context: click.Context, incomplete: str) -> list[CompletionItem]:
@@ -75,8 +75,8 @@ def _group(name: str, *commands: click.Command) -> click.Group:
     return click.Group(name, {str(command.name): command for command in commands})
 
 
-def _of_file(name: str) -> click.Command:
-    return click.Command(name, params=[click.Argument(["file"], type=click.Path())])
+def _of_file(name: str, *options: click.Option) -> click.Command:
+    return click.Command(name, params=[click.Argument(["file"], type=click.Path()), *options])
 
 
 def _node(name: str, *more: click.Option) -> click.Command:

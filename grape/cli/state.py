@@ -35,7 +35,8 @@ usage: grape state COMMAND FILE
   import FILE  add the rows of a dump on stdin to a state file, old or new
   new-id FILE  give the node another id, as another node uses a copy of the file
 
-check and dump also work while a node uses the file.
+check and dump also work while a node uses the file. check --json FILE prints
+the report as JSON.
 Status: 0 done; 1 the file is damaged, or lines of the dump are invalid;
 2 usage error; 69 a node uses the file; 74 the file, stdin or stdout cannot be
 read or written.
@@ -89,6 +90,9 @@ def _run(words: Sequence[str]) -> int:
         sys.stdout.write(HELP)
         return 0
     command, *names = words
+    if command == "check" and "--json" in names:
+        commands["check"] = check_as_json
+        names.remove("--json")
     if command not in commands:
         problem = f"unknown command {command!r}"
     elif len(names) != 1:
@@ -116,15 +120,30 @@ def check(path: str) -> int:
     lines = [f"{path}: {_health(contents)}"]
     if found.node_id is not None:
         lines.append(f"node id {found.node_id.hex()}")
-    lines.append(
-        f"{len(found.items)} items, {len(found.own_items)} own items, {len(found.peers)} peers, "
-        f"{len(found.own_announces)} own announces, {len(found.contacts)} contacts"
-        + (f", {len(found.withdrawals)} withdrawals" if found.withdrawals else "")
-    )
-    if found.heartbeat is not None:
-        written = datetime.fromtimestamp(found.heartbeat.moment.wall, UTC)
+    numbers = [(name, number) for name, number in _numbers(found).items() if number or name != "withdrawals"]
+    lines.append(", ".join(f"{number} {name.replace('_', ' ')}" for name, number in numbers))
+    written = _last_written(found)
+    if written is not None:
         lines.append(f"last written {written:%Y-%m-%d %H:%M:%S} UTC")
     sys.stdout.write("\n".join(lines) + "\n")
+    return EXIT_DAMAGED if contents.damage is not None else 0
+
+
+def check_as_json(path: str) -> int:
+    """Prints what ``check`` does as one JSON object; returns the exit status. Raises StateError."""
+    contents = examine(path, len(schema()))
+    found = records.read(contents.rows)
+    written = _last_written(found)
+    document = {
+        "file": path,
+        "is_intact": contents.damage is None,
+        "damage": contents.damage,
+        "schema": contents.version,
+        "node_id": found.node_id.hex() if found.node_id is not None else None,
+        **_numbers(found),
+        "last_written": f"{written:%Y-%m-%dT%H:%M:%SZ}" if written is not None else None,
+    }
+    sys.stdout.write(json.dumps(document, indent=1) + "\n")
     return EXIT_DAMAGED if contents.damage is not None else 0
 
 
@@ -212,6 +231,21 @@ def _commit(file: StateFile, changes: Sequence[Change]) -> int:
         return 0
     half = len(changes) // 2
     return _commit(file, changes[:half]) + _commit(file, changes[half:])
+
+
+def _numbers(found: records.Records) -> dict[str, int]:
+    return {
+        "items": len(found.items),
+        "own_items": len(found.own_items),
+        "peers": len(found.peers),
+        "own_announces": len(found.own_announces),
+        "contacts": len(found.contacts),
+        "withdrawals": len(found.withdrawals),
+    }
+
+
+def _last_written(found: records.Records) -> datetime | None:
+    return None if found.heartbeat is None else datetime.fromtimestamp(found.heartbeat.moment.wall, UTC)
 
 
 def _health(contents: Contents) -> str:

@@ -86,6 +86,7 @@ def test_bash_completes_every_flag(with_grape: dict[str, str]) -> None:
         (["config", "show", "--js"], {"--json"}),
         (["config", "check", "--dra"], {"--drain"}),
         (["state", "d"], {"dump"}),
+        (["state", "check", "--"], {"--json", "--help"}),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -210,6 +210,16 @@ def test_lines_that_are_not_utf8_are_skipped(path: str) -> None:
     assert len(examine(path, 1).rows["contact"]) == 1
 
 
+def test_check_prints_json(path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    load(path, contact(1), contact(2))
+    capsys.readouterr()
+    for words in (["check", "--json", path], ["check", path, "--json"]):
+        assert state_cli.main(words) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert (told["file"], told["is_intact"], told["damage"], told["contacts"]) == (path, True, None, 2)
+        assert (told["schema"], told["node_id"], told["last_written"]) == (len(schema()), None, None)
+
+
 @pytest.mark.parametrize("words", [[], ["-h"], ["--help"], ["check", "--help"]], ids=" ".join)
 def test_help_has_a_line_for_each_command(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert state_cli.main(words) == 0
