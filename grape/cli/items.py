@@ -16,7 +16,6 @@ from grape.cli.output import is_terminal, print_json, print_line, print_raw, pro
 from grape.cli.people import EXIT_NOTHING_FOUND, asks_a_grape, prints_json
 from grape.cli.traces import print_trace
 from grape.cli.words import HASH, TEXT
-from grape.client.blocking import Link
 from grape.client.items import Item, Storable, mutable_hash, public_key, verified
 
 MAX_TEXT_BYTES = 999
@@ -97,9 +96,9 @@ def get(
         raise click.UsageError("a HASH or a --key is needed, and not both")
     public = public_key_of(key) if key is not None else None
     target = mutable_hash(public, salt) if public is not None else cast("str", hash)
+    if trace:
+        return _trace(urls, timeout, target, salt, as_json=as_json)
     with connect(urls, timeout) as link, progress("fetching the item"):
-        if trace:
-            return _trace(link, target, salt, as_json=as_json)
         found = link.get_mutable(public, salt) if public is not None else link.get(target, salt=salt)
     if found is None:
         if as_json:
@@ -112,8 +111,9 @@ def get(
     return 0
 
 
-def _trace(link: Link, hash: str, salt: str | None, *, as_json: bool) -> int:
-    traced = documents.trace_of_item(link, hash, salt)
+def _trace(urls: list[str], timeout: float, hash: str, salt: str | None, *, as_json: bool) -> int:
+    with connect(urls, timeout) as link, progress("looking the item up"):
+        traced = documents.trace_of_item(link, hash, salt)
     if as_json:
         print_json(traced)
     else:
@@ -160,7 +160,7 @@ def _print(found: Item, *, is_verified: bool, as_json: bool) -> None:
         print_raw(json.dumps(found.value))
     elif is_terminal(sys.stdout):
         for line in found.value.split("\n"):
-            print_line(line)
+            print_line(line.expandtabs())
     else:
         print_raw(found.value)
 
@@ -174,7 +174,7 @@ def _plain(found: Item) -> dict[str, object]:
 
 
 def _is_verified(found: Item, hash: str) -> bool:
-    """Returns True for an item whose hash, or whose key with its signature, vouches for it."""
+    """Returns True for an immutable item, and for one whose key has this hash and made its signature."""
     if found.key is None:
         return True
     return verified(found) is not None and mutable_hash(found.key, found.salt) == hash.lower()
