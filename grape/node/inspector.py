@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from heapq import nsmallest
 from typing import TYPE_CHECKING, Protocol
@@ -25,7 +26,7 @@ from grape.state.recorder import StateRecorder
 
 if TYPE_CHECKING:
     # Imported where they are needed: to make these classes takes 2 ms of a start.
-    from grape.node.status import NodeEntry, Page, ServiceEntry, StateFile, Status
+    from grape.node.status import Connections, NodeEntry, Page, ServiceEntry, StateFile, Status
 
 # Of each service in a list; of one alone.
 LISTED_PEERS = 100
@@ -88,6 +89,7 @@ class Inspector:
         )
         self._started_at = 0.0
         self._api_address: Callable[[], Address | None] = lambda: None
+        self._connections: Callable[[], tuple[int, int]] = lambda: (0, 0)
 
     def start(self, protocol: DHTProtocol, own_entries: Callable[[], frozenset[Address]]) -> None:
         """Begins to watch a node that joins.
@@ -117,9 +119,15 @@ class Inspector:
         if self._isolation.is_isolated:
             self._isolation.look()
 
-    def serves_http(self, address: Callable[[], Address | None], calls: Callable[[], int]) -> None:
-        """Takes what tells the address of the HTTP API and counts the calls to it."""
+    def serves_http(
+        self,
+        address: Callable[[], Address | None],
+        calls: Callable[[], int],
+        connections: Callable[[], tuple[int, int]],
+    ) -> None:
+        """Takes what tells the address of the HTTP API, counts its calls, and counts its connections with their limit."""
         self._api_address = address
+        self._connections = connections
         self._rates.add("calls", calls)
 
     # What it tells
@@ -147,8 +155,6 @@ class Inspector:
     def stats(self) -> Stats:
         """Returns the figures of this moment."""
         node = self._node
-        # Counted in grape.dht, which imports nothing of ours.
-        node.counters.unverified_puts = self._responder.signature_budget.refused
         return Stats(
             node_id=node.node_id.hex(),
             dht_port=node.dht_port,
@@ -158,16 +164,17 @@ class Inspector:
             services=len(self._peers),
             items=len(self._items),
             queries_in_flight=self._queries_in_flight,
-            counters=node.counters.as_dict(),
+            counters=self._counts(),
             degraded=self._recorder.problem if self._recorder is not None else None,
         )
 
     def status(self) -> Status:
         """Returns what the node is and does at this moment."""
         from grape import __version__
-        from grape.node.status import Contacts, PerSecond, Status
+        from grape.node.status import LIMIT_COUNTERS, Contacts, PerSecond, Status, own_descriptors
 
         node, now = self._node, self._clock.seconds()
+        counts = self._counts()
         good = sum(contact.is_good(now) for contact in self._table)
         return Status(
             version=__version__,
@@ -183,6 +190,13 @@ class Inspector:
             queries_in_flight=self._queries_in_flight,
             per_second=PerSecond(**self._rates.per_second()),
             state=self._state(now),
+            bootstrap=[f"{host}:{port}" for host, port in node.config.dht_bootstrap],
+            peer_max_age=node.config.dht_peer_max_age,
+            read_only=node.config.read_only,
+            time=time.time_ns() / 1e9,
+            descriptors=own_descriptors(),
+            connections=self._http_connections(),
+            limits_hit={name: counts[name] for name in LIMIT_COUNTERS if counts[name]},
         )
 
     def nodes(self, after: bytes, limit: int) -> Page[NodeEntry]:
@@ -220,6 +234,17 @@ class Inspector:
 
         entry = self._service(key, self._clock.seconds(), SHOWN_PEERS)
         return Page([entry] if entry is not None else [], None, len(self._peers))
+
+    def _counts(self) -> dict[str, int]:
+        counters = self._node.counters
+        # Counted in grape.dht, which imports nothing of ours.
+        counters.unverified_puts = self._responder.signature_budget.refused
+        return counters.as_dict()
+
+    def _http_connections(self) -> Connections | None:
+        from grape.node.status import Connections
+
+        return Connections(*self._connections()) if self._api_address() is not None else None
 
     @property
     def _queries_in_flight(self) -> int:

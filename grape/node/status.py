@@ -1,10 +1,13 @@
 """Defines what a grape tells of itself: its status, its contacts and the services that it holds.
 
-Times are in seconds: ages, not dates.
+Times are in seconds: ages, not dates, but for the grape's own clock.
 """
 
 from __future__ import annotations
 
+import os
+import resource
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 import attrs
@@ -13,6 +16,22 @@ from grape.dht.buckets import UNMEASURED_SECONDS, Contact
 from grape.node.readiness import Readiness
 
 T = TypeVar("T")
+
+# Counters of ``grape.metrics`` that count how often a limit was hit.
+LIMIT_COUNTERS = (
+    "not_sent",
+    "shaped",
+    "evicted_keys",
+    "evicted_peers",
+    "evicted_peers_of_announcer",
+    "evicted_items",
+    "unverified_puts",
+    "evicted_connections",
+    "refused_connections",
+    "overloads",
+)
+# Where Linux lists the descriptors of a process, and where the BSDs and macOS do.
+DESCRIPTORS = ("/proc/self/fd", "/dev/fd")
 
 
 @attrs.frozen
@@ -47,6 +66,25 @@ class StateFile:
 
 
 @attrs.frozen
+class Descriptors:
+    """The descriptors of the process: files, sockets and pipes."""
+
+    #: Those that are open; None where the system does not tell.
+    open: int | None
+    #: How many may be open (RLIMIT_NOFILE, the soft limit); None: as many as there are.
+    limit: int | None
+
+
+@attrs.frozen
+class Connections:
+    """The connections to the HTTP API."""
+
+    open: int
+    #: Above it an idle one is closed for each new one: ``max_connections``, or fewer with few descriptors.
+    limit: int
+
+
+@attrs.frozen
 class Status:
     """A snapshot of a grape, in one object."""
 
@@ -71,6 +109,19 @@ class Status:
     per_second: PerSecond
     #: None: no state is kept.
     state: StateFile | None
+    #: The nodes that it was given to join, each "host:port".
+    bootstrap: list[str]
+    #: How long it lists a peer that is announced once; 0: for ever.
+    peer_max_age: float
+    #: True if it answers no queries (BEP 43).
+    read_only: bool
+    #: Its wall clock, in seconds since 1970.
+    time: float
+    descriptors: Descriptors
+    #: None without HTTP.
+    connections: Connections | None
+    #: How often each limit was hit since the start, by the name of its counter; those never hit are left out.
+    limits_hit: dict[str, int]
 
 
 @attrs.frozen
@@ -134,3 +185,15 @@ def node_entry(contact: Contact, now: float) -> NodeEntry:
         now - contact.heard_at,
         "good" if contact.is_good(now) else "questionable",
     )
+
+
+def own_descriptors() -> Descriptors:
+    """Returns the descriptors of this process."""
+    number = None
+    for directory in DESCRIPTORS:
+        with suppress(OSError):
+            # One of them is that of the list.
+            number = len(os.listdir(directory)) - 1
+            break
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return Descriptors(number, None if limit == resource.RLIM_INFINITY else limit)

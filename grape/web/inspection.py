@@ -37,7 +37,10 @@ _STATUS = """{"version": "0.1.0", "node_id": "0beec7b5ea3f0fdbc95d0dd47f3c5bc275
  "uptime": 3600.5, "dht_address": "0.0.0.0:20001", "api_address": "[::]:30001", "advertised": "10.0.0.1:20001",
  "contacts": {"good": 2, "questionable": 0}, "services": 12, "items": 3, "queries_in_flight": 0,
  "per_second": {"calls": 3.2, "queries_in": 7.5, "queries_out": 6.1},
- "state": {"file": "/var/lib/grape/grape-20001.sqlite", "last_commit": 0.7, "problem": null}}"""
+ "state": {"file": "/var/lib/grape/grape-20001.sqlite", "last_commit": 0.7, "problem": null},
+ "bootstrap": ["grape1.example:20001", "grape2.example:20001"], "peer_max_age": 240.0, "read_only": false,
+ "time": 1767225600.0, "descriptors": {"open": 23, "limit": 1024}, "connections": {"open": 2, "limit": 512},
+ "limits_hit": {"evicted_peers": 3}}"""
 _NODES = """{"nodes": [{"id": "0beec7b5ea3f0fdbc95d0dd47f3c5bc275da8a33", "address": "10.0.0.2:20001",
   "round_trip": 0.0004, "last_heard": 1.2, "state": "good"}], "next": null, "total": 1}"""
 _SERVICES = """{"services": [{"name": "rest:util:net", "key": "726573743a7574696c3a6e6574", "peer_count": 1,

@@ -62,7 +62,7 @@ class HTTPServerFactory(ServerFactory):
         self.max_payload_size = max_payload_size
         self.head_cache = HeadCache()
         self.counters = counters if counters is not None else Counters()
-        self._max_connections = max_connections
+        self.max_connections = max_connections
         self._max_per_host = max_per_host
         # The connections, the one that brought no request for longest first; and those that never brought one.
         self._connections: OrderedDict[Connection, None] = OrderedDict()
@@ -80,7 +80,7 @@ class HTTPServerFactory(ServerFactory):
     def set_limits(self, max_payload_size: int, max_connections: int, max_per_host: int) -> None:
         """Sets the limits; connections above them are closed, idle ones at once, others once they are answered."""
         self.max_payload_size = max_payload_size
-        self._max_connections = max_connections
+        self.max_connections = max_connections
         self._max_per_host = max_per_host
         # Its heads passed the limit and the access rules of before.
         self.head_cache = HeadCache()
@@ -116,7 +116,7 @@ class HTTPServerFactory(ServerFactory):
             self._sweeper = self.clock.callLater(SWEEP_SECONDS, self._sweep)
         if host is not None and self._per_host[host] > self._max_per_host and not is_loopback(host):
             self._close_one([c for c in self._connections if c.peer_host == host], connection)
-        elif len(self._connections) > self._max_connections:
+        elif len(self._connections) > self.max_connections:
             self._close_one(list(self._connections), connection)
 
     def request_read(self, connection: Connection) -> None:

@@ -68,7 +68,10 @@ class HTTPService(Service):
             node.counters,
             Probes(node.inspector).by_target,
         )
-        node.inspector.serves_http(lambda: self.address, lambda: self._api.begun)
+        server = self._server
+        node.inspector.serves_http(
+            lambda: self.address, lambda: self._api.begun, lambda: (len(server), server.max_connections)
+        )
         self._port: IListeningPort | None = None
 
     def resource(self, access: Access | None = CONFIGURED_ACCESS) -> IResource:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from hashlib import sha1
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import pytest
 
 from grape import Grape, __version__
 from grape.dht.routing import RoutingTable
+from grape.metrics import Counters
 from grape.node.inspector import LISTED_PEERS, PAGE_BYTES, SHOWN_PEERS
-from grape.node.status import Contacts, PeerEntry
+from grape.node.status import LIMIT_COUNTERS, Contacts, PeerEntry
 from grape.testing import MemoryNetwork, make_grapes
 from tests.simulation import lone_grape
 
@@ -104,6 +106,26 @@ def test_status_tells_of_the_state_file(network: MemoryNetwork, tmp_path: Path) 
     assert status.state is not None
     assert (status.state.problem, status.readiness.problems) == ("disk full", ("degraded",))
     network.result(grape.stopService())
+
+
+def test_status_tells_what_else_may_explain_a_failure(network: MemoryNetwork) -> None:
+    grape = lone_grape(
+        network, dht_bootstrap=["grape.example:7", "10.0.0.9:20001"], dht_peer_maxAge=90_000, max_peers_per_announcer=2
+    )
+    status = grape.status()
+    assert status.bootstrap == ["grape.example:7", "10.0.0.9:20001"]
+    assert (status.peer_max_age, status.read_only, status.connections) == (90.0, False, None)
+    assert abs(status.time - time.time()) < 60
+    assert status.descriptors.open is None or status.descriptors.open > 2
+    assert status.descriptors.limit is None or status.descriptors.limit > 2
+    assert status.limits_hit == {}
+    for port in (1, 2, 3):
+        grape.node._peer_store.announce(b"a", ("10.0.9.9", port), 0.0, ("10.0.9.9", 20001))
+    assert grape.status().limits_hit == {"evicted_peers": 1, "evicted_peers_of_announcer": 1}
+
+
+def test_counters_of_limits_are_counters() -> None:
+    assert set(LIMIT_COUNTERS) <= set(Counters().as_dict())
 
 
 def test_grape_whose_bootstrap_nodes_are_itself_is_ready_alone(network: MemoryNetwork) -> None:
