@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import time
 
 import attrs
@@ -17,6 +18,8 @@ from grape.dht.nodeid import ID_BYTES
 MAX_DATAGRAM_BYTES = 65_535
 TRANSACTION_BYTES = 4
 DEFAULT_PORT = 20_001
+# From <linux/in.h>; Python before 3.14 does not name them.
+_IP_MTU_DISCOVER, _IP_PMTUDISC_DONT = 10, 0
 
 
 @attrs.frozen
@@ -67,6 +70,9 @@ def ask(
         transaction_id, method, {b"id": os.urandom(ID_BYTES), **(arguments or {})}, read_only=True
     )
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
+        if sys.platform == "linux":
+            # As grapes do: a router may fragment a datagram that is too large for its link.
+            opened.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DONT)
         # Connected: answers of others are not received, and an ICMP error is told.
         opened.connect(address)
         sent_at = time.monotonic()

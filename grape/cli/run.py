@@ -37,6 +37,7 @@ PEOPLE: Mapping[str, Command] = {
     "nodes": Command("grape.cli.nodes", "grape nodes", "list the grape's contacts"),
     "services": Command("grape.cli.services", "grape services [NAME]", "list the services that the grape holds"),
     "ping": Command("grape.cli.nodes", "grape ping HOST:PORT", "ask a node whether it is there, over UDP"),
+    "doctor": Command("grape.cli.doctor.command", "grape doctor [NAME]", "find out what is wrong with a grape"),
     "completion": Command("grape.cli.completion", "grape completion SHELL", "print completion for bash, zsh or fish"),
 }
 

@@ -125,7 +125,7 @@ class Inspector:
         calls: Callable[[], int],
         connections: Callable[[], tuple[int, int]],
     ) -> None:
-        """Takes what tells the address of the HTTP API, counts its calls, and counts its connections with their limit."""
+        """Takes what tells the address of the HTTP API, counts its calls, and tells its connections and their limit."""
         self._api_address = address
         self._connections = connections
         self._rates.add("calls", calls)
