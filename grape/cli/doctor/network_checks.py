@@ -96,8 +96,12 @@ def check_bootstrap(facts: Facts) -> Iterator[Finding]:
         yield from _entry(name, entry, state, facts)
 
 
+def _has_own_id(probe: Probe, facts: Facts) -> bool:
+    return facts.node_id is not None and probe.node_id == facts.node_id
+
+
 def _is_useful(probe: Probe, facts: Facts) -> bool:
-    return probe.is_answered and probe.node_id != facts.node_id
+    return probe.is_answered and not _has_own_id(probe, facts)
 
 
 def _entry(name: str, entry: Entry, state: str, facts: Facts) -> Iterator[Finding]:
@@ -109,9 +113,13 @@ def _entry(name: str, entry: Entry, state: str, facts: Facts) -> Iterator[Findin
     answered = []
     for probe in entry.probes:
         shown = probe.address if probe.address == entry.text else f"{entry.text}: {probe.address}"
-        if probe.is_answered:
-            is_own = facts.node_id is not None and probe.node_id == facts.node_id
-            answered.append(f"{shown} is this grape itself, by its id" if is_own else f"{shown} answers")
+        if not probe.is_answered and any(own.address == probe.address for own in facts.own):
+            answered.append(f"{shown} is this grape itself (see UDP port)")
+        elif probe.is_answered and _has_own_id(probe, facts):
+            is_clone = any(not suspect.is_itself for suspect in facts.suspects if suspect.address == probe.address)
+            answered.append(f"{shown} {'answers, with the id of this grape' if is_clone else 'is this grape itself'}")
+        elif probe.is_answered:
+            answered.append(f"{shown} answers")
         else:
             yield _unanswered(name, shown, probe, state)
     if answered:

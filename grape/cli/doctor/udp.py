@@ -1,7 +1,7 @@
 """Asks nodes over UDP what a doctor wants to know: pings small and large, whom they list, how long they list peers.
 
-Queries are read-only (BEP 43), so that nobody lists the process that sends them. Most are sent twice, as a datagram may
-be lost.
+Nobody is to list the process that asks: queries are read-only (BEP 43), and as a Node grape lists whoever has an id,
+they name none at first; other software may answer only one that does. A query is sent twice, as it may be lost.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from grape.cli.doctor.facts import ANSWERED, REFUSED, SILENT, UNSENT, Kept, Prob
 from grape.dht.bencoding import BValue
 from grape.dht.compact import NODE_BYTES, Address, decode_nodes
 from grape.dht.messages import CLIENT_VERSION, encode_query
-from grape.dht.nodeid import ID_BYTES
 
 TRIES = 2
 # A large datagram is fragmented on a path with a small MTU, so that more of it can be lost.
@@ -26,7 +25,7 @@ LARGE_BYTES = 1_400
 _PADDING_BYTES = (
     LARGE_BYTES
     - 3
-    - len(encode_query(bytes(TRANSACTION_BYTES), b"ping", {b"id": bytes(ID_BYTES), b"padding": b""}, read_only=True))
+    - len(encode_query(bytes(TRANSACTION_BYTES), b"ping", {b"id": b"", b"padding": b""}, read_only=True))
 )
 TCP_SECONDS = 1.0
 #: Of what is announced, only to see whether it is listed.
@@ -53,15 +52,16 @@ def query(
 ) -> tuple[str, str | None, Reply | None]:
     """Sends a query; returns the outcome, as ``facts`` names it, what the system said, and the reply."""
     outcome, problem = SILENT, None
-    for _ in range(tries):
+    anonymous: dict[bytes, BValue] = {b"id": b"", **(arguments or {})}
+    for number in range(tries):
         try:
-            reply = ask(address, method, arguments, seconds)
+            reply = ask(address, method, arguments if number else anonymous, seconds)
         except ConnectionRefusedError:
             outcome = REFUSED
         except OSError as error:
             outcome, problem = UNSENT, error.strerror or str(error)
         else:
-            if reply is not None:
+            if reply is not None and (reply.error is None or number):
                 return ANSWERED, None, reply
     return outcome, problem, None
 
