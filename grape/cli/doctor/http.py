@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 MAX_CONTACTS = 1_000
 MAX_NAMES = 5_000
+# What is raised for an answer that is none, or not of the shape that it should have.
+UNUSABLE = (GrapeError, ValueError, KeyError, TypeError, AttributeError)
 #: An HTTP Date has whole seconds.
 DATE_ERROR_SECONDS = 1.0
 SELF_TEST_TTL_SECONDS = 10.0
@@ -70,7 +72,7 @@ class GrapeApi:
         return Api(self.url, told=told, clock_ahead=ahead, clock_error=half)
 
     def contacts(self) -> list[tuple[str, bytes]]:
-        """Returns the address and the id of each contact. Raises GrapeError."""
+        """Returns the address and the id of each contact. Raises one of UNUSABLE."""
         entries = pages(self._link, "nodes", MAX_CONTACTS).entries
         return [(str(entry["address"]), bytes.fromhex(str(entry["id"]))) for entry in entries]
 
@@ -78,16 +80,16 @@ class GrapeApi:
         """Returns the names of services that the grape holds; none if it does not tell."""
         try:
             return [str(entry["name"]) for entry in pages(self._link, "services", MAX_NAMES).entries]
-        except GrapeError:
+        except UNUSABLE:
             return []
 
     def holds(self, name: str) -> bool | None:
         """Returns True if the grape holds peers of a service itself; None if it does not tell."""
         try:
-            page = self._link.read("/services?" + urlencode({"name": name}))
-        except GrapeError:
+            page = cast("dict[str, Json]", self._link.read("/services?" + urlencode({"name": name})))
+            return bool(page["services"])
+        except UNUSABLE:
             return None
-        return bool(cast("dict[str, Json]", page).get("services"))
 
     def find(self, name: str) -> tuple[str, ...] | None:
         """Looks a service up; None if that fails."""
@@ -107,13 +109,15 @@ class GrapeApi:
                 return Lookup(name, error=_said(error))
         except GrapeError as error:
             return Lookup(name, error=_said(error))
-        steps = cast("list[dict[str, Json]]", trace["steps"])
-        return Lookup(
-            name,
-            peers=tuple(map(str, cast("list[str]", trace["peers"]))),
-            steps=tuple(Step(str(step["address"]), step["answered_at"] is not None) for step in steps),
-            is_complete=trace["complete"] is True,
-        )
+        try:
+            return Lookup(
+                name,
+                peers=tuple(map(str, cast("list[str]", trace["peers"]))),
+                steps=tuple(map(_step, cast("list[dict[str, Json]]", trace["steps"]))),
+                is_complete=trace["complete"] is True,
+            )
+        except UNUSABLE:
+            return Lookup(name, error="what it answers is no trace of a lookup")
 
     def self_test(self, others: list[GrapeApi]) -> SelfTest:
         """Announces a name made up for it, looks it up here and at other grapes, and withdraws it."""
@@ -136,6 +140,10 @@ class GrapeApi:
             found_by=tuple(url for url, was_found in found.items() if was_found),
             missed_by=tuple(url for url, was_found in found.items() if not was_found),
         )
+
+
+def _step(step: dict[str, Json]) -> Step:
+    return Step(str(step["address"]), step["answered_at"] is not None)
 
 
 def _date(answer: httpx.Response) -> float | None:

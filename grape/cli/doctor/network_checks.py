@@ -156,7 +156,8 @@ def check_contacts(facts: Facts) -> Iterator[Finding]:
     answered = [contact for contact in asked if contact.is_answered]
     if not answered:
         found = f"none of {_count(len(asked), 'contact')} answers this machine"
-        yield Finding(name, FAILED, found, "See whether they run, and whether a firewall drops UDP on the way.")
+        state = FAILED if facts.is_local or "isolated" in told.problems else WARNING
+        yield Finding(name, state, found, "See whether they run, and whether a firewall drops UDP on the way.")
         return
     listing = [contact for contact in answered if contact.lists]
     found = f"{len(listing)} of {_count(len(answered), 'contact')} that answered list this grape"
@@ -232,14 +233,16 @@ def check_age(facts: Facts) -> Iterator[Finding]:
         if api.told.peer_max_age is not None and api.told.peer_max_age != own
     ]
     wrong += [text for text in map(_kept, facts.contacts) if text]
-    agreeing = [_count(number, thing) for number, thing in _compared(facts) if number]
+    compared = [(number, thing) for number, thing in _compared(facts) if number]
+    agreeing = [_count(number, thing) for number, thing in compared]
     others = [contact for contact in facts.contacts if contact.is_answered and not contact.is_ours]
     if wrong:
         advice = "Start all members of the ring with the same --dht_peer_maxAge: else services come and go."
         yield Finding(name, WARNING, f"{shown}, {listed(wrong)}", advice)
     elif agreeing:
         unasked = f" ({_count(len(others), 'contact')} of other software cannot be asked)" if others else ""
-        yield Finding(name, OK, f"{shown}, and so do {' and '.join(agreeing)}{unasked}")
+        verb = "does" if [number for number, _ in compared] == [1] else "do"
+        yield Finding(name, OK, f"{shown}, and so {verb} {' and '.join(agreeing)}{unasked}")
     else:
         yield skip(name, f"{shown}; {_unasked(facts, others)}")
 

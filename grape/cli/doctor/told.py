@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import cast
 
 import attrs
 
 from grape.client.answers import Json
+
+_ID = re.compile("[0-9a-f]{40}")
+_ADDRESS = re.compile(r"[^:]+:[0-9]{1,5}")
 
 
 @attrs.frozen
@@ -51,11 +55,11 @@ def told_of(status: Json) -> Told:
     bootstrap, limits = told.get("bootstrap"), told.get("limits_hit")
     return Told(
         version=_text(told.get("version")),
-        node_id=_text(told.get("node_id")),
+        node_id=_matching(_ID, told.get("node_id")),
         problems=_problems(_members(told.get("readiness"))),
         uptime=_number(told.get("uptime")),
-        dht_address=_text(told.get("dht_address")),
-        advertised=_text(told.get("advertised")),
+        dht_address=_matching(_ADDRESS, told.get("dht_address")),
+        advertised=_matching(_ADDRESS, told.get("advertised")),
         contacts=good + questionable if good is not None and questionable is not None else None,
         bootstrap=tuple(map(str, bootstrap)) if isinstance(bootstrap, list) else None,
         peer_max_age=_number(told.get("peer_max_age")),
@@ -85,6 +89,10 @@ def _members(value: Json) -> Mapping[str, Json]:
 
 def _text(value: Json) -> str | None:
     return value if isinstance(value, str) else None
+
+
+def _matching(pattern: re.Pattern[str], value: Json) -> str | None:
+    return value if isinstance(value, str) and pattern.fullmatch(value) else None
 
 
 def _whole(value: Json) -> int | None:
