@@ -132,7 +132,8 @@ class GrapeApi:
                 stored = self._link.announce(name, PEER_PORT)
         except GrapeError as error:
             return SelfTest(error=_said(error))
-        found = {api.url: bool(api.find(name)) for api in (self, *others)}
+        peers = {api.url: api.find(name) for api in (self, *others)}
+        found = {url: bool(some) for url, some in peers.items() if some is not None}
         with suppress(GrapeError):
             self._link.unannounce(name, PEER_PORT)
         return SelfTest(
