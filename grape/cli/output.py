@@ -83,7 +83,7 @@ def print_values(values: Sequence[tuple[str, object]]) -> None:
     width = max(len(name) for name, _ in values)
     for name, value in values:
         first, *others = ("-" if value is None else str(value)).splitlines() or [""]
-        print_raw(f"{name:{width}}  {_coloured(shown(first))}")
+        print_raw(f"{name:{width}}  {coloured(shown(first))}")
         for line in others:
             print_line(f"{'':{width}}  {line}")
 
@@ -103,6 +103,13 @@ def shown(text: str) -> str:
     return "".join(
         letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in text
     )
+
+
+def coloured(text: str) -> str:
+    """Returns a word for a state in its colour: on a terminal, and unless NO_COLOR is set (no-color.org)."""
+    style = _STYLES.get(text)
+    is_plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not is_terminal(sys.stdout)
+    return text if style in (None, FAINT) or is_plain else click.style(text, fg=style)
 
 
 def is_terminal(stream: TextIO | None) -> bool:
@@ -163,10 +170,3 @@ def _show_progress(doing: str, ended: threading.Event) -> None:
 def _plain_lines(lines: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return ["  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-
-
-def _coloured(text: str) -> str:
-    """Returns a word for a state in its colour: on a terminal, and unless NO_COLOR is set (no-color.org)."""
-    style = _STYLES.get(text)
-    is_plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not is_terminal(sys.stdout)
-    return text if style in (None, FAINT) or is_plain else click.style(text, fg=style)

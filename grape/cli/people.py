@@ -73,9 +73,9 @@ class Commands(click.Group):
         return command
 
 
-def asks_a_grape(command: F) -> F:
-    """Gives a command ``urls``, the grapes to ask, and ``timeout``, in seconds."""
-    url = click.option(
+def names_grapes(help: str) -> Callable[[F], F]:
+    """Returns what gives a command ``urls``, the grapes that ``--url`` names; ``help`` says what is done with them."""
+    return click.option(
         "-u",
         "--url",
         "urls",
@@ -86,8 +86,13 @@ def asks_a_grape(command: F) -> F:
         default=[DEFAULT_URL],
         show_default=True,
         show_envvar=True,
-        help="A grape to ask; several for one after the other, as one fails.",
+        help=help,
     )
+
+
+def asks_a_grape(command: F) -> F:
+    """Gives a command ``urls``, the grapes to ask, and ``timeout``, in seconds."""
+    url = names_grapes("A grape to ask; several for one after the other, as one fails.")
     timeout = click.option(
         "--timeout",
         type=click.FloatRange(0.1, 3_600),

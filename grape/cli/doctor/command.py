@@ -12,37 +12,19 @@ import attrs
 import click
 
 from grape.cli.doctor.checks import findings_of
-from grape.cli.doctor.findings import FAILED, OK, SKIPPED, STATES, WARNING, Finding, has_failed
+from grape.cli.doctor.findings import STATES, Finding, has_failed
 from grape.cli.doctor.gather import STEPS, Settings, examine
-from grape.cli.output import BAD, GOOD, print_json
-from grape.cli.output import WARNING as YELLOW
-from grape.cli.people import DEFAULT_URL, EXIT_NOTHING_FOUND, prints_json
+from grape.cli.output import coloured, is_terminal, print_json, print_raw, shown
+from grape.cli.people import EXIT_NOTHING_FOUND, names_grapes, prints_json
+from grape.cli.words import NAME
 
-_COLOURS = {OK: GOOD, WARNING: YELLOW, FAILED: BAD, SKIPPED: None}
 STATE_WIDTH = 7
 MIN_WIDTH = 40
 
 
-def _urls(context: click.Context, parameter: click.Parameter, given: Sequence[str]) -> list[str]:
-    urls = [url for text in given for url in text.replace(",", " ").split()]
-    return [url if "://" in url else f"http://{url}" for url in urls]
-
-
 @click.command(short_help="find out what is wrong with a grape")
-@click.argument("name", required=False)
-@click.option(
-    "-u",
-    "--url",
-    "urls",
-    multiple=True,
-    envvar="GRAPE_URL",
-    callback=_urls,
-    metavar="URL",
-    default=[DEFAULT_URL],
-    show_default=True,
-    show_envvar=True,
-    help="The grape to examine; further ones are compared with it.",
-)
+@click.argument("name", type=NAME, required=False)
+@names_grapes("The grape to examine; further ones are compared with it.")
 @click.option("--node", metavar="HOST:PORT", help="Its UDP address, where it does not tell it.")
 @click.option("--no-announce", is_flag=True, help="Announce nothing: leaves out what is found by announces.")
 @click.option(
@@ -75,28 +57,30 @@ def doctor(
 
 
 def _print(findings: Sequence[Finding]) -> None:
-    width = max(len(finding.name) for finding in findings)
+    width = max(len(shown(finding.name)) for finding in findings)
+    indent = " " * (STATE_WIDTH + width + 4)
     for finding in findings:
-        state = click.style(f"{finding.state:{STATE_WIDTH}}", fg=_COLOURS[finding.state])
-        first, *others = _lines(finding.found, STATE_WIDTH + width + 4)
-        click.echo(f"{state}  {finding.name:{width}}  {first}")
-        for line in others + _lines(finding.advice, STATE_WIDTH + width + 4):
-            click.echo(f"{'':{STATE_WIDTH}}  {'':{width}}  {line}")
+        padding = " " * (STATE_WIDTH - len(finding.state))
+        first, *others = _lines(finding.found, len(indent)) + _lines(finding.advice, len(indent))
+        print_raw(f"{coloured(finding.state)}{padding}  {shown(finding.name):{width}}  {first}")
+        for line in others:
+            print_raw(f"{indent}{line}")
     numbers = {state: sum(finding.state == state for finding in findings) for state in STATES}
-    click.echo(f"\n{', '.join(f'{number} {state}' for state, number in numbers.items() if number)}")
+    print_raw(f"\n{', '.join(f'{number} {state}' for state, number in numbers.items() if number)}")
 
 
 def _lines(text: str, indent: int) -> list[str]:
     """Returns a text as lines: broken for a terminal, else a single one, for grep."""
-    if not sys.stdout.isatty():
-        return [text] if text else []
-    return textwrap.wrap(text, max(shutil.get_terminal_size().columns - indent, MIN_WIDTH), break_on_hyphens=False)
+    if not is_terminal(sys.stdout):
+        return [shown(text)] if text else []
+    width = max(shutil.get_terminal_size().columns - indent, MIN_WIDTH)
+    return textwrap.wrap(shown(text), width, break_on_hyphens=False)
 
 
 @contextmanager
 def _progress() -> Iterator[Callable[[str], object]]:
     """Shows on a terminal's stderr which of the steps is under way; gives what is told of each step."""
-    if not sys.stderr.isatty():
+    if not is_terminal(sys.stderr):
         yield lambda step: None
         return
     from rich.console import Console

@@ -15,11 +15,12 @@ import attrs
 from grape.cli.asking import DEFAULT_PORT, resolve
 from grape.cli.doctor import udp
 from grape.cli.doctor.facts import Contact, Entry, Facts, Lookup, Probe, SelfTest, Suspect
-from grape.cli.doctor.http import UNUSABLE, GrapeApi
+from grape.cli.doctor.http import GrapeApi
 from grape.cli.doctor.told import Told
 from grape.dht.addresses import is_loopback
 from grape.dht.compact import Address
 from grape.dht.nodeid import position
+from grape.errors import GrapeError
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -140,7 +141,7 @@ class _Examination:
         if facts.grape.problem is None:
             try:
                 return [(_address(text), other) for text, other in self._api.contacts()]
-            except UNUSABLE:
+            except (GrapeError, ValueError):
                 return None
         probe = next((probe for probe in facts.own if probe.is_answered), None)
         if probe is None:

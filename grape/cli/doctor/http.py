@@ -5,15 +5,13 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, cast
-from urllib.parse import urlencode
+from typing import TYPE_CHECKING
 
+from grape.cli import documents
 from grape.cli.doctor.facts import Api, Lookup, SelfTest, Step
 from grape.cli.doctor.told import told_of
 from grape.cli.doctor.udp import PEER_PORT, new_name
-from grape.cli.pages import pages
-from grape.client.answers import Answer, Json, document
-from grape.client.blocking import Link
+from grape.client.answers import Answer, document
 from grape.client.errors import NotSupportedError, UnreachableError
 from grape.client.httpx_clients import failure_text, new_client
 from grape.errors import GrapeError
@@ -23,8 +21,6 @@ if TYPE_CHECKING:
 
 MAX_CONTACTS = 1_000
 MAX_NAMES = 5_000
-# What is raised for an answer that is none, or not of the shape that it should have.
-UNUSABLE = (GrapeError, ValueError, KeyError, TypeError, AttributeError)
 #: An HTTP Date has whole seconds.
 DATE_ERROR_SECONDS = 1.0
 SELF_TEST_TTL_SECONDS = 10.0
@@ -36,7 +32,7 @@ class GrapeApi:
     def __init__(self, url: str, seconds: float) -> None:
         self.url = url
         self._seconds = seconds
-        self._link = Link(url, timeout=seconds, cache_seconds=0)
+        self._link = documents.connect([url], seconds)
 
     def close(self) -> None:
         """Closes the connections."""
@@ -72,23 +68,22 @@ class GrapeApi:
         return Api(self.url, told=told, clock_ahead=ahead, clock_error=half)
 
     def contacts(self) -> list[tuple[str, bytes]]:
-        """Returns the address and the id of each contact. Raises one of UNUSABLE."""
-        entries = pages(self._link, "nodes", MAX_CONTACTS).entries
-        return [(str(entry["address"]), bytes.fromhex(str(entry["id"]))) for entry in entries]
+        """Returns the address and the id of each contact. Raises GrapeError, ValueError."""
+        entries = documents.nodes(self._link, MAX_CONTACTS).entries
+        return [(entry["address"], bytes.fromhex(entry["id"])) for entry in entries]
 
     def names(self) -> list[str]:
         """Returns the names of services that the grape holds; none if it does not tell."""
         try:
-            return [str(entry["name"]) for entry in pages(self._link, "services", MAX_NAMES).entries]
-        except UNUSABLE:
+            return [entry["name"] for entry in documents.services(self._link, MAX_NAMES).entries]
+        except GrapeError:
             return []
 
     def holds(self, name: str) -> bool | None:
         """Returns True if the grape holds peers of a service itself; None if it does not tell."""
         try:
-            page = cast("dict[str, Json]", self._link.read("/services?" + urlencode({"name": name})))
-            return bool(page["services"])
-        except UNUSABLE:
+            return bool(documents.services(self._link, 1, name).entries)
+        except GrapeError:
             return None
 
     def find(self, name: str) -> tuple[str, ...] | None:
@@ -101,7 +96,7 @@ class GrapeApi:
     def lookup(self, name: str) -> Lookup:
         """Looks a service up, and tells how that went where the grape can."""
         try:
-            trace = cast("dict[str, Json]", self._link.read("/trace?" + urlencode({"name": name})))
+            trace = documents.trace_of_service(self._link, name)
         except NotSupportedError:
             try:
                 return Lookup(name, peers=tuple(self._link.lookup(name)))
@@ -109,15 +104,8 @@ class GrapeApi:
                 return Lookup(name, error=_said(error))
         except GrapeError as error:
             return Lookup(name, error=_said(error))
-        try:
-            return Lookup(
-                name,
-                peers=tuple(map(str, cast("list[str]", trace["peers"]))),
-                steps=tuple(map(_step, cast("list[dict[str, Json]]", trace["steps"]))),
-                is_complete=trace["complete"] is True,
-            )
-        except UNUSABLE:
-            return Lookup(name, error="what it answers is no trace of a lookup")
+        steps = tuple(Step(step["address"], step["answered_at"] is not None) for step in trace["steps"])
+        return Lookup(name, peers=tuple(trace["peers"]), steps=steps, is_complete=trace["complete"])
 
     def self_test(self, others: list[GrapeApi]) -> SelfTest:
         """Announces a name made up for it, looks it up here and at other grapes, and withdraws it."""
@@ -141,10 +129,6 @@ class GrapeApi:
             found_by=tuple(url for url, was_found in found.items() if was_found),
             missed_by=tuple(url for url, was_found in found.items() if not was_found),
         )
-
-
-def _step(step: dict[str, Json]) -> Step:
-    return Step(str(step["address"]), step["answered_at"] is not None)
 
 
 def _date(answer: httpx.Response) -> float | None:

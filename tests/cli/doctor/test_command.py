@@ -107,7 +107,7 @@ def test_wrong_words_are_a_usage_error(words: list[str], capsys: pytest.CaptureF
         {"/status": []},
         {"/status": {"node_id": 7, "contacts": "many", "readiness": {"checks": [3]}, "limits_hit": {"a": "b"}}},
         {"/status": {"node_id": "aa" * 20, "dht_address": "x"}, "/nodes": {"nodes": [{"id": "?"}], "next": None}},
-        {"/status": {"node_id": "aa" * 20, "bootstrap": [1, None]}, "/nodes": [], "/trace": {"steps": 1}},
+        {"/status": {"node_id": "aa" * 20, "bootstrap": [1, None]}, "/nodes": [], "/trace/lookup": {"steps": 1}},
     ],
 )
 def test_odd_answers_of_a_server_are_no_traceback(
