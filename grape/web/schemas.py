@@ -1,4 +1,4 @@
-"""Makes JSON schemas (2020-12) of the types that answers are made of: attrs classes, named tuples, lists, None."""
+"""Makes JSON schemas (2020-12) of the types that answers are made of: attrs classes, named tuples, lists, dicts, None."""
 
 from __future__ import annotations
 
@@ -36,6 +36,9 @@ class Schemas:
         origin, arguments = get_origin(kind), get_args(kind)
         if origin in (list, tuple):
             return {"type": "array", "items": self.of(arguments[0])}
+        if origin is dict:
+            # JSON has no other keys than text.
+            return {"type": "object", "additionalProperties": self.of(arguments[1])}
         if origin in (Union, UnionType):
             return self._optional(arguments)
         if isinstance(kind, type) and (attrs.has(kind) or hasattr(kind, "_fields")):

@@ -98,6 +98,7 @@ class Shape:
     points: list[Point]
     name: str | None
     first: Point | None
+    sides: dict[str, int]
 
 
 def test_schema_is_made_of_types() -> None:
@@ -111,8 +112,9 @@ def test_schema_is_made_of_types() -> None:
             "points": {"type": "array", "items": point},
             "name": {"type": ["string", "null"]},
             "first": {"anyOf": [point, {"type": "null"}]},
+            "sides": {"type": "object", "additionalProperties": {"type": "integer"}},
         },
-        "required": ["points", "name", "first"],
+        "required": ["points", "name", "first", "sides"],
     }
     assert schemas.by_name["Point"]["description"] == "A point."
     assert schemas.by_name["Point"]["properties"]["y"] == {"type": ["number", "null"]}
