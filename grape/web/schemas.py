@@ -1,4 +1,4 @@
-"""Makes JSON schemas (2020-12) of the types that answers are made of: attrs classes, named tuples, lists, dicts, None."""
+"""Makes JSON schemas (2020-12) of the types that answers are made of: attrs classes, named tuples, lists, dicts."""
 
 from __future__ import annotations
 
