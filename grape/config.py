@@ -305,7 +305,8 @@ class Config:
         ),
     )
     ready_isolated: bool = declare(
-        False, Setting(Switch(), "/readyz: an isolated grape stays ready, for rings of two", reloads=True)
+        False,
+        Setting(Switch(), "isolated, stay ready and keep what is announced and put, for rings of two", reloads=True),
     )
 
     # The log, and where settings are read. Only a process of its own sets up a log and reads them (``grape.daemon``).

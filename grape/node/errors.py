@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from twisted.python.failure import Failure
 
+from grape.config import Config
 from grape.dht.errors import Overloaded
 from grape.dht.messages import CAS_MISMATCH, SEQUENCE_TOO_LOW
 from grape.errors import GrapeError
@@ -30,6 +31,16 @@ def accepted_by(written: WriteOutcome) -> int:
         if refusal.code in _REFUSALS:
             raise GrapeError(_REFUSALS[refusal.code], refusal.code)
     raise GrapeError("All queries failed")
+
+
+def may_keep_alone(written: WriteOutcome, config: Config) -> bool:
+    """Returns True for a write that reached no other node, if the grape is to keep alone what it is given.
+
+    That is one without bootstrap nodes, and an isolated one with ``ready_isolated``.
+    """
+    if config.ready_isolated:
+        return not written.accepted and not written.refusals
+    return written.asked == 0 and not config.dht_bootstrap
 
 
 def overloaded() -> GrapeError:

@@ -17,7 +17,7 @@ from grape.dht.nodeid import ID_BYTES
 from grape.encoding import Value, to_bencode
 from grape.errors import GrapeError
 from grape.krpc.traversal import WriteOutcome
-from grape.node.errors import accepted_by, raise_overloaded
+from grape.node.errors import accepted_by, may_keep_alone, raise_overloaded
 from grape.node.first_join import FirstJoin
 from grape.node.republish import OwnItems
 from grape.protocol import LOOKUP_AND_WRITE_SECONDS, LOOKUP_SECONDS, DHTProtocol, ItemFound
@@ -117,7 +117,7 @@ class Items:
             if not written.accepted:
                 # A node that stops ends its queries: their failures are no answer of the network.
                 self._socket()
-            if written.asked == 0 and not self._config.dht_bootstrap:
+            if may_keep_alone(written, self._config):
                 if refusal is not None:
                     raise refusal
                 self._put_alone(item, cas)

@@ -118,8 +118,13 @@ class OwnItems:
                 self._schedule(before, max(before.due, self._clock.seconds()))
 
     def not_taken(self, item: Item) -> None:
-        """Notes that no other node was there to take an item: it is put when a contact is listed."""
-        self._untaken[item.target] = None
+        """Notes that no other node took an item: it is put when a contact is listed, and in RETRY_SECONDS."""
+        target = item.target
+        self._untaken[target] = None
+        own = self._own.get(target)
+        if own is not None and own.item is item:
+            # A contact that is only restarting is not listed again.
+            self._schedule(own, self._clock.seconds() + RETRY_SECONDS)
 
     def taken(self, item: Item) -> None:
         """Notes that other nodes took an item, and schedules its next put."""

@@ -25,7 +25,7 @@ from grape.errors import GrapeError
 from grape.krpc.traversal import WriteOutcome
 from grape.metrics import Counters
 from grape.node.arguments import age_of, check_name, check_service, key_of, name_in_slot
-from grape.node.errors import accepted_by, overloaded
+from grape.node.errors import accepted_by, may_keep_alone, overloaded
 from grape.node.first_join import FirstJoin
 from grape.node.listing import Listing
 from grape.node.own_address import hosts_of
@@ -172,9 +172,9 @@ class Services:
 
         Port 0 is the grape's own UDP port, or the advertised one. The peer lives ``ttl`` seconds, at least 1, and by
         default for the network's age, which is the most. A node that stores the announce itself makes it again when it
-        meets another node, if none has accepted it: one with a ``host`` or ``advertise``, and one without contacts and
-        without bootstrap nodes. Raises GrapeError ERR_GRAPE_SERVICE_PORT, ERR_GRAPE_ANNOUNCE, ERR_GRAPE_SERVICE_TTL,
-        ERR_GRAPE_OVERLOADED, ERR_GRAPE_NOT_RUNNING.
+        meets another node, if none has accepted it: one with a ``host`` or ``advertise``, one without contacts and
+        without bootstrap nodes, and an isolated one with ``ready_isolated``. Raises GrapeError ERR_GRAPE_SERVICE_PORT,
+        ERR_GRAPE_ANNOUNCE, ERR_GRAPE_SERVICE_TTL, ERR_GRAPE_OVERLOADED, ERR_GRAPE_NOT_RUNNING.
         """
         config = self._config
         if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= MAX_PORT:
@@ -201,7 +201,7 @@ class Services:
             if not written.accepted:
                 # A node that stops ends its queries: their failures are no answer of the network.
                 self._socket()
-                is_alone = written.asked == 0 and not self._config.dht_bootstrap
+                is_alone = may_keep_alone(written, self._config)
                 if is_alone and not is_stored:
                     self._store(key, port, age)
                 if is_alone or is_stored:

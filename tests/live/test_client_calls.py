@@ -12,12 +12,14 @@ from grape.client import NotSupportedError, new_private_key, public_key
 from tests.client.styles import Opened, Waiting, in_thread
 from tests.live.conftest import StartGrape, StartReference, StartRing
 from tests.live.items import new_name
-from tests.live.processes import HOST, Api, until
+from tests.live.processes import HOST, Api, GrapeProcess, new_api, until
 
 PAIRS = 1_000
 KILLED_AT = 300
 CALLS = 1_000
 RINGS = ("ours", "reference", "mixed")
+
+Ring = list[GrapeProcess]
 
 
 @pytest.fixture(params=RINGS)
@@ -73,9 +75,19 @@ def test_what_a_reference_grape_does_not_have_is_not_supported(
     assert link.lookup(name) == [f"{HOST}:1337"]
 
 
+@pytest.fixture(params=[2, 3])
+def ring_with_one_to_kill(request: pytest.FixtureRequest, grape_process: StartGrape, grape_ring: StartRing) -> Ring:
+    """Two grapes of a ring of two, whose operator says so, or of three."""
+    if request.param == 3:
+        return grape_ring(3)
+    first, second = new_api(), new_api()
+    flags = ("--ready-isolated", "--bn")
+    return [grape_process(*flags, second.node, api=first), grape_process(*flags, first.node, api=second)]
+
+
 @in_thread
-def test_no_call_fails_while_one_of_two_grapes_is_killed(open_link: Opened, grape_ring: StartRing) -> None:
-    killed, left, _ = grape_ring(3)
+def test_no_call_fails_while_one_of_two_grapes_is_killed(open_link: Opened, ring_with_one_to_kill: Ring) -> None:
+    killed, left = ring_with_one_to_kill[:2]
     link = open_link([killed.api.url, left.api.url])
 
     def announce_and_look_up(number: int) -> None:

@@ -156,6 +156,33 @@ def test_put_with_unreachable_bootstrap_nodes_fails_but_is_kept(network: MemoryN
     assert failure(network, Key().put(grape, "mine", 1)) == ("No nodes to query", 200)
 
 
+def test_item_put_in_a_ring_of_two_whose_other_grape_died_is_put_there_once_it_is_back(network: MemoryNetwork) -> None:
+    _, left = make_grapes(network, 2, ready_isolated=True)
+    network.clock.advance(6)
+    network.kill("10.0.0.1")
+    hashes = [network.result(left.put("hello world"))]
+    network.clock.advance(20)
+    hashes.append(network.result(Key().put(left, "mine", 1)))
+    back = lone_grape(network, dht_bootstrap=["10.0.0.2:20001"], ready_isolated=True)
+    network.clock.advance(10)
+    network.result(left.stopService())
+    assert [got(network, back, hash).value for hash in hashes] == [b"hello world", b"mine"]
+
+
+def test_item_is_put_again_at_a_node_that_was_away_only_briefly(network: MemoryNetwork) -> None:
+    is_away = False
+    other = Remote(network, "10.0.0.1", lambda query: None if is_away else friendly(query))
+    grape = lone_grape(network, "10.0.0.2", dht_bootstrap=["10.0.0.1:20001"], ready_isolated=True)
+    network.clock.advance(6)
+    is_away = True
+    network.result(grape.put("hello world"))
+    is_away = False
+    assert grape.stats().contacts == 1
+    other.heard.clear()
+    network.clock.advance(61)
+    assert b"put" in other.methods()
+
+
 def test_put_that_no_node_accepts_fails(network: MemoryNetwork) -> None:
     Remote(network, "10.0.0.1", lambda query: friendly(query) if query.method != b"put" else None)
     grape = lone_grape(network, "10.0.0.2", dht_bootstrap=[FIRST])

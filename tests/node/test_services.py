@@ -10,7 +10,7 @@ from twisted.internet.defer import CancelledError
 
 from grape import Grape, GrapeError
 from grape.dht.compact import encode_peer
-from grape.dht.messages import Query
+from grape.dht.messages import Error, Query
 from grape.testing import MemoryNetwork, make_grapes
 from tests.simulation import Remote, Traffic, friendly, lone_grape, outcome
 
@@ -116,6 +116,35 @@ def test_isolated_grape_with_a_host_finds_its_own_services(network: MemoryNetwor
     grape = lone_grape(network, host="10.0.0.1", dht_bootstrap=["10.0.0.9:1"])
     assert failure(network, grape.announce("a", 1)) == ("No nodes to query", 200)
     assert network.result(grape.lookup("a")) == ["10.0.0.1:1"]
+
+
+def test_announce_in_a_ring_of_two_whose_other_grape_died_is_kept_and_made_to_it_once_it_is_back(
+    network: MemoryNetwork,
+) -> None:
+    _, left = make_grapes(network, 2, ready_isolated=True)
+    network.clock.advance(6)
+    network.kill("10.0.0.1")
+    # The other is a contact still, then it is none.
+    for name, pause in (("a", 0), ("b", 20)):
+        network.clock.advance(pause)
+        assert network.result(left.announce(name, 1337)) == 1
+        assert network.result(left.lookup(name)) == ["10.0.0.2:1337"]
+    back = lone_grape(network, dht_bootstrap=["10.0.0.2:20001"], ready_isolated=True)
+    network.clock.advance(10)
+    network.result(left.stopService())
+    assert [network.result(back.lookup(name)) for name in ("a", "b")] == [["10.0.0.2:1337"]] * 2
+
+
+def test_announce_that_other_nodes_refuse_fails_though_the_grape_may_be_isolated(network: MemoryNetwork) -> None:
+    Remote(
+        network,
+        "10.0.0.9",
+        lambda query: friendly(query) if query.method != b"announce_peer" else Error(203, "no", query.transaction_id),
+    )
+    grape = lone_grape(network, dht_bootstrap=["10.0.0.9:20001"], ready_isolated=True)
+    network.result(grape.when_ready())
+    assert failure(network, grape.announce("a", 1)) == ("All queries failed", 200)
+    assert network.result(grape.lookup("a")) == []
 
 
 @pytest.mark.parametrize("host", [None, "10.0.0.1"])
