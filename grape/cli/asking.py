@@ -32,6 +32,7 @@ class Reply:
     """
 
     address: Address
+    transaction_id: bytes
     seconds: float
     values: dict[bytes, BValue]
     version: bytes | None = None
@@ -59,48 +60,71 @@ def resolve(text: str) -> list[Address]:
 
 
 def ask(
-    address: Address, method: bytes = b"ping", arguments: dict[bytes, BValue] | None = None, seconds: float = 2.0
+    address: Address,
+    method: bytes = b"ping",
+    arguments: dict[bytes, BValue] | None = None,
+    seconds: float = 2.0,
+    *,
+    is_anonymous: bool = False,
 ) -> Reply | None:
     """Sends a query from a port of its own, read-only so that nobody lists it. Returns None if nothing answers.
 
-    Raises OSError if the query cannot be sent, ConnectionRefusedError if no process listens there.
+    A Node grape lists whoever has an id, read-only or not: with ``is_anonymous`` the id is empty at first, and a random
+    one is used if the node refuses that, or has not answered after half of the time. Raises OSError if the query cannot
+    be sent, ConnectionRefusedError if no process listens there.
     """
-    transaction_id = os.urandom(TRANSACTION_BYTES)
-    query = krpc.encode_query(
-        transaction_id, method, {b"id": os.urandom(ID_BYTES), **(arguments or {})}, read_only=True
-    )
+    begun = time.monotonic()
+    anonymous = [(b"", begun + seconds / 2)] if is_anonymous else []
+    sent: dict[bytes, float] = {}
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
         if sys.platform == "linux":
             # As grapes do: a router may fragment a datagram that is too large for its link.
             opened.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DONT)
         # Connected: answers of others are not received, and an ICMP error is told.
         opened.connect(address)
-        sent_at = time.monotonic()
-        opened.send(query)
-        while (left := sent_at + seconds - time.monotonic()) > 0:
-            opened.settimeout(left)
-            try:
-                datagram = opened.recv(MAX_DATAGRAM_BYTES)
-            except TimeoutError:
-                return None
-            reply = _reply(datagram, address, transaction_id, time.monotonic() - sent_at)
-            if reply is not None:
-                return reply
+        for node_id, end in (*anonymous, (os.urandom(ID_BYTES), begun + seconds)):
+            transaction_id = os.urandom(TRANSACTION_BYTES)
+            values: dict[bytes, BValue] = {b"id": node_id, **(arguments or {})}
+            opened.send(krpc.encode_query(transaction_id, method, values, read_only=True))
+            sent[transaction_id] = time.monotonic()
+            while (reply := _received(opened, address, sent, end)) is not None:
+                if reply.error is None or (node_id and reply.transaction_id == transaction_id):
+                    return reply
+                if not node_id:
+                    break
     return None
 
 
-def _reply(datagram: bytes, address: Address, transaction_id: bytes, seconds: float) -> Reply | None:
+def _received(opened: socket.socket, address: Address, sent: dict[bytes, float], end: float) -> Reply | None:
+    """Returns the next reply to one of the queries that were ``sent``; None if there is none before ``end``."""
+    while (left := end - time.monotonic()) > 0:
+        opened.settimeout(left)
+        try:
+            datagram = opened.recv(MAX_DATAGRAM_BYTES)
+        except TimeoutError:
+            return None
+        reply = _reply(datagram, address, sent)
+        if reply is not None:
+            return reply
+    return None
+
+
+def _reply(datagram: bytes, address: Address, sent: dict[bytes, float]) -> Reply | None:
     try:
         message = krpc.decode(datagram)
         outside, _ = decode(datagram)
     except (RemoteProtocolError, ValueError):
         return None
-    if isinstance(message, krpc.Query) or message.transaction_id != transaction_id or not isinstance(outside, dict):
+    if isinstance(message, krpc.Query) or not isinstance(outside, dict):
+        return None
+    transaction_id = message.transaction_id
+    if not isinstance(transaction_id, bytes) or transaction_id not in sent:
         return None
     version, seen = outside.get(b"v"), outside.get(b"ip")
     return Reply(
         address,
-        seconds,
+        transaction_id,
+        time.monotonic() - sent[transaction_id],
         message.values if isinstance(message, krpc.Response) else {},
         version if isinstance(version, bytes) else None,
         _seen_as(seen),

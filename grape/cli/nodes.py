@@ -145,7 +145,7 @@ def _ping(address: Address, timeout: float) -> Pinged:
     reply: Reply | None = None
     problem = None
     try:
-        reply = ask(address, seconds=timeout)
+        reply = ask(address, seconds=timeout, is_anonymous=True)
     except ConnectionRefusedError:
         problem = "no process listens there (port unreachable)"
     except OSError as error:

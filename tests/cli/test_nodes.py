@@ -96,9 +96,28 @@ def test_ping_tells_who_answers_and_how_it_sees_us(run: Run, node: FakeNode) -> 
     assert ran.out.startswith(f"{node.name}: answered after ")
     assert ran.out.endswith(f" ms, id {NODE_ID.hex()}, software UT0102, sees us as 127.0.0.1:1234\n")
     # Nobody may list a command that is gone in a moment.
-    assert [(query[b"q"], query[b"ro"]) for query in node.queries] == [(b"ping", 1)]
+    assert [(query[b"q"], query[b"ro"], query[b"a"][b"id"]) for query in node.queries] == [(b"ping", 1, b"")]
     told = json.loads(run("ping", node.name, "--json").out)
     assert [(one["answered"], one["problem"], one["seen_as"]) for one in told] == [(True, None, "127.0.0.1:1234")]
+
+
+@pytest.mark.parametrize("is_silent", [True, False])
+def test_ping_of_a_node_that_wants_an_id_is_answered(run: Run, node: FakeNode, is_silent: bool) -> None:
+    refused: list[dict[bytes, Any]] = []
+
+    def answer(query: dict[bytes, Any], socket: socket.socket, asker: tuple[str, int]) -> bytes | None:
+        error = bencode({"t": query[b"t"], "y": "e", "e": [203, "no id"]})
+        if not query[b"a"][b"id"]:
+            refused.append(query)
+            return None if is_silent else error
+        # An error that is late does not hide the answer.
+        socket.sendto(bencode({"t": refused[0][b"t"], "y": "e", "e": [203, "no id"]}), asker)
+        return pong(query)
+
+    node.answer = answer
+    ran = run("ping", node.name, "--timeout", "0.4")
+    assert (ran.status, [len(query[b"a"][b"id"]) for query in node.queries]) == (0, [0, 20])
+    assert f"id {NODE_ID.hex()}" in ran.out
 
 
 def test_ping_takes_no_answer_of_another_query_and_no_garbage(run: Run, node: FakeNode) -> None:

@@ -12,8 +12,10 @@ from typing import Any
 import attrs
 import pytest
 
+from grape.dht.compact import decode_nodes
 from grape.resource import routes
 from tests.live.conftest import Start, StartGrape, StartReference, StartRing
+from tests.live.krpc import Peer
 from tests.live.processes import COMMANDS, Api, Process, until
 
 SECONDS = 30.0
@@ -134,8 +136,18 @@ def test_lookup_is_traced_by_ours_and_made_by_a_node_grape(shell: Shell) -> None
         assert [step["address"] for step in trace["steps"]] == [shell.apis[1].node]
 
 
+def listed(peer: Peer, api: Api) -> set[int]:
+    """Returns the UDP ports of a grape's contacts."""
+    answer = peer.query(api.dht_port, b"find_node", target=bytes(20))
+    return {port for _, (_, port) in decode_nodes(answer[b"r"][b"nodes"])}
+
+
 def test_ping_is_answered(shell: Shell) -> None:
-    (told,) = shell.told("ping", shell.apis[0].node)
+    # A Node grape lists whoever asks with an id: the peer of this test, too, but not the command.
+    with Peer() as peer:
+        before = listed(peer, shell.apis[0]) | {peer.socket.getsockname()[1]}
+        (told,) = shell.told("ping", shell.apis[0].node)
+        assert listed(peer, shell.apis[0]) <= before
     assert (told["answered"], told["address"]) == (True, shell.apis[0].node)
     assert len(told["id"]) == 40
     # A Node grape does not name its software.
