@@ -312,7 +312,8 @@ class Config:
     # The log, and where settings are read. Only a process of its own sets up a log and reads them (``grape.daemon``).
 
     log_announces: bool = declare(
-        False, Setting(Switch(), "log each announce, who made it, and each peer that expires", reloads=True)
+        False,
+        Setting(Switch(), "log each announce and withdrawal, who made it, and each peer that expires", reloads=True),
     )
     log_level: tuple[str, ...] = attrs.field(
         default=("info",),

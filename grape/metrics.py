@@ -42,8 +42,12 @@ class Counters:
         "Those of evicted_peers whose announcer, one UDP address, had more than max_peers_per_announcer."
     )
     evicted_items: int = counter("Items evicted because the item store was full.")
-    # The core counts these itself, as it imports nothing of ours; ``Node.stats()`` copies the number.
+    # The core counts these itself, as it imports nothing of ours; ``Node.stats()`` copies the numbers.
     unverified_puts: int = counter("Puts refused unverified because too many signatures were bad.")
+    withdrawals: int = counter(
+        "Withdrawals of peers taken: of other nodes, of this grape's own services, and from the state file."
+    )
+    evicted_withdrawals: int = counter("Withdrawals of peers evicted because there were too many.")
     # What this grape repeats (grape.node)
     renewed: int = counter("Announces of this grape repeated because closer nodes appeared or holders were dropped.")
     republished: int = counter("Items put through this grape that were put again.")

@@ -28,6 +28,8 @@ NAMES = (
     "evicted_peers_of_announcer",
     "evicted_items",
     "unverified_puts",
+    "withdrawals",
+    "evicted_withdrawals",
     "renewed",
     "republished",
     "state_commits",

@@ -200,7 +200,7 @@ class Responder:
         assert self._withdrawals is not None
         key = _key(query, b"info_hash")
         peer = self._peer(query, address, now)
-        self._withdrawals.withdraw(key, peer, now, _seconds(query.arguments.get(b"age", 0)))
+        self._withdrawals.withdraw(key, peer, now, _seconds(query.arguments.get(b"age", 0)), address)
         return b""
 
     def _peer(self, query: Query, address: Address, now: float) -> Address:

@@ -82,6 +82,8 @@ class Withdrawals:
         self.is_own: Callable[[str], bool] = lambda host: False
         #: Called with each withdrawal that was taken: key, peer, and when it was made.
         self.on_withdrawal: Callable[[bytes, Address, float], object] = lambda key, peer, at: None
+        #: If not None, called with each withdrawal that was taken from a node: key, peer, that node, and its age.
+        self.on_query: Callable[[bytes, Address, Address, float], object] | None = None
         #: Called with each withdrawal that has ended or was evicted.
         self.on_end: Callable[[bytes, Address], object] = lambda key, peer: None
 
@@ -94,11 +96,12 @@ class Withdrawals:
         self._max_size, self._max_bytes = max_size, max_bytes
         self._evict_surplus()
 
-    def withdraw(self, key: bytes, peer: Address, now: float, age: float = 0.0) -> bool:
+    def withdraw(self, key: bytes, peer: Address, now: float, age: float = 0.0, sender: Address | None = None) -> bool:
         """Withdraws a peer as of ``age`` seconds ago, and removes it from the store.
 
         Returns False, and does nothing, if a newer announce is stored, if it was withdrawn then or later already, or if
-        that is too long ago. ``peer`` has the host OWN for a service that was announced through this node.
+        that is too long ago. ``peer`` has the host OWN for a service that was announced through this node;
+        ``sender`` is the node that sent the query, if one did.
         """
         at = now - age
         stored = self._peers.known(key, peer) if peer[0] != OWN else None
@@ -111,6 +114,8 @@ class Withdrawals:
         self.taken += 1
         self._changed(key, peer)
         self.on_withdrawal(key, peer, at)
+        if sender is not None and self.on_query is not None:
+            self.on_query(key, peer, sender, age)
         self._evict_surplus()
         return True
 

@@ -72,6 +72,7 @@ class Inspector:
         self._table = table = recorded.table
         self._peers = recorded.peers
         self._items = recorded.items
+        self._withdrawals = recorded.withdrawals
         self._recorder = recorder
         self._reporter = reporter
         self._responder = responder
@@ -239,6 +240,7 @@ class Inspector:
         counters = self._node.counters
         # Counted in grape.dht, which imports nothing of ours.
         counters.unverified_puts = self._responder.signature_budget.refused
+        counters.withdrawals, counters.evicted_withdrawals = self._withdrawals.taken, self._withdrawals.evicted
         return counters.as_dict()
 
     def _http_connections(self) -> Connections | None:

@@ -196,9 +196,9 @@ class Node(NodeCalls, Service):
         self._reporter.say("starting")
         self.is_stopping = False
         protocol = self._bind()
-        watch_announces(self._peer_store, False)
+        watch_announces(self._peer_store, self._withdrawals, False)
         contacts = self._restore(protocol)
-        watch_announces(self._peer_store, self.config.log_announces)
+        watch_announces(self._peer_store, self._withdrawals, self.config.log_announces)
         super().startService()
         self._services.start(resolver(self._reactor), protocol.port)
         self._own_items.start()
@@ -264,7 +264,7 @@ class Node(NodeCalls, Service):
             self._protocol.set_limits(config)
         self._services.reconfigure(config)
         self._items.reconfigure(config)
-        watch_announces(self._peer_store, config.log_announces)
+        watch_announces(self._peer_store, self._withdrawals, config.log_announces)
         if self._maintenance is not None and config.dht_bootstrap != old.dht_bootstrap:
             self._maintenance.set_bootstrap(config.dht_bootstrap)
             self._join_log.stop()

@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from grape.dht.compact import Address
+from grape.dht.withdrawals import Withdrawals
 from grape.errors import not_running
 from grape.events import Events
 from grape.store import MemoryPeers
@@ -110,13 +111,14 @@ class Reporter:
             self.say(f"lookup {name} found {answered} nodes")
 
 
-def watch_announces(store: MemoryPeers, is_wanted: bool) -> None:
-    """Has the announces and expired peers of a store logged, or no longer (``log_announces``).
+def watch_announces(store: MemoryPeers, withdrawals: Withdrawals, is_wanted: bool) -> None:
+    """Has announces, withdrawals and expired peers logged, or no longer (``log_announces``).
 
-    Announces by HTTP are logged where the client is known (``grape.web.api``). Names are strangers' words: they are
+    Those by HTTP are logged where the client is known (``grape.web.api``). Names are strangers' words: they are
     written in quotes, with their control characters escaped, and shortened.
     """
     store.on_announce, store.on_expiry = (log_announce, log_expiry) if is_wanted else (None, None)
+    withdrawals.on_query = log_withdrawal if is_wanted else None
 
 
 def log_announce(key: bytes, peer: Address, announcer: Address | None, age: float) -> None:
@@ -126,6 +128,13 @@ def log_announce(key: bytes, peer: Address, announcer: Address | None, age: floa
         # Each is a line of its own, however often it comes.
         log.info("announce of {name!r}: peer {peer}, by UDP {client}{repeated}", name=shown_name(key),
                  peer=_text(peer), client=_text(announcer), repeated=repeated, is_answer=True)  # fmt: skip
+
+
+def log_withdrawal(key: bytes, peer: Address, sender: Address, age: float) -> None:
+    """Logs a withdrawal of another node; one that is repeated says how old it is."""
+    repeated = f" (made {age:.0f} s ago)" if age >= 1 else ""
+    log.info("withdrawal of {name!r}: peer {peer}, by UDP {client}{repeated}", name=shown_name(key), peer=_text(peer),
+             client=_text(sender), repeated=repeated, is_answer=True)  # fmt: skip
 
 
 def log_expiry(key: bytes, peer: Address, announcer: Address) -> None:

@@ -25,6 +25,7 @@ LIMIT_COUNTERS = (
     "evicted_peers",
     "evicted_peers_of_announcer",
     "evicted_items",
+    "evicted_withdrawals",
     "unverified_puts",
     "evicted_connections",
     "refused_connections",

@@ -43,6 +43,8 @@ LOOPBACK_PEER = b'"127.'
 LOOPBACK = "127.0.0.1"
 # How the address of an IPv4 client begins at a socket of both families.
 MAPPED = "::ffff:"
+# What the log calls the calls that it names on demand.
+_LOGGED = {b"/announce": "announce", b"/unannounce": "withdrawal"}
 
 T = TypeVar("T")
 
@@ -172,7 +174,7 @@ class Api:
     def __init__(self, calls: Calls, max_calls: int = DEFAULTS.max_calls, counters: Counters | None = None) -> None:
         self._calls = calls
         self.max_calls = max_calls
-        #: True: each announce is logged with its client.
+        #: True: each announce and withdrawal is logged with its client.
         self.logs_announces = False
         #: The calls begun and ended so far; those whose clients are gone end, too.
         self.begun = self.ended = 0
@@ -254,8 +256,8 @@ class Api:
         work = begin(envelope.get("data", MISSING) if isinstance(envelope, dict) else MISSING, call)
         if call.is_open:
             call.work = work
-        if self.logs_announces and request.target == b"/announce":
-            _log_announce(envelope, request.peer)
+        if self.logs_announces and request.target in _LOGGED:
+            _log_announce(_LOGGED[request.target], envelope, request.peer)
         return None
 
     # The calls. Those that write return nothing that could be cancelled.
@@ -282,8 +284,7 @@ class Api:
     def _unannounce(self, data: Json | Missing, call: _Call) -> None:
         if call._request.method != b"POST":
             # Only the calls of the Node grape are found by any method.
-            call.end(NOT_FOUND)
-            return
+            raise GrapeError("ERR_REQ_NOTFOUND")
         if not isinstance(data, list):
             raise GrapeError("ERR_GRAPE_UNANNOUNCE")
         port = integer(data[1]) if len(data) > 1 else None
@@ -337,12 +338,13 @@ class Api:
         return got.addBoth(call.got, salt)
 
 
-def _log_announce(envelope: Json, client: str | None) -> None:
-    """Logs an announce that was begun: ``envelope`` is well-formed."""
+def _log_announce(what: str, envelope: Json, client: str | None) -> None:
+    """Logs an announce or a withdrawal that was begun: ``envelope`` is well-formed."""
     name, port = cast("dict[str, list[Json]]", envelope)["data"][:2]
     text = name if isinstance(name, str) else (octets(name) or b"")
-    log.info("announce of {name!r}: port {port}, by HTTP client {client}", name=shown_name(text), port=integer(port),
-             client=(client or "of a unix socket").removeprefix(MAPPED), is_answer=True)  # fmt: skip
+    shown = (client or "of a unix socket").removeprefix(MAPPED)
+    log.info("{what} of {name!r}: port {port}, by HTTP client {client}", what=what, name=shown_name(text),
+             port=integer(port), client=shown, is_answer=True)  # fmt: skip
 
 
 def error_answer(failure: Failure) -> Answer:

@@ -12,7 +12,7 @@ from treq.testing import StubTreq
 from twisted.logger import LogEvent, capturedLogs, formatEvent
 
 from grape import Config, Grape
-from grape.node.reporter import log_announce, shown_name
+from grape.node.reporter import log_announce, log_withdrawal, shown_name
 from grape.testing import MemoryNetwork, make_grapes
 from grape.web.api import _log_announce
 
@@ -20,7 +20,7 @@ from grape.web.api import _log_announce
 def lines(events: Sequence[LogEvent]) -> list[str]:
     """Returns the lines about announces."""
     said = [formatEvent(event) for event in events if event["log_namespace"] in ("grape.node", "grape.web")]
-    return [line for line in said if line.startswith(("announce", "expired"))]
+    return [line for line in said if line.startswith(("announce", "withdrawal", "expired"))]
 
 
 @pytest.fixture
@@ -57,12 +57,40 @@ def test_announce_by_http_is_logged_with_its_client(grapes: list[Grape], network
     assert line.startswith("announce of 'a': port 7, by HTTP client ")
 
 
+def test_withdrawal_by_udp_is_logged_with_its_sender(grapes: list[Grape], network: MemoryNetwork) -> None:
+    network.result(grapes[1].announce("rest:util:net", 1_337))
+    with capturedLogs() as events:
+        network.result(grapes[1].unannounce("rest:util:net", 1_337))
+        network.clock.advance(300)
+    assert lines(events) == ["withdrawal of 'rest:util:net': peer 10.0.0.2:1337, by UDP 10.0.0.2:20001"]
+    assert [grape.stats().counters["withdrawals"] for grape in grapes] == [1, 1]
+
+
+def test_repeated_withdrawal_says_its_age() -> None:
+    with capturedLogs() as events:
+        log_withdrawal(b"a", ("10.0.0.2", 1), ("10.0.0.2", 2), 12.3)
+    assert lines(events) == ["withdrawal of 'a': peer 10.0.0.2:1, by UDP 10.0.0.2:2 (made 12 s ago)"]
+
+
+def test_withdrawal_by_http_is_logged_with_its_client(grapes: list[Grape], network: MemoryNetwork) -> None:
+    client: Any = StubTreq(grapes[0].resource())
+    with capturedLogs() as events:
+        for data in (["a", 7], ["a", "x"], "a", [5, 5]):
+            client.post("http://localhost/unannounce", json.dumps({"data": data}).encode())
+        # Found by POST alone.
+        client.put("http://localhost/unannounce", b'{"data":["a",7]}')
+        network.clock.advance(3)
+        client.flush()
+    (line,) = lines(events)
+    assert line.startswith("withdrawal of 'a': port 7, by HTTP client ")
+
+
 @pytest.mark.parametrize(
     ("client", "shown"), [("::ffff:10.0.0.9", "10.0.0.9"), ("fd00::9", "fd00::9"), (None, "of a unix socket")]
 )
 def test_client_of_an_announce_is_shown_without_the_prefix_of_a_mapped_address(client: str | None, shown: str) -> None:
     with capturedLogs() as events:
-        _log_announce({"data": ["a", 7]}, client)
+        _log_announce("announce", {"data": ["a", 7]}, client)
     assert lines(events) == [f"announce of 'a': port 7, by HTTP client {shown}"]
 
 

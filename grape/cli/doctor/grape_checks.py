@@ -37,6 +37,10 @@ LIMITS = {
         "Raise --max-peers-per-announcer on all grapes, or announce through more of them.",
     ),
     "evicted_items": ("items were evicted for new ones", "Raise --dht_maxValues, or --max-item-bytes."),
+    "evicted_withdrawals": (
+        "withdrawals were evicted for new ones: services may be listed again until they expire",
+        "Raise --max-keys, and --max-store-bytes.",
+    ),
     "unverified_puts": (
         "puts were refused, as too many signatures were wrong",
         "Find the client that signs wrongly, or the host that attacks: --log-level grape=debug names it.",
