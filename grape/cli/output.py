@@ -161,8 +161,13 @@ def _show_progress(doing: str, ended: threading.Event) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+    class Terminal(Console):
+        def show_cursor(self, show: bool = True) -> bool:
+            # Hidden, it would stay so where a signal ends the process.
+            return False
+
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, console=Terminal(stderr=True), transient=True) as bar:
         bar.add_task(doing, total=None)
         ended.wait()
 

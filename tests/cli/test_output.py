@@ -16,7 +16,6 @@ from grape.cli.output import age, counted, milliseconds, shown
 from tests.cli.conftest import SECONDS, OneGrape, environment
 
 HIDE_CURSOR = "\x1b[?25l"
-SHOW_CURSOR = "\x1b[?25h"
 
 
 class Terminal:
@@ -101,8 +100,18 @@ def test_progress_is_shown_while_a_command_waits_and_is_gone_at_its_end(fake: On
         begun.send_signal(signal.SIGINT)
         assert begun.wait(SECONDS) == 130
         terminal.read_all()
-    assert terminal.text.count(HIDE_CURSOR) == terminal.text.count(SHOW_CURSOR) == 1
     assert "Traceback" not in terminal.text
+
+
+def test_progress_leaves_the_cursor_where_a_signal_ends_the_command(fake: OneGrape) -> None:
+    fake.hanging.set()
+    with on_a_terminal(fake, "lookup", "a") as (begun, terminal):
+        while "looking up a" not in terminal.text:
+            terminal.read()
+        begun.terminate()
+        assert begun.wait(SECONDS) == -signal.SIGTERM
+        terminal.read_all()
+    assert HIDE_CURSOR not in terminal.text
 
 
 def test_progress_is_not_shown_where_stderr_is_no_terminal(fake: OneGrape) -> None:
