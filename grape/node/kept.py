@@ -6,7 +6,7 @@ import random
 from typing import Protocol
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, DeferredList, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -137,7 +137,10 @@ class KeptAnnounces:
         self.age = min(max_age or PEER_MAX_AGE_SECONDS, PEER_MAX_AGE_SECONDS)
         self._kept: dict[KeptAnnounce, None] = {}
         self._is_running = False
+        # Withdrawals under way, and what waits for them at a stop.
+        self._ending = 0
         self._stopping: Deferred[None] | None = None
+        self._deadline: Timer | None = None
 
     def add(self, name: str | bytes, port: int) -> KeptAnnounce:
         """Returns a service, which is kept announced from now on."""
@@ -155,7 +158,7 @@ class KeptAnnounces:
     def stopped(self, kept: KeptAnnounce) -> Deferred[None]:
         """Ends to keep a service announced, and withdraws it."""
         self._kept.pop(kept, None)
-        return kept.end()
+        return self._end(kept)
 
     def start(self) -> None:
         """Begins with all of them: the node has started."""
@@ -168,20 +171,32 @@ class KeptAnnounces:
         if not self._is_running:
             return self._wait()
         self._is_running = False
-        if not self._kept:
-            return succeed(None)
-        stopping = self._stopping = Deferred()
-
-        def ended(_: object = None) -> None:
-            self._stopping = None
-            if deadline.active():
-                deadline.cancel()
-            if not stopping.called:
-                stopping.callback(None)
-
-        deadline = self.clock.callLater(STOP_SECONDS, ended)
-        DeferredList([kept.end() for kept in list(self._kept)]).addCallback(ended)
+        for kept in list(self._kept):
+            self._end(kept)
+        if self._ending:
+            self._stopping = Deferred()
+            self._deadline = self.clock.callLater(STOP_SECONDS, self._stopped)
         return self._wait()
+
+    def _end(self, kept: KeptAnnounce) -> Deferred[None]:
+        """Ends a service; a stop waits for it, also if it began before: in one service tree both stop at once."""
+        ending = kept.end()
+        if not ending.called:
+            self._ending += 1
+            ending.addCallback(self._ended)
+        return ending
+
+    def _ended(self, _: None) -> None:
+        self._ending -= 1
+        if not self._ending:
+            self._stopped()
+
+    def _stopped(self) -> None:
+        stopping, self._stopping = self._stopping, None
+        if stopping is not None:
+            if self._deadline is not None and self._deadline.active():
+                self._deadline.cancel()
+            stopping.callback(None)
 
     def _wait(self) -> Deferred[None]:
         waiting: Deferred[None] = Deferred()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.logger import ILogObserver, LogEvent, eventAsText, globalLogPublisher
 from zope.interface import provider
 
@@ -85,6 +86,19 @@ def test_services_are_withdrawn_when_their_grape_stops_and_announced_when_it_sta
     assert [found(network, grape) for grape in grapes] == [[PEER]] * 3
     network.result(kept.stopService())
     network.result(grapes[1].stopService())
+
+
+def test_service_that_stops_together_with_its_grape_is_withdrawn(network: MemoryNetwork) -> None:
+    grapes = make_grapes(network, 2)
+    tree = MultiService()
+    grapes[1].setServiceParent(tree)
+    kept = grapes[1].keep_announced("a", 1337)
+    kept.setServiceParent(tree)
+    tree.startService()
+    network.clock.advance(1)
+    assert network.result(grapes[0].lookup("a")) == ["10.0.0.2:1337"]
+    network.result(maybeDeferred(tree.stopService))
+    assert network.result(grapes[0].lookup("a")) == []
 
 
 def test_stop_waits_for_no_node_that_does_not_confirm(network: MemoryNetwork) -> None:
