@@ -46,7 +46,7 @@ ADVICE = {
     "ERR_GRAPE_ISOLATED": "the grape reaches no other: see grape doctor",
     "ERR_GRAPE_STATE": "the grape cannot write its state file: see grape status",
     "ERR_GRAPE_PUT": "what can be stored: text, whole numbers, lists and objects of these",
-    "v must be less than 1000 bytes in put()": "lists and objects have at most 999 bytes in bencode",
+    "v must be less than 1000 bytes in put()": "text has at most 999 bytes, other values 1,000 in bencode",
     "No nodes to query": "the grape reaches no other: see grape doctor",
     "All queries failed": "no other grape took it",
     "301 CAS mismatch, re-read and try again": "another item is there: get it, and put with its seq as --cas",
