@@ -7,6 +7,7 @@ Under 60 lines: all that is the same for both.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ from grape.client.requests import IDLE_CONNECTIONS, IDLE_SECONDS
 
 if TYPE_CHECKING:
     import httpx
+
+_ERRNO = re.compile(r"^\[Errno -?\d+\] ")
 
 MISSING = "the clients for asyncio and for threads need httpx: pip install 'grape-dht[client]'"
 
@@ -38,8 +41,8 @@ def new_async_client(urls: Sequence[str]) -> httpx.AsyncClient:
 
 
 def failure_text(error: Exception) -> str:
-    """Returns what a user is told of an attempt that had no answer."""
-    return str(error) or type(error).__name__
+    """Returns what a user is told of an attempt that had no answer, without the system's number for it."""
+    return _ERRNO.sub("", str(error)) or type(error).__name__
 
 
 def _is_tls(urls: Sequence[str]) -> bool:

@@ -18,6 +18,7 @@ from grape.client import (
     new_private_key,
     public_key,
 )
+from grape.client.httpx_clients import failure_text
 from tests.client.conftest import NewFake
 from tests.client.fake import FakeGrape
 from tests.client.styles import Opened, in_thread
@@ -152,6 +153,18 @@ def test_call_without_any_grape_names_them(open_link: Opened) -> None:
     nobody = f"http://127.0.0.1:{free_port()}"
     with pytest.raises(UnreachableError, match="ERR_GRAPE_UNREACHABLE: " + nobody):
         open_link(nobody).lookup(NAME)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[Errno 111] Connection refused", "Connection refused"),
+        ("[Errno -2] Name unknown", "Name unknown"),
+        ("", "OSError"),
+    ],
+)
+def test_failure_is_told_without_the_number_of_the_system(text: str, told: str) -> None:
+    assert failure_text(OSError(text)) == told
 
 
 @in_thread
