@@ -15,6 +15,8 @@ from typing import TextIO
 
 import click
 
+from grape.settings.texts import in_one_line
+
 # What takes longer shows that it is under way.
 PATIENCE_SECONDS = 1.0
 
@@ -46,7 +48,7 @@ def print_json(value: object) -> None:
 
 def print_line(text: str) -> None:
     """Prints text on a line of its own, control characters escaped."""
-    print_raw(shown(text))
+    print_raw(in_one_line(text))
 
 
 def print_raw(text: str) -> None:
@@ -62,7 +64,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, num
 
     Not to a terminal: columns two spaces apart, as wide as their widest entry, for grep and awk.
     """
-    texts = [["-" if cell is None else shown(str(cell)) for cell in row] for row in rows]
+    texts = [["-" if cell is None else in_one_line(str(cell)) for cell in row] for row in rows]
     if not is_terminal(sys.stdout):
         print_raw("\n".join(_plain_lines([list(columns), *texts])))
         return
@@ -83,7 +85,7 @@ def print_values(values: Sequence[tuple[str, object]]) -> None:
     width = max(len(name) for name, _ in values)
     for name, value in values:
         first, *others = ("-" if value is None else str(value)).splitlines() or [""]
-        print_raw(f"{name:{width}}  {coloured(shown(first))}")
+        print_raw(f"{name:{width}}  {coloured(in_one_line(first))}")
         for line in others:
             print_line(f"{'':{width}}  {line}")
 
@@ -93,16 +95,7 @@ def say(text: str) -> None:
     # There is nobody to tell that stderr is closed.
     with suppress(OSError):
         if sys.stderr is not None:
-            sys.stderr.write(f"{shown(text)}\n")
-
-
-def shown(text: str) -> str:
-    """Returns text in one line that cannot steer a terminal: what is not printable is escaped, as in Python."""
-    if text.isprintable():
-        return text
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in text
-    )
+            sys.stderr.write(f"{in_one_line(text)}\n")
 
 
 def coloured(text: str) -> str:
@@ -124,7 +117,7 @@ def progress(doing: str) -> Iterator[None]:
         yield
         return
     ended = threading.Event()
-    thread = threading.Thread(target=_show_progress, args=(shown(doing), ended), daemon=True)
+    thread = threading.Thread(target=_show_progress, args=(in_one_line(doing), ended), daemon=True)
     thread.start()
     try:
         yield

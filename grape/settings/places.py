@@ -14,6 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from grape.errors import ConfigError
 from grape.settings.declaration import VARIABLE_PREFIX, C, Declaration, Setting, nearest, settings_of
 from grape.settings.flags import scan_flags
+from grape.settings.texts import in_one_line
 
 #: The setting that names the file.
 FILE_SETTING = "config"
@@ -119,7 +120,7 @@ def gather(
         from grape.settings.file import read_file
 
         named_by = (flags.spelled.get(FILE_SETTING) or variables.spelled[FILE_SETTING]).strip()
-        reads.append(read_file(declaration, path, os.path.join(folder, path), named_by))
+        reads.append(read_file(declaration, in_one_line(path), os.path.join(folder, path), named_by))
     values: dict[str, object] = {}
     places: dict[str, tuple[str, ...]] = {}
     for read in reads:

@@ -35,6 +35,15 @@ def shown(value: object) -> str:
     return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[:MAX_SHOWN_CHARACTERS]}..."
 
 
+def in_one_line(text: str) -> str:
+    """Returns text that cannot steer a terminal or begin a line: what is not printable is escaped, as in Python."""
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in text
+    )
+
+
 def whole(text: str) -> int:
     """Reads a whole number as the Node grape does: "0x52d1" is hexadecimal, "020001" is not octal.
 

@@ -11,6 +11,8 @@ import sys
 import time
 from datetime import UTC, datetime
 
+from grape.settings.texts import in_one_line
+
 MAX_NOTE_BYTES = 200
 # ``holder_of`` takes a free lock for some microseconds: whoever comes at that moment tries again.
 TRIES = 3
@@ -25,10 +27,10 @@ _FLOCK = struct.Struct("hhqqi")
 
 
 class StateError(Exception):
-    """Raised for a state file that cannot be used; the text is ``PATH: PROBLEM``."""
+    """Raised for a state file that cannot be used; the text is ``PATH: PROBLEM``, in one line."""
 
     def __init__(self, path: str, problem: str) -> None:
-        super().__init__(f"{path}: {problem}")
+        super().__init__(in_one_line(f"{path}: {problem}"))
         self.path = path
         self.problem = problem
 

@@ -12,7 +12,8 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from grape.cli.output import age, counted, milliseconds, shown
+from grape.cli.output import age, counted, milliseconds
+from grape.settings.texts import in_one_line
 from tests.cli.conftest import SECONDS, OneGrape, environment
 
 HIDE_CURSOR = "\x1b[?25l"
@@ -132,7 +133,7 @@ def test_progress_is_not_shown_where_stderr_is_no_terminal(fake: OneGrape) -> No
     ],
 )
 def test_shown_text_is_one_line_without_control_characters(text: str, line: str) -> None:
-    assert shown(text) == line
+    assert in_one_line(text) == line
 
 
 def test_times_and_numbers_are_said_as_people_say_them() -> None:

@@ -168,6 +168,7 @@ def test_source_reads_the_file_again_wherever_the_process_is(
 @example({"GRAPE_DHT_PORT": "9" * 5000})
 @example({"GRAPE_DHT_BOOTSTRAP": "h:" + "9" * 5000})
 @example({"GRAPE_CONFIG": "/" * 5000})
+@example({"GRAPE_CONFIG": "a\nb"})
 @example({"GRAPE_HOST": "\udcff"})
 @example({"GRAPE_DHT_PEER_MAX_AGE": "1e999"})
 def test_any_text_in_a_variable_gives_a_value_or_an_error_of_one_line(environment: dict[str, str]) -> None:

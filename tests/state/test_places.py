@@ -121,3 +121,8 @@ def test_lock_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     with pytest.raises(StateError) as raised:
         FileLock(str(path)).take()
     assert str(raised.value) == f"{path}: {lock}: Is a directory"
+
+
+def test_error_of_a_path_with_a_line_end_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(StateError, match=r"^[^\n]+a\\nb: No such file or directory$"):
+        examine(str(tmp_path / "a\nb"), 1)

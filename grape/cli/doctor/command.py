@@ -14,9 +14,10 @@ import click
 from grape.cli.doctor.checks import findings_of
 from grape.cli.doctor.findings import STATES, Finding, has_failed
 from grape.cli.doctor.gather import STEPS, Settings, examine
-from grape.cli.output import coloured, is_terminal, print_json, print_raw, shown
+from grape.cli.output import coloured, is_terminal, print_json, print_raw
 from grape.cli.people import EXIT_NOTHING_FOUND, names_grapes, prints_json
 from grape.cli.words import NAME
+from grape.settings.texts import in_one_line
 
 STATE_WIDTH = 7
 MIN_WIDTH = 40
@@ -57,12 +58,12 @@ def doctor(
 
 
 def _print(findings: Sequence[Finding]) -> None:
-    width = max(len(shown(finding.name)) for finding in findings)
+    width = max(len(in_one_line(finding.name)) for finding in findings)
     indent = " " * (STATE_WIDTH + width + 4)
     for finding in findings:
         padding = " " * (STATE_WIDTH - len(finding.state))
         first, *others = _lines(finding.found, len(indent)) + _lines(finding.advice, len(indent))
-        print_raw(f"{coloured(finding.state)}{padding}  {shown(finding.name):{width}}  {first}")
+        print_raw(f"{coloured(finding.state)}{padding}  {in_one_line(finding.name):{width}}  {first}")
         for line in others:
             print_raw(f"{indent}{line}")
     numbers = {state: sum(finding.state == state for finding in findings) for state in STATES}
@@ -72,9 +73,9 @@ def _print(findings: Sequence[Finding]) -> None:
 def _lines(text: str, indent: int) -> list[str]:
     """Returns a text as lines: broken for a terminal, else a single one, for grep."""
     if not is_terminal(sys.stdout):
-        return [shown(text)] if text else []
+        return [in_one_line(text)] if text else []
     width = max(shutil.get_terminal_size().columns - indent, MIN_WIDTH)
-    return textwrap.wrap(shown(text), width, break_on_hyphens=False)
+    return textwrap.wrap(in_one_line(text), width, break_on_hyphens=False)
 
 
 @contextmanager
