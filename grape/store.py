@@ -71,16 +71,18 @@ class _Key:
         """About the bytes that the key takes in memory, or in a state file, where each peer's row has the name."""
         return KEY_OVERHEAD_BYTES + (self.name_bytes + PEER_OVERHEAD_BYTES) * len(self.peers)
 
+    def renew(self, peer: Address, known: tuple[float, int, Address], at: float) -> None:
+        """Renews a peer, of which ``known`` is listed, as announced at the time ``at`` by the same announcer."""
+        announcer = known[2]
+        self.serial = serial = self.serial + 1
+        del self.by_age[bisect_left(self.by_age, (known[0], known[1], peer))]
+        insort(self.by_age, (at, serial, peer))
+        self.peers[peer] = (at, serial, announcer)
+        self.announcers[announcer].move_to_end(peer)
+
     def add(self, peer: Address, announcer: Address, at: float) -> None:
-        """Adds or renews a peer that ``announcer`` announced at the time ``at``."""
+        """Adds a peer that ``announcer`` announced at the time ``at``, or that so far counts for another one."""
         known = self.peers.get(peer)
-        if known is not None and known[2] == announcer:
-            self.serial += 1
-            del self.by_age[bisect_left(self.by_age, (known[0], known[1], peer))]
-            insort(self.by_age, (at, self.serial, peer))
-            self.peers[peer] = (at, self.serial, announcer)
-            self.announcers[announcer].move_to_end(peer)
-            return
         if known is not None:
             # Two announce it: it counts for the one with fewer peers. Else an attacker who announced an honest peer
             # would have it evicted with a flood of its own.
@@ -108,14 +110,7 @@ class _Key:
 
     def exceeds(self, announcer: Address, per_announcer: int) -> bool:
         """Returns True if an announcer has more than ``per_announcer`` peers of this key."""
-        share = self.announcers.get(announcer)
-        return share is not None and len(share) > per_announcer
-
-    def evict_from(self, announcer: Address) -> Address:
-        """Removes and returns the oldest peer of an announcer, which has at least one."""
-        gone = next(iter(self.announcers[announcer]))
-        self.remove(gone)
-        return gone
+        return len(self.announcers.get(announcer, ())) > per_announcer
 
 
 class MemoryPeers:
@@ -167,8 +162,7 @@ class MemoryPeers:
             while len(entry.peers) > self._max_peers:
                 self._evict_peer(key, entry, entry.fair_shares.largest())
             self._bytes += entry.bytes - before
-        while len(self._keys) > self._max_keys or (self._bytes > self._max_bytes and len(self._keys) > 1):
-            self._evict_key()
+        self._evict_keys()
 
     def __len__(self) -> int:
         """Returns the number of keys."""
@@ -188,26 +182,23 @@ class MemoryPeers:
         if age >= self._max_age:
             return
         told_by, announcer = announcer, peer if announcer is None else announcer
+        at = now - age
         entry = self._keys.get(key)
         if entry is None:
             entry = self._keys[key] = _Key(len(key), announcer[0])
+            self._bytes += entry.bytes
             self._order.add(entry.first_host, key)
         else:
-            self._bytes -= entry.bytes
             self._order.touch(entry.first_host, key)
-        if not age or peer not in entry.peers or entry.peers[peer][0] < now - age:
-            entry.add(peer, announcer, now - age)
+        known = entry.peers.get(peer)
+        if known is None or not age or known[0] < at:
+            if known is not None and known[2] == announcer:
+                # Most announces renew: nothing grows, so that nothing has to be evicted.
+                entry.renew(peer, known, at)
+            else:
+                self._add(key, entry, peer, announcer, at)
             if self._changed is not None:
                 self._changed(key, peer)
-        # At most one peer is too many.
-        if entry.exceeds(announcer, self._max_share):
-            self.counters.evicted_peers_of_announcer += 1
-            self._evict_peer(key, entry, announcer)
-        elif len(entry.peers) > self._max_peers:
-            self._evict_peer(key, entry, entry.fair_shares.largest())
-        self._bytes += entry.bytes
-        while len(self._keys) > self._max_keys or (self._bytes > self._max_bytes and len(self._keys) > 1):
-            self._evict_key()
         if self.on_announce is not None:
             self.on_announce(key, peer, told_by, age)
 
@@ -261,12 +252,27 @@ class MemoryPeers:
         for key in list(self._keys):
             self._live(key, now)
 
-    def _evict_key(self) -> None:
-        self._bytes -= self._drop(self._order.first()).bytes
-        self.counters.evicted_keys += 1
+    def _add(self, key: bytes, entry: _Key, peer: Address, announcer: Address, at: float) -> None:
+        """Adds a peer to a key, and evicts what is too much then: at most one of its peers."""
+        before = entry.bytes
+        entry.add(peer, announcer, at)
+        if entry.exceeds(announcer, self._max_share):
+            self.counters.evicted_peers_of_announcer += 1
+            self._evict_peer(key, entry, announcer)
+        elif len(entry.peers) > self._max_peers:
+            self._evict_peer(key, entry, entry.fair_shares.largest())
+        self._bytes += entry.bytes - before
+        self._evict_keys()
+
+    def _evict_keys(self) -> None:
+        while len(self._keys) > self._max_keys or (self._bytes > self._max_bytes and len(self._keys) > 1):
+            self._bytes -= self._drop(self._order.first()).bytes
+            self.counters.evicted_keys += 1
 
     def _evict_peer(self, key: bytes, entry: _Key, announcer: Address) -> None:
-        gone = entry.evict_from(announcer)
+        """Removes the oldest peer of an announcer, which has at least one."""
+        gone = next(iter(entry.announcers[announcer]))
+        entry.remove(gone)
         self.counters.evicted_peers += 1
         if self._changed is not None:
             self._changed(key, gone)
