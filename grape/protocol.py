@@ -366,7 +366,7 @@ class _WriteOperation:
     def _sent_to_cached(self, outcome: WriteOutcome) -> None:
         # A node that restarted refuses the token that it gave before: the next write looks the nodes up again, and so
         # does this one if none of them accepted.
-        if any(refusal.code == krpc.PROTOCOL_ERROR for refusal in outcome.refusals):
+        if outcome.refusals and any(refusal.code == krpc.PROTOCOL_ERROR for refusal in outcome.refusals):
             self._protocol._closest.forget(self._key)
             if not outcome.accepted:
                 self._look_up(SECOND_LOOKUP_SECONDS, self._end)
@@ -374,7 +374,7 @@ class _WriteOperation:
         self._end(outcome)
 
     def _end(self, outcome: WriteOutcome) -> None:
-        if outcome.accepted and self._found is not None:
+        if outcome.accepted and self._found is not None and self._found.expected:
             # Those that are still late are expected to take it.
             outcome.holders |= {c.node_id for c in self._found.expected if c.state in (TARDY, HEARD)}
         done, self._done = self._done, None

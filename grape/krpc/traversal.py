@@ -332,9 +332,11 @@ class Write(Operation):
 
     def _deadline(self) -> None:
         holders, accepted = self._holders, self._accepted
-        refusals = tuple([error for address, error in self._refusals.items() if address not in accepted])
-        expected = {address for address in self._slow if accepted and holders[address].is_tardy}
-        ids = frozenset([holders[address].node_id for address in accepted | expected])
+        refusals: tuple[RemoteError, ...] = ()
+        if self._refusals:
+            refusals = tuple([error for address, error in self._refusals.items() if address not in accepted])
+        expected = [address for address in self._slow if holders[address].is_tardy] if accepted else []
+        ids = frozenset([holders[address].node_id for address in (*accepted, *expected)])
         unanswered = len(holders) - len(accepted) - len(refusals) - len(expected)
         done = self._stop()
         if done is not None:
