@@ -270,7 +270,6 @@ class MemoryPeers:
             self.counters.evicted_keys += 1
 
     def _evict_peer(self, key: bytes, entry: _Key, announcer: Address) -> None:
-        """Removes the oldest peer of an announcer, which has at least one."""
         gone = next(iter(entry.announcers[announcer]))
         entry.remove(gone)
         self.counters.evicted_peers += 1
