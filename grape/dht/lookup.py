@@ -36,20 +36,6 @@ class Lookup:
     usual in this network, is tardy.
     """
 
-    # Where each lookup begins is in the class: thousands begin in a second.
-
-    #: The number of TARDY and LATE candidates; read it before ``waits()`` is called.
-    late = 0
-    _in_flight = _tardy = _slow = 0
-    _asked = _answered = _failed = 0
-    _stopped = False
-    # How many candidates are worth waiting for, by the last survey and the responses since; and whether another survey
-    # could choose more candidates.
-    _survey = 0
-    _awaited = 1
-    _is_due = True
-    _has_doubtful = False
-
     def __init__(
         self,
         key: bytes,
@@ -74,6 +60,19 @@ class Lookup:
         # (its holder), the next best few wait.
         self._holders: dict[str, Candidate] | None = {} if one_per_network else None
         self._waiting: dict[str, list[Candidate]] = {}
+        #: The number of TARDY and LATE candidates; read it before ``waits()`` is called.
+        self.late = 0
+        self._in_flight = self._tardy = self._slow = 0
+        #: The number of candidates that answered so far.
+        self.answered = 0
+        self._asked = self._failed = 0
+        self._stopped = False
+        # How many candidates are worth waiting for, by the last survey and the responses since; and whether another
+        # survey could choose more candidates.
+        self._survey = 0
+        self._awaited = 1
+        self._is_due = True
+        self._has_doubtful = False
 
     def begin(self, contacts: Sequence[Contact]) -> None:
         """Adds the first candidates, from the routing table; called before all else."""
@@ -230,7 +229,7 @@ class Lookup:
 
     def ask(self) -> list[Candidate]:
         """Returns the candidates to query now, and counts them as pending."""
-        is_last_chance = self._has_doubtful and not self._in_flight and self._answered < self._k
+        is_last_chance = self._has_doubtful and not self._in_flight and self.answered < self._k
         if not (self._is_due or is_last_chance) or self._stopped:
             return []
         may_ask = self._max_queries - self._asked
@@ -256,21 +255,22 @@ class Lookup:
         survey, left, awaited = self._survey, self._k, 0
         for candidate in self._candidates:
             state = candidate.state
-            if state is not HEARD:
-                if candidate.doubtful or state is SLOW or state is LATE or state is FAILED:
+            if state is UNASKED:
+                if candidate.doubtful:
                     continue
-                if state is UNASKED:
-                    if free > len(chosen):
-                        chosen.append(candidate)
-                    elif may_ask:
-                        self._is_due = True
-                    if may_ask:
-                        state = candidate.asked_as
-                        if state is SLOW:
-                            continue
-                if state is PENDING:
-                    awaited += 1
-                    candidate.awaited = survey
+                if free > len(chosen):
+                    chosen.append(candidate)
+                elif may_ask:
+                    self._is_due = True
+                if may_ask:
+                    state = candidate.asked_as
+                    if state is SLOW:
+                        continue
+            elif state is not HEARD and (candidate.doubtful or state is SLOW or state is LATE or state is FAILED):
+                continue
+            if state is PENDING:
+                awaited += 1
+                candidate.awaited = survey
             left -= 1
             if not left:
                 break
@@ -290,7 +290,7 @@ class Lookup:
         else:
             self._is_due = True
         candidate.token = token
-        self._answered += 1
+        self.answered += 1
         if self._holders is not None and not self._counts(candidate, self._holders):
             self._candidates.remove(candidate)
             self._is_due = True
@@ -339,16 +339,11 @@ class Lookup:
         self._stopped = True
 
     @property
-    def answered(self) -> int:
-        """The number of candidates that answered so far."""
-        return self._answered
-
-    @property
     def finished(self) -> bool:
         """True once the lookup has its result; read it after ``ask()`` was called."""
         if self._stopped:
             return True
-        if self._answered == 0:
+        if self.answered == 0:
             return not self._in_flight and not self.late and not self._slow
         return not self._awaited
 
@@ -365,7 +360,7 @@ class Lookup:
         complete = not self._stopped and self.finished
         closest = tuple([c for c in self._candidates if c.state is HEARD][: self._k])
         expected = tuple([c for c in self._candidates if c.state is TARDY]) if self._tardy else ()
-        return Found(complete, closest, self._asked, self._answered, self._failed, expected)
+        return Found(complete, closest, self._asked, self.answered, self._failed, expected)
 
     def _enter(self, candidate: Candidate, state: State) -> None:
         candidate.state = state
