@@ -19,7 +19,7 @@ from grape.dht.errors import AnsweredByOurselves, QueryFailed, RemoteError, Remo
 from grape.dht.messages import Error, Query, Response
 from grape.dht.nodeid import ID_BYTES, RandomBytes
 from grape.dht.responder import Responder, not_durable
-from grape.dht.routing import Listed, RoutingTable
+from grape.dht.routing import KNOWN, Listed, RoutingTable
 from grape.dht.transactions import MAX_PENDING, NOBODY, Outcome, Pending
 from grape.krpc.admission import Admission
 from grape.krpc.clones import Clones
@@ -293,19 +293,24 @@ class KRPCProtocol(AnsweringProtocol):
         if round_trip:
             self._round_trips.measured(round_trip)
         listed = self.table.heard(node_id, pending.address, now, round_trip)
+        if listed is not KNOWN:
+            self._stranger_answered(listed, node_id, pending.address, now)
+        outcome, pending.outcome = pending.outcome, NOBODY
+        outcome.answered(pending, response)
+
+    def _stranger_answered(self, listed: Listed, node_id: bytes, address: Address, now: float) -> None:
+        """Takes note of what the table did with a node that was no contact."""
         if listed is Listed.NEW:
-            self._admission.listed(node_id, pending.address)
+            self._admission.listed(node_id, address)
             if is_debugged(LOGGER):
-                log.debug("contact {host}:{port} listed", host=pending.address[0], port=pending.address[1])
-            self._call(self._listener.contact_listed, pending.address)
+                log.debug("contact {host}:{port} listed", host=address[0], port=address[1])
+            self._call(self._listener.contact_listed, address)
         elif listed is Listed.REPLACEMENT:
             rival = self.table.questionable_rival(node_id, now)
             if rival is not None:
                 self._admission.check(rival.address, rival.id)
         elif listed is Listed.REFUSED:
-            self._admission.refused(node_id, pending.address, now)
-        outcome, pending.outcome = pending.outcome, NOBODY
-        outcome.answered(pending, response)
+            self._admission.refused(node_id, address, now)
 
     def _timed_out(self, pending: Pending, now: float) -> None:
         dropped = self.table.failed(pending.address, pending.sent_at, now)
