@@ -323,7 +323,7 @@ class KRPCProtocol(AnsweringProtocol):
     # Sending
 
     def _send_ping(self, address: Address, outcome: Outcome) -> bool:
-        return self.queries.send(address, 0.0, self._ping, outcome)
+        return self.queries.send(address, 0.0, self._ping, outcome) > 0
 
     def _answer_put(
         self, query: Query, answer: bytes, address: Address, reply_by: SendTo | None, problem: str | None

@@ -111,25 +111,21 @@ class Queries:
         """Encodes a query of this node about a key, all but its transaction id."""
         return krpc.encode_key_frame(method, self._table.own_id, field, key, read_only=self._read_only)
 
-    def send(self, address: Address, round_trip: float, frame: Frame, outcome: Outcome) -> bool:
-        """Sends a query; ``outcome`` is told its end. Returns False if the query could not be sent."""
-        now = self.seconds()
+    def send(self, address: Address, round_trip: float, frame: Frame, outcome: Outcome) -> float:
+        """Sends a query; ``outcome`` is told its end. Returns the seconds until it is slow, 0 if it was not sent."""
+        soft_seconds = self.round_trips.soft_seconds(round_trip)
         try:
-            pending = self.transactions.open(address, outcome, now, self.round_trips.soft_seconds(round_trip))
+            pending = self.transactions.open(address, outcome, self.seconds(), soft_seconds)
         except LocalProtocolError:
             self._counters.not_sent += 1
-            return False
+            return 0.0
         if not self.write(frame[0] + pending.transaction_id + frame[1], address):
             self.transactions.take_back(pending)
-            return False
+            return 0.0
         self._counters.queries_out += 1
         if pending.slow_at < self._timer_at:
             self._set_timer()
-        return True
-
-    def soft_timeout(self, candidate: Candidate) -> float:
-        """Returns the seconds after which a query to a candidate counts as slow."""
-        return self.round_trips.soft_seconds(candidate.round_trip)
+        return soft_seconds
 
     def add_candidate(self, lookup: Lookup, node_id: bytes, address: Address, told_by: Address) -> None:
         """Adds a node that the node at ``told_by`` named to a lookup, unless it was dropped lately or is unusable.

@@ -102,13 +102,9 @@ class Tracer:
         """Encodes a query that takes a token."""
         return self._network.write_frame(method, arguments)
 
-    def send(self, address: Address, round_trip: float, frame: Frame, outcome: Outcome) -> bool:
+    def send(self, address: Address, round_trip: float, frame: Frame, outcome: Outcome) -> float:
         """Sends a query, and records it."""
         return self._network.send(address, round_trip, frame, self.sent(address, outcome))
-
-    def soft_timeout(self, candidate: Candidate) -> float:
-        """Returns the seconds after which a query counts as slow."""
-        return self._network.soft_timeout(candidate)
 
     def add_candidate(self, lookup: Lookup, node_id: bytes, address: Address, told_by: Address) -> None:
         """Adds a node that another named, and records who did so first."""

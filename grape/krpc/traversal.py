@@ -38,14 +38,11 @@ class Network(Protocol):
     def write_frame(self, method: bytes, arguments: Arguments) -> Frame:
         """Encodes a query that takes a token, all but its transaction id and the token."""
 
-    def send(self, address: Address, round_trip: float, frame: Frame, outcome: Outcome) -> bool:
+    def send(self, address: Address, round_trip: float, frame: Frame, outcome: Outcome) -> float:
         """Sends a query to a node with this round trip (seconds; 0: unknown); ``outcome`` is told its end.
 
-        Returns False if the query could not be sent.
+        Returns the seconds after which the query counts as slow, 0 if it could not be sent.
         """
-
-    def soft_timeout(self, candidate: Candidate) -> float:
-        """Returns the seconds after which a query to a candidate counts as slow."""
 
     def add_candidate(self, lookup: Lookup, node_id: bytes, address: Address, told_by: Address) -> None:
         """Adds a node that the node at ``told_by`` named to a lookup, unless it is known to be useless."""
@@ -279,20 +276,24 @@ class Write(Operation):
         super().__init__(network, seconds, done)
         self._write = network.write_frame(method, arguments)
         self._holders = {holder.address: holder for holder in holders}
-        self._slow = {holder.address for holder in holders if holder.is_tardy}
+        self._slow = {holder.address for holder in holders if holder.asked_as is TARDY}
         self._waiting = set(self._holders) - self._slow
         self._accepted: set[Address] = set()
         self._refusals: dict[Address, RemoteError] = {}
 
     def start(self) -> None:
         """Sends the query to every holder."""
+        longest = 0.0
         for address, holder in self._holders.items():
-            if not self._send(holder):
+            soft_seconds = self._send(holder)
+            if soft_seconds > longest:
+                longest = soft_seconds
+            elif not soft_seconds:
                 self._waiting.discard(address)
                 self._slow.discard(address)
         self._end_if_settled()
         if not self.ended:
-            self._ensure_deadline(max(map(self._network.soft_timeout, self._holders.values())))
+            self._ensure_deadline(longest)
 
     def answered(self, pending: Pending, response: Response) -> None:
         """Counts a holder that accepted."""
@@ -316,7 +317,7 @@ class Write(Operation):
             self._refusals[pending.address] = reason
         self._settled(pending.address)
 
-    def _send(self, holder: Candidate) -> bool:
+    def _send(self, holder: Candidate) -> float:
         assert holder.token is not None
         return self._network.send(holder.address, holder.round_trip, with_token(self._write, holder.token), self)
 

@@ -220,10 +220,10 @@ class Services:
                 result = Failure()
             done(result)
 
-        begin = partial(_announce, protocol, key, port, ended, age)
         if self._first_join.is_under_way:
+            begin = partial(_announce, protocol, key, port, ended, age)
             return self._first_join.run(begin, done, LOOKUP_AND_WRITE_SECONDS)
-        return begin(LOOKUP_AND_WRITE_SECONDS)
+        return _announce(protocol, key, port, ended, age, LOOKUP_AND_WRITE_SECONDS)
 
     def begin_unannounce(self, name: str | bytes, port: int, done: Callable[[int | Failure], object]) -> Cancellable:
         """Withdraws a service at ``port`` of this host: calls ``done`` with how many nodes confirmed, or a Failure.
@@ -382,7 +382,7 @@ def _announce(
     try:
         if age:
             return protocol.announce(key, port, ended, math.ceil(age * 1000), 0, seconds)
-        return protocol.announce(key, port, ended, seconds=seconds)
+        return protocol.announce(key, port, ended, 0, None, seconds)
     except Overloaded as error:
         raise overloaded() from error
 
