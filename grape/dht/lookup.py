@@ -16,7 +16,7 @@ from operator import attrgetter
 from grape.dht.buckets import Contact
 from grape.dht.candidates import FAILED, HEARD, LATE, PENDING, SLOW, TARDY, UNASKED, Candidate, Found, State, network_of
 from grape.dht.compact import Address
-from grape.dht.nodeid import position
+from grape.dht.nodeid import ID_BYTES, cached_position, position
 from grape.dht.routing import K
 
 ALPHA = 16
@@ -48,7 +48,7 @@ class Lookup:
         usual_seconds: float = math.inf,
     ) -> None:
         self.key = key
-        self.position = position(key)
+        self.position = cached_position(key[:ID_BYTES])
         self.own_id = own_id
         self._k = k
         self._alpha = alpha

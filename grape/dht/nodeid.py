@@ -11,9 +11,12 @@ Under 60 lines: all of the arithmetic on ids, which most modules of the core imp
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 ID_BYTES = 20
 ID_BITS = ID_BYTES * 8
+# About a megabyte, whatever others send.
+CACHED_POSITIONS = 4_096
 
 RandomBytes = Callable[[int], bytes]
 
@@ -27,6 +30,11 @@ def position(key: bytes) -> int:
     if missing > 0:
         return int.from_bytes(key) << 8 * missing
     return int.from_bytes(key[:ID_BYTES] if missing else key)
+
+
+#: ``position`` with a cache, for what is looked up again and again: called with the first 20 bytes of a key alone, as a
+#: cache of what others send holds small keys.
+cached_position = lru_cache(maxsize=CACHED_POSITIONS)(position)
 
 
 def distance(node_id: bytes, key: bytes) -> int:

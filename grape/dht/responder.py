@@ -17,7 +17,7 @@ from grape.dht.compact import NODE_BYTES, Address, encode_peer, encode_value
 from grape.dht.errors import RemoteProtocolError
 from grape.dht.items import Item
 from grape.dht.messages import INVALID_SIGNATURE, METHOD_UNKNOWN, PROTOCOL_ERROR, SERVER_ERROR, Query
-from grape.dht.nodeid import position
+from grape.dht.nodeid import ID_BYTES, cached_position
 from grape.dht.routing import RoutingTable
 from grape.dht.signature_budget import SignatureBudget
 from grape.dht.tokens import Tokens
@@ -266,11 +266,11 @@ class Responder:
 
     def _nodes(self, key: bytes, size: int, asker: Address) -> bytes:
         """Returns the member ``nodes``: the contacts closest to ``key`` that fit into ``size`` bytes, 20 at most."""
-        table = self._table
+        table, place = self._table, cached_position(key[:ID_BYTES])
         if table.loopback_contacts and asker[0][:4] != LOOPBACK_START:
-            nodes = table.compact_closest_elsewhere(position(key), size // NODE_BYTES)
+            nodes = table.compact_closest_elsewhere(place, size // NODE_BYTES)
         else:
-            nodes = table.compact_closest(position(key), size // NODE_BYTES)
+            nodes = table.compact_closest(place, size // NODE_BYTES)
         return b"5:nodes%d:%b" % (len(nodes), nodes)
 
 
