@@ -203,12 +203,15 @@ def encode_response(transaction_id: BValue | None, values: dict[bytes, BValue], 
     return bencoding.encode(message)
 
 
+# Formatted once: nearly all transaction ids are bytes, and each step of a format takes 0.05 us.
+_ANSWER = b"d2:ip6:%%b1:rd2:id20:%%b%%be1:t%%d:%%b1:v4:%b1:y1:re" % CLIENT_VERSION
+
+
 def encode_answer(transaction_id: BValue | None, own_id: bytes, members: bytes, querier: bytes) -> bytes:
     """Returns the datagram of a response whose ``r`` is ``own_id`` and the bencoded, sorted ``members`` after it."""
     if isinstance(transaction_id, bytes):
-        named = b"1:t%d:%b" % (len(transaction_id), transaction_id)
-    else:
-        named = b"" if transaction_id is None else b"1:t" + bencoding.encode(transaction_id)
+        return _ANSWER % (querier, own_id, members, len(transaction_id), transaction_id)
+    named = b"" if transaction_id is None else b"1:t" + bencoding.encode(transaction_id)
     return b"d2:ip6:%b1:rd2:id20:%b%be%b1:v4:%b1:y1:re" % (querier, own_id, members, named, CLIENT_VERSION)
 
 
