@@ -96,3 +96,18 @@ def test_memory_is_counted_as_before_whatever_changes(steps: list[tuple[int, int
         if limit:
             store.set_limits(Config(max_keys=limit, max_peers_per_key=limit, max_peers_per_announcer=limit))
     assert store._bytes == sum(store._keys[key].bytes for key in store)
+
+
+def test_renewed_peers_take_no_more_memory() -> None:
+    store = MemoryPeers(240, max_bytes=40_000)
+    keys = [b"%d" % n for n in range(20)]
+    for now in range(100):
+        for key in keys:
+            store.announce(key, ("10.0.0.1", 1), float(now), age=now % 3)
+    assert (list(store), store.counters.evicted_keys) == (keys, 0)
+    for key in keys:
+        store.remove(key, ("10.0.0.1", 1))
+    for key in keys:
+        store.announce(key, ("10.0.0.1", 1), 100.0)
+    # As much is left for others as in a new store.
+    assert (list(store), store.counters.evicted_keys) == (keys, 0)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grape.dht.nodeid import ID_BITS, distance, position, random_id_sharing, shared_bits
+from grape.dht.nodeid import ID_BITS, ID_BYTES, cached_position, distance, position, random_id_sharing, shared_bits
 from tests import strategies
 
 
@@ -43,6 +43,11 @@ def test_position_has_the_first_byte_as_the_most_significant() -> None:
     assert position(b"\x80") == 1 << 159
     assert position(bytes(19) + b"\x01") == 1
     assert position(b"") == 0
+
+
+@given(st.binary(max_size=40))
+def test_cached_position_of_the_first_bytes_is_that_of_the_key(key: bytes) -> None:
+    assert cached_position(key[:ID_BYTES]) == position(key)
 
 
 def test_shared_bits_are_counted_from_the_front() -> None:
