@@ -28,6 +28,7 @@ Start = Callable[..., Process]
 StartGrape = Callable[..., GrapeProcess]
 StartRing = Callable[..., list[GrapeProcess]]
 StartReference = Callable[..., list[Api]]
+StartPublished = Callable[..., list[GrapeProcess]]
 RunClient = Callable[..., list[dict[str, object]]]
 Embed = Callable[..., Awaitable[Grape]]
 Test = Callable[..., Awaitable[None]]
@@ -148,17 +149,20 @@ def reference_grapes(node: Path, start: Start) -> StartReference:
 
 
 @pytest.fixture
-def published_grapes(node: Path, start: Start) -> StartReference:
-    """Starts the reference's own command, which stores no mutable items, and waits until it answers."""
+def published_grapes(node: Path, start: Start) -> StartPublished:
+    """Starts the reference's own command, which stores no mutable items, each knowing all others."""
     program = node / "node_modules" / "grenache-grape" / "bin" / "grape.js"
 
-    def begin(number: int, bootstrap: Sequence[str]) -> list[Api]:
+    def begin(number: int, bootstrap: Sequence[str]) -> list[GrapeProcess]:
         apis = [new_api() for _ in range(number)]
+        grapes = []
         for api in apis:
+            others = [*bootstrap, *(other.node for other in apis if other is not api)]
             ports = ["--dp", str(api.dht_port), "--aph", str(api.api_port), "-b", HOST]
-            process = start(["node", str(program), *ports, "--bn", ",".join([*bootstrap, apis[0].node])])
-            process.wait_for("an answer", api.answers)
-        return apis
+            grapes.append(GrapeProcess(start(["node", str(program), *ports, "--bn", ",".join(others)]), api))
+        for grape in grapes:
+            grape.process.wait_for("an answer", grape.api.answers)
+        return grapes
 
     return begin
 

@@ -170,7 +170,7 @@ class Process:
 
 @attrs.frozen
 class GrapeProcess:
-    """Holds one of our grapes: its process and its API."""
+    """Holds a grape, ours or the reference's: its process and its API."""
 
     process: Process
     api: Api

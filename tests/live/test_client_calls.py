@@ -10,13 +10,15 @@ import pytest
 
 from grape.client import NotSupportedError, new_private_key, public_key
 from tests.client.styles import Opened, Waiting, in_thread
-from tests.live.conftest import StartGrape, StartReference, StartRing
+from tests.live.conftest import StartGrape, StartPublished, StartReference, StartRing
 from tests.live.items import new_name
 from tests.live.processes import HOST, Api, GrapeProcess, new_api, until
 
 PAIRS = 1_000
 KILLED_AT = 300
 CALLS = 1_000
+# With a dead grape in its ring a reference grape takes 2.5 s for each call.
+SLOW_ROUNDS = 8
 RINGS = ("ours", "reference", "mixed")
 
 Ring = list[GrapeProcess]
@@ -106,6 +108,22 @@ def test_no_call_fails_while_one_of_two_grapes_is_killed(open_link: Opened, ring
         if number == KILLED_AT:
             killed.end(signal.SIGKILL)
         calls[number % 2](number)
+
+
+@in_thread
+def test_no_call_fails_while_one_of_two_reference_grapes_is_killed(
+    open_link: Opened, published_grapes: StartPublished
+) -> None:
+    # Of three: the one that is left of two answers "No nodes to query" to announces and puts.
+    killed, left, _ = published_grapes(3, [])
+    link = open_link([killed.api.url, left.api.url])
+    for number in range(SLOW_ROUNDS):
+        if number == SLOW_ROUNDS // 2:
+            killed.end(signal.SIGKILL)
+        name, port = new_name(), 1_024 + number
+        assert link.announce(name, port) >= 1
+        assert link.lookup(name) == [f"{HOST}:{port}"]
+        assert link.get(link.put(name)).value == name
 
 
 @in_thread

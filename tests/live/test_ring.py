@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.live.conftest import StartReference, StartRing
+from tests.live.conftest import StartPublished, StartReference, StartRing
 from tests.live.items import Signer, got, new_name
 from tests.live.processes import HOST, Api
 
@@ -66,10 +66,10 @@ def test_ring_with_reference_grapes_finds_everything(
 
 
 def test_ring_with_the_published_command_finds_everything(
-    pool: ThreadPoolExecutor, grape_ring: StartRing, published_grapes: StartReference
+    pool: ThreadPoolExecutor, grape_ring: StartRing, published_grapes: StartPublished
 ) -> None:
     ours = [grape.api for grape in grape_ring(3)]
-    grapes = ours + published_grapes(3, [api.node for api in ours])
+    grapes = ours + [grape.api for grape in published_grapes(3, [api.node for api in ours])]
     for _ in range(ROUNDS):
         look_up_everywhere(pool, grapes)
         get_immutable_everywhere(pool, grapes)
