@@ -101,6 +101,8 @@ def check_readiness(facts: Facts) -> Iterator[Finding]:
         ]
         port = (told.dht_address or "").rpartition(":")[2] or "20001"
         advice = _FIREWALL.format(port=port) if answering else "None of its bootstrap nodes answers: see there."
+        if len(facts.bootstrap) == 1:
+            advice += " In a ring of two grapes, start both with --ready-isolated: each serves while the other is down."
         yield Finding("network", FAILED, f"it is isolated: {problems['isolated']}", advice)
     elif not told.contacts:
         yield Finding("network", OK, "it is alone, and was given no other node to join")
