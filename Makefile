@@ -1,7 +1,7 @@
 # Two commands for a newcomer: make run and make test. The others are for developers.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test live lint man gauntlet fuzz bench check clean python install-systemd
+.PHONY: help run test live lint man drawings gauntlet fuzz bench check clean python install-systemd
 
 VENV ?= .venv
 IN_VENV := $(VENV)/bin/python
@@ -24,7 +24,7 @@ help:
 	@echo "make test      run the tests, about a minute (one file: make test ARGS=tests/test_store.py)"
 	@echo "make live      run the tests with real processes and real peers (some need node, npm and gcc)"
 	@echo "make lint      check style, types and imports"
-	@echo "make man       write the man pages of the commands anew"
+	@echo "make man       write the man pages of the commands anew (make drawings: the drawings of docs/images/)"
 	@echo "make gauntlet  attack, kill and simulate grapes, and print figures; about eleven minutes"
 	@echo "make fuzz      send damaged datagrams to a grape for a minute (longer: make fuzz SECONDS=600)"
 	@echo "make bench     measure the speed beside the Node grape and libtorrent; about thirteen minutes"
@@ -55,6 +55,9 @@ lint: $(VENV)/.for-dev
 
 man: $(VENV)/.for-test
 	@$(IN_VENV) .ci/man
+
+drawings: $(VENV)/.for-test
+	@$(IN_VENV) -m docs._ext.drawings
 
 gauntlet: $(VENV)/.for-dev
 	@$(IN_VENV) -m gauntlet $(ARGS)
@@ -95,7 +98,7 @@ install-systemd:
 MADE = $(VENV) build dist grape_dht.egg-info .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis \
 	twisted/plugins/dropin.cache fuzz/corpus \
 	$(foreach folder,tests/live/node benchmarks/node,$(folder)/node_modules $(folder)/package-lock.json)
-SOURCES = grape twisted tests gauntlet benchmarks fuzz
+SOURCES = grape twisted tests gauntlet benchmarks fuzz docs
 
 clean:
 	rm -rf $(MADE)
