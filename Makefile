@@ -1,7 +1,7 @@
 # Two commands for a newcomer: make run and make test. The others are for developers.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test live lint man drawings gauntlet fuzz bench check clean python install-systemd
+.PHONY: help run test live lint man drawings docs gauntlet fuzz bench check clean python install-systemd
 
 VENV ?= .venv
 IN_VENV := $(VENV)/bin/python
@@ -25,6 +25,7 @@ help:
 	@echo "make live      run the tests with real processes and real peers (some need node, npm and gcc)"
 	@echo "make lint      check style, types and imports"
 	@echo "make man       write the man pages of the commands anew (make drawings: the drawings of docs/images/)"
+	@echo "make docs      build the documentation as a site, in build/docs/html"
 	@echo "make gauntlet  attack, kill and simulate grapes, and print figures; about eleven minutes"
 	@echo "make fuzz      send damaged datagrams to a grape for a minute (longer: make fuzz SECONDS=600)"
 	@echo "make bench     measure the speed beside the Node grape and libtorrent; about thirteen minutes"
@@ -58,6 +59,13 @@ man: $(VENV)/.for-test
 
 drawings: $(VENV)/.for-test
 	@$(IN_VENV) -m docs._ext.drawings
+
+# Warnings are errors: a link or a reference that leads nowhere ends the build.
+docs: $(VENV)/.for-docs
+	@rm -rf build/docs
+	@$(IN_VENV) -m docs._ext.source build/docs/source
+	@$(IN_VENV) -m sphinx -q -W --keep-going -c docs build/docs/source build/docs/html
+	@echo "built: build/docs/html/index.html"
 
 gauntlet: $(VENV)/.for-dev
 	@$(IN_VENV) -m gauntlet $(ARGS)
@@ -113,6 +121,8 @@ $(VENV)/.for-run: setup.cfg pyproject.toml | $(IN_VENV)
 	$(call install,.[cli])
 $(VENV)/.for-test: setup.cfg pyproject.toml | $(IN_VENV)
 	$(call install,.[test])
+$(VENV)/.for-docs: setup.cfg pyproject.toml | $(IN_VENV)
+	$(call install,.[docs])
 $(VENV)/.for-dev: setup.cfg pyproject.toml | $(IN_VENV)
 	$(call install,.[dev])
 
