@@ -1,7 +1,8 @@
 """Declares every setting of a grape once: its names, default, range and help text.
 
 ``Config`` is the declaration. The flags and their help (``grape.tap``), environment variables, the keys of a file
-(``grape.settings.places``), the keywords of ``Grape``, error messages and the table in README.md are made of it.
+(``grape.settings.places``), the keywords of ``Grape``, error messages and the table in docs/configuration.md are made
+of it.
 """
 
 from __future__ import annotations

@@ -40,10 +40,11 @@ ANSWER_SECONDS = 1.0
 class Grape(MultiService):
     """A node of a Grenache network as a Twisted service: announces and finds services, stores values.
 
-    The keywords are Grenache's own, with times in milliseconds, and one for each further setting; README.md lists
-    them. ``dht_bootstrap`` names the nodes to join through, as "host:port", (host, port) or one text with commas;
-    without it the grape is the first of its network. Without ``api_port`` there is no HTTP API. Port 0 lets the system
-    choose. ``state`` names a file from which the grape continues; without one nothing survives the service::
+    The keywords are Grenache's own, with times in milliseconds, and one for each further setting, listed in
+    docs/configuration.md. ``dht_bootstrap`` names the nodes to join through, as "host:port", (host, port) or one text
+    with commas; without it the grape is the first of its network. Without ``api_port`` there is no HTTP API. Port 0
+    lets the system choose. ``state`` names a file from which the grape continues; without one nothing survives the
+    service::
 
         grape = Grape(dht_bootstrap=["127.0.0.1:20002"], api_port=30001, host="127.0.0.1")
         grape.startService()

@@ -17,7 +17,7 @@ from grape.settings.flags import help_entries, read_flags, table
 from grape.settings.kinds import Milliseconds, Whole
 from grape.testing import MemoryNetwork
 
-README = Path(__file__).parents[1] / "README.md"
+CONFIGURATION = Path(__file__).parents[1] / "docs" / "configuration.md"
 SETTINGS = settings_of(Config)
 NUMBERS = [setting for setting in SETTINGS if isinstance(setting.kind, (Whole, Milliseconds))]
 MAX_HELP_CHARACTERS = 90
@@ -76,9 +76,9 @@ def test_every_setting_is_in_the_help(setting: Setting) -> None:
     assert any(f"{heading},".startswith(", ".join(setting.spellings)) for heading in headings)
 
 
-def test_readme_has_the_table_of_the_declaration() -> None:
+def test_configuration_has_the_table_of_the_declaration() -> None:
     expected = table(Config)
-    assert expected in README.read_text(), f"the table under Flags in README.md is to be:\n{expected}"
+    assert expected in CONFIGURATION.read_text(), f"the table in docs/configuration.md is to be:\n{expected}"
 
 
 def test_keywords_for_mypy_are_those_of_the_declaration() -> None:
@@ -352,7 +352,7 @@ def test_grape_names_the_keyword_that_is_wrong(keyword: str, value: Any, problem
     [
         ("max_call", "Grape has no keyword 'max_call'; did you mean 'max_calls'?"),
         ("dht_max_tables", "Grape has no keyword 'dht_max_tables'; did you mean 'dht_maxTables'?"),
-        ("bogus", "Grape has no keyword 'bogus' (README.md lists them)"),
+        ("bogus", "Grape has no keyword 'bogus' (docs/configuration.md lists them)"),
     ],
 )
 def test_grape_refuses_an_unknown_keyword_with_the_nearest_one(keyword: str, text: str) -> None:

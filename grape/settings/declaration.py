@@ -127,7 +127,7 @@ def from_keywords(declaration: type[C], given: Mapping[str, object]) -> C:
         setting = settings.get(keyword)
         if setting is None:
             near = nearest(keyword, settings)
-            hint = f"; did you mean {near!r}?" if near is not None else " (README.md lists them)"
+            hint = f"; did you mean {near!r}?" if near is not None else " (docs/configuration.md lists them)"
             raise TypeError(f"Grape has no keyword {keyword!r}{hint}")
         if value is None and isinstance(setting.kind, Milliseconds):
             continue

@@ -1,4 +1,4 @@
-"""Makes flags of a declaration: reads them from a command line, renders their help and the table of README.md."""
+"""Makes flags of a declaration: reads them from a command line, renders their help and a table."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def columns(setting: str | None) -> int:
 
 
 def table(declaration: Declaration) -> str:
-    """Renders the settings as the Markdown table of README.md: flags, key, other keywords, default, help."""
+    """Renders the settings as the table of docs/configuration.md: flags, key, other keywords, default, help."""
     rows: list[Sequence[str]] = [("flag", "also", "key", "keyword", "default", ""), ("---",) * 6]
     for setting in settings_of(declaration):
         first, *also = setting.spellings

@@ -79,8 +79,8 @@ def test_from_keywords_says_the_keyword_that_is_wrong(given: dict[str, object], 
     [
         ("max_size", "; did you mean 'max_Size'?"),
         ("dely", "; did you mean 'delay'?"),
-        ("name", " (README.md lists them)"),
-        ("zebra", " (README.md lists them)"),
+        ("name", " (docs/configuration.md lists them)"),
+        ("zebra", " (docs/configuration.md lists them)"),
     ],
 )
 def test_from_keywords_refuses_an_unknown_keyword_with_the_nearest_one(keyword: str, hint: str) -> None:
