@@ -157,7 +157,7 @@ def encode_frame(method: bytes, arguments: dict[bytes, BValue], *, read_only: bo
     return b"d1:a%b1:q%d:%b%b1:t2:" % (bencoding.encode(arguments), len(method), method, flag), _TAIL
 
 
-def encode_key_frame(method: bytes, own_id: bytes, field: bytes, key: bytes, *, read_only: bool = False) -> Frame:
+def encode_key_frame(method: bytes, own_id: bytes, field: bytes, key: bytes, read_only: bool = False) -> Frame:
     """Returns the frame of a query about a key; ``field`` is the argument's name, which sorts after ``id``."""
     flag = b"2:roi1e" if read_only else b""
     head = b"d1:ad2:id20:%b%d:%b%d:%be1:q%d:%b%b1:t2:" % (

@@ -14,6 +14,7 @@ from grape.dht import messages as krpc
 from grape.dht.addresses import is_loopback
 from grape.dht.bencoding import BValue
 from grape.dht.compact import NODE_BYTES, Address, encode_peer, encode_value
+from grape.dht.counts import ByMethod
 from grape.dht.errors import RemoteProtocolError
 from grape.dht.items import Item
 from grape.dht.messages import INVALID_SIGNATURE, METHOD_UNKNOWN, PROTOCOL_ERROR, SERVER_ERROR, Query
@@ -105,6 +106,8 @@ class Responder:
         self.signature_budget = SignatureBudget()
         self._refusal = refusal
         self._own_host = own_host
+        #: The queries received.
+        self.received = ByMethod()
         self._methods: dict[bytes, Callable[[Query, Address, float], bytes]] = {
             b"ping": self._ping,
             b"find_node": self._find_node,
@@ -126,6 +129,7 @@ class Responder:
         """
         method = self._methods.get(query.method)
         if method is None:
+            self.received.count(query.method)
             raise RemoteProtocolError(METHOD_UNKNOWN, "method unknown", query.transaction_id)
         try:
             members = method(query, address, now)
@@ -142,9 +146,11 @@ class Responder:
     # sent as it is stored (to decode and encode a nest of lists takes 50 us), and a ping takes 0.2 us instead of 0.6.
 
     def _ping(self, query: Query, address: Address, now: float) -> bytes:
+        self.received.ping += 1
         return b""
 
     def _find_node(self, query: Query, address: Address, now: float) -> bytes:
+        self.received.find_node += 1
         return self._nodes(_key(query, b"target"), _budget(query), address)
 
     def has_peers(self, key: bytes, now: float) -> bool:
@@ -152,10 +158,13 @@ class Responder:
         return bool(self._peers.sample(key, 1, now, self._sample))
 
     def _get_peers(self, query: Query, address: Address, now: float) -> bytes:
+        self.received.get_peers += 1
         key = _key(query, b"info_hash")
         budget = _budget(query)
         token = self._tokens.issue(address[0], now)
-        peers = self._peers.sample(key, min(MAX_VALUES, budget // VALUE_BYTES), now, self._sample)
+        most = budget // VALUE_BYTES
+        # Not by min(), which takes 0.05 us.
+        peers = self._peers.sample(key, most if most < MAX_VALUES else MAX_VALUES, now, self._sample)
         nodes = self._nodes(key, budget - len(peers) * VALUE_BYTES, address)
         if not peers:
             return b"%b5:token%d:%b" % (nodes, len(token), token)
@@ -174,6 +183,7 @@ class Responder:
         return dict.fromkeys((host, port) for host, port in told if host is not None)
 
     def _announce_peer(self, query: Query, address: Address, now: float) -> bytes:
+        self.received.announce_peer += 1
         key = _key(query, b"info_hash")
         # As _peer and _seconds do it, with two calls less: an announce is sent to 20 nodes.
         port = address[1] if _truthy(query.arguments.get(b"implied_port")) else query.arguments.get(b"port")
@@ -197,6 +207,7 @@ class Responder:
         return self._withdrawals.refuses(key, peer, now, age if made_ago is None else min(_seconds(made_ago), age))
 
     def _unannounce_peer(self, query: Query, address: Address, now: float) -> bytes:
+        self.received.unannounce_peer += 1
         assert self._withdrawals is not None
         key = _key(query, b"info_hash")
         peer = self._peer(query, address, now)
@@ -212,6 +223,7 @@ class Responder:
         return address[0], port
 
     def _get(self, query: Query, address: Address, now: float) -> bytes:
+        self.received.get += 1
         target = _key(query, b"target")
         token = self._tokens.issue(address[0], now)
         item = self._items.get(target)
@@ -229,6 +241,7 @@ class Responder:
         )  # fmt: skip
 
     def _put(self, query: Query, address: Address, now: float) -> bytes:
+        self.received.put += 1
         arguments = query.arguments
         if not isinstance(arguments.get(b"id"), bytes):
             raise RemoteProtocolError(PROTOCOL_ERROR, "`put` missing required `a.id` field")

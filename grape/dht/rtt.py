@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections import deque
 
+from grape.dht.counts import Times
+
 SAMPLES = 256
 RECOMPUTE_EVERY = 32
 # Of fewer samples the least is taken for p10: while the processes of a ring start together most of them are late.
@@ -24,9 +26,13 @@ MAX_SOFT_SECONDS = 1.0
 
 
 class RoundTrips:
-    """Keeps the latest round trips of one socket's queries and derives soft timeouts from them."""
+    """Keeps the latest round trips of one socket's queries and derives soft timeouts from them.
 
-    def __init__(self) -> None:
+    All are added to ``times``, too.
+    """
+
+    def __init__(self, times: Times | None = None) -> None:
+        self._add = (times if times is not None else Times()).add
         self._samples: deque[float] = deque(maxlen=SAMPLES)
         self._fresh = 0
         #: The soft timeout of nodes that answer as fast as is usual here, in seconds.
@@ -36,6 +42,7 @@ class RoundTrips:
     def measured(self, seconds: float) -> None:
         """Adds a round trip, in seconds."""
         self._samples.append(seconds)
+        self._add(seconds)
         self._fresh += 1
         if self._fresh >= RECOMPUTE_EVERY or len(self._samples) < RECOMPUTE_EVERY:
             self._fresh = 0

@@ -14,6 +14,7 @@ from itertools import count
 from typing import Protocol
 
 from grape.dht.compact import Address
+from grape.dht.counts import Sent
 from grape.dht.errors import LocalProtocolError, QueryFailed
 from grape.dht.messages import Response
 from grape.dht.nodeid import RandomBytes
@@ -54,24 +55,37 @@ class _Nobody:
 
 NOBODY = _Nobody()
 
+# Of queries that nobody counts.
+UNCOUNTED = Sent()
+
 
 # The time from which on a query is slow once its outcome has been told so.
 REPORTED = -math.inf
 
 
 class Pending:
-    """Describes a query in flight: sent at ``sent_at``, slow from ``slow_at`` on, ``done`` once it has ended."""
+    """Describes a query in flight: sent at ``sent_at``, slow from ``slow_at`` on, ``done`` once it has ended.
 
-    __slots__ = ("address", "done", "outcome", "sent_at", "slow_at", "transaction_id")
+    Its end is counted in ``counts``.
+    """
+
+    __slots__ = ("address", "counts", "done", "outcome", "sent_at", "slow_at", "transaction_id")
 
     def __init__(
-        self, transaction_id: bytes, address: Address, outcome: Outcome, sent_at: float, slow_at: float
+        self,
+        transaction_id: bytes,
+        address: Address,
+        outcome: Outcome,
+        sent_at: float,
+        slow_at: float,
+        counts: Sent = UNCOUNTED,
     ) -> None:
         self.transaction_id = transaction_id
         self.address = address
         self.outcome = outcome
         self.sent_at = sent_at
         self.slow_at = slow_at
+        self.counts = counts
         self.done = False
 
 
@@ -98,17 +112,25 @@ class Transactions:
         """Sets how many queries may be in flight; those that are stay."""
         self._max_pending = max_pending
 
-    def open(self, address: Address, outcome: Outcome, now: float, soft_seconds: float) -> Pending:
+    def open(
+        self, address: Address, outcome: Outcome, now: float, soft_seconds: float, counts: Sent = UNCOUNTED
+    ) -> Pending:
         """Registers a query to ``address`` under a new transaction id; it is slow after ``soft_seconds``.
 
         Raises LocalProtocolError when too many queries are in flight.
         """
         if len(self._pending) >= self._max_pending:
             raise LocalProtocolError("too many queries in flight")
-        key = self._draw(), address
+        # As _draw does it, without the call.
+        at = self._noise_at
+        if at < NOISE_BYTES:
+            self._noise_at = after = at + TRANSACTION_ID_BYTES
+            key = self._noise[at:after], address
+        else:
+            key = self._draw(), address
         while key in self._pending:
             key = self._draw(), address
-        pending = self._pending[key] = Pending(key[0], address, outcome, now, now + soft_seconds)
+        pending = self._pending[key] = Pending(key[0], address, outcome, now, now + soft_seconds, counts)
         fresh = self._fresh
         if not fresh or fresh[-1].slow_at <= pending.slow_at:
             fresh.append(pending)
@@ -144,7 +166,9 @@ class Transactions:
             return None
         # The queue keeps the old entry, as one that has ended: it is in the order of the soft deadlines.
         pending.done = True
-        hastened = self._pending[key] = Pending(transaction_id, address, pending.outcome, pending.sent_at, REPORTED)
+        hastened = self._pending[key] = Pending(
+            transaction_id, address, pending.outcome, pending.sent_at, REPORTED, pending.counts
+        )
         self._await_end(hastened)
         return hastened
 

@@ -105,6 +105,8 @@ class KRPCProtocol(AnsweringProtocol):
     ) -> None:
         self.table = table
         self.counters = counters if counters is not None else Counters()
+        # The core counts these itself, as it imports nothing of ours.
+        self.counters.received = responder.received
         self._reactor = reactor
         self._responder = responder
         self._listener = listener
@@ -123,6 +125,7 @@ class KRPCProtocol(AnsweringProtocol):
         self._write = self.queries.write
         self._call = self.queries.call
         self._marks = self.queries.hearsay.marks
+        self._pings_sent = self.counters.sent[b"ping"]
         self._ping = self.queries.frame(b"ping", {})
         self._journal: Journal = journal if journal is not None else NullJournal()
         self.clones = Clones(self._send_ping, lambda address: self._call(listener.clone_found, address))
@@ -170,7 +173,8 @@ class KRPCProtocol(AnsweringProtocol):
         query = SingleQuery()
         if not is_ipv4(address[0]):  # ``sendto`` would resolve a host name and block the process meanwhile.
             return fail(QueryFailed(f"not an IPv4 address: {address[0]!r}"))
-        if not self.queries.send(address, 0.0, self.queries.frame(method, arguments), query):
+        frame = self.queries.frame(method, arguments)
+        if not self.queries.send(address, 0.0, frame, self.counters.sent[method], query):
             query.result.errback(QueryFailed("the query could not be sent"))
         return query.result
 
@@ -252,24 +256,31 @@ class KRPCProtocol(AnsweringProtocol):
             # An error is a sign of life, too, though it carries no node id.
             round_trip = 0.0 if isinstance(pending.outcome, LivenessCheck) else now - pending.sent_at
             self.table.heard(contact.id, pending.address, now, round_trip)
+        pending.counts.errors += 1
         pending.outcome.failed(pending, RemoteError(error.code, error.message))
 
     def _query_received(self, query: Query, address: Address, now: float) -> None:
-        self.counters.queries_in += 1
         if self._read_only:
+            self.counters.received.count(query.method)
+            self.counters.unanswered.count(query.method)
             return
         try:
             answer = self._responder.answer(query, address, now)
         except RemoteProtocolError as error:
-            self.counters.refused += 1
+            self.counters.refusals.count(query.method)
             self._refuse(error, address, self.reply_by)
+        except Exception:
+            self.counters.unanswered.count(query.method)
+            raise
         else:
             is_limited = self.table.rules.is_public
-            if answer is not None and (not is_limited or self._admission.may_send(len(answer), address, now)):
-                if query.method == b"put":
-                    self._journal.when_durable(partial(self._answer_put, query, answer, address, self.reply_by))
-                else:
-                    self._write(answer, address, self.reply_by)
+            if answer is None or (is_limited and not self._admission.may_send(len(answer), address, now)):
+                self.counters.unanswered.count(query.method)
+            elif query.method == b"put":
+                self.counters.waiting_puts += 1
+                self._journal.when_durable(partial(self._answer_put, query, answer, address, self.reply_by))
+            elif not self._write(answer, address, self.reply_by):
+                self.counters.unanswered.count(query.method)
         node_id = query.arguments.get(b"id")
         if not query.read_only and isinstance(node_id, bytes) and len(node_id) == ID_BYTES:
             self._admission.queried(node_id, address, now, query.transaction_id)
@@ -278,16 +289,18 @@ class KRPCProtocol(AnsweringProtocol):
         """Handles the response, received at ``now``, to a query that was in flight."""
         node_id = response.values.get(b"id")
         if not isinstance(node_id, bytes) or len(node_id) != ID_BYTES:
+            pending.counts.invalid += 1
             pending.outcome.failed(pending, QueryFailed("the answer has no node id"))
             return
         if node_id == self.table.own_id:
+            pending.counts.invalid += 1
             if self.table.at(pending.address) is not None:
                 # The contact that was there is there no more.
                 self._timed_out(pending, now)
             pending.outcome.failed(pending, AnsweredByOurselves("the answer is our own"))
             self.clones.suspect(pending.address, now)
             return
-        self.counters.answered += 1
+        pending.counts.answered += 1
         # A querier chooses when it is pinged, and by answering late could raise our timeouts: that measures nothing.
         round_trip = 0.0 if isinstance(pending.outcome, LivenessCheck) else now - pending.sent_at
         if round_trip:
@@ -323,14 +336,17 @@ class KRPCProtocol(AnsweringProtocol):
     # Sending
 
     def _send_ping(self, address: Address, outcome: Outcome) -> bool:
-        return self.queries.send(address, 0.0, self._ping, outcome) > 0
+        return self.queries.send(address, 0.0, self._ping, self._pings_sent, outcome) > 0
 
     def _answer_put(
         self, query: Query, answer: bytes, address: Address, reply_by: SendTo | None, problem: str | None
     ) -> None:
+        self.counters.waiting_puts -= 1
         if problem is None:
-            self._write(answer, address, reply_by)
+            if not self._write(answer, address, reply_by):
+                self.counters.unanswered.count(query.method)
         else:
+            self.counters.refusals.count(query.method)
             self._refuse(not_durable(problem, query.transaction_id), address, reply_by)
 
     def _refuse(self, error: RemoteProtocolError, address: Address, reply_by: SendTo | None) -> None:

@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from grape.dht import messages as krpc
 from grape.dht.candidates import Candidate
 from grape.dht.compact import Address
+from grape.dht.counts import Sent
 from grape.dht.errors import LocalProtocolError, QueryFailed, QueryTimeout
 from grape.dht.hearsay import Hearsay
 from grape.dht.lookup import Lookup
@@ -55,7 +56,8 @@ class Queries:
         max_pending: int,
     ) -> None:
         self.transactions = Transactions(random_bytes, max_pending)
-        self.round_trips = RoundTrips()
+        self.round_trips = RoundTrips(counters.round_trips)
+        self.lookup_times = counters.lookup_times
         self.hearsay = Hearsay()
         self.never_marked: set[Address] = set()
         self.is_checking: Callable[[Address], bool] = lambda address: False
@@ -64,6 +66,7 @@ class Queries:
         self._reactor = reactor
         self._table = table
         self._counters = counters
+        self.counts = counters.sent
         self._timed_out = timed_out
         self._read_only = read_only
         self._busy_from = max_pending * BUSY_SHARE
@@ -95,6 +98,7 @@ class Queries:
             self._timer.cancel()
         self._timer_at = math.inf
         for pending in self.transactions.abandon():
+            pending.counts.abandoned += 1
             self.call(pending.outcome.failed, pending, QueryFailed("the node is stopping"))
 
     # Implements traversal.Network.
@@ -109,20 +113,24 @@ class Queries:
 
     def key_frame(self, method: bytes, field: bytes, key: bytes) -> Frame:
         """Encodes a query of this node about a key, all but its transaction id."""
-        return krpc.encode_key_frame(method, self._table.own_id, field, key, read_only=self._read_only)
+        return krpc.encode_key_frame(method, self._table.own_id, field, key, self._read_only)
 
-    def send(self, address: Address, round_trip: float, frame: Frame, outcome: Outcome) -> float:
-        """Sends a query; ``outcome`` is told its end. Returns the seconds until it is slow, 0 if it was not sent."""
+    def send(self, address: Address, round_trip: float, frame: Frame, counts: Sent, outcome: Outcome) -> float:
+        """Sends a query, counted in ``counts``; ``outcome`` is told its end.
+
+        Returns the seconds until it is slow, 0 if it was not sent.
+        """
         soft_seconds = self.round_trips.soft_seconds(round_trip)
         try:
-            pending = self.transactions.open(address, outcome, self.seconds(), soft_seconds)
+            pending = self.transactions.open(address, outcome, self.seconds(), soft_seconds, counts)
         except LocalProtocolError:
-            self._counters.not_sent += 1
+            counts.not_sent += 1
             return 0.0
         if not self.write(frame[0] + pending.transaction_id + frame[1], address):
             self.transactions.take_back(pending)
+            counts.send_errors += 1
             return 0.0
-        self._counters.queries_out += 1
+        counts.sent += 1
         if pending.slow_at < self._timer_at:
             self._set_timer()
         return soft_seconds
@@ -215,10 +223,10 @@ class Queries:
         now = self._reactor.seconds()
         slow, failed = self.transactions.due(now)
         self._counters.slow += len(slow)
-        self._counters.timed_out += len(failed)
         for pending in slow:
             self.call(pending.outcome.slow, pending)
         for pending in failed:
+            pending.counts.timed_out += 1
             if not isinstance(pending.outcome, Uncounted):
                 self.call(self._timed_out, pending, now)
             reason = QueryTimeout(f"{pending.address[0]}:{pending.address[1]}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import attrs
 
@@ -10,6 +11,7 @@ from grape.dht import items as bep44
 from grape.dht.candidates import Candidate, Found
 from grape.dht.closest import ClosestSets
 from grape.dht.compact import Address, decode_nodes, decode_peers
+from grape.dht.counts import Kind
 from grape.dht.items import Item
 from grape.dht.lookup import Lookup
 from grape.dht.responder import Responder
@@ -115,7 +117,10 @@ class PeerSearch(Traversal):
         done = self._stop()
         if done is not None:
             self._found = found
-            self._closest.put(self._lookup.key, found, self._network.seconds())
+            network = self._network
+            now = network.seconds()
+            network.lookup_times["peers"].add(now - self._began_at)
+            self._closest.put(self._lookup.key, found, now)
             done(self._peers, found)
 
 
@@ -155,6 +160,8 @@ class ItemSearch(Traversal):
         done = self._stop()
         if done is not None:
             self._found = found
+            network = self._network
+            network.lookup_times["item"].add(network.seconds() - self._began_at)
             done(self._answers, found)
 
 
@@ -163,6 +170,8 @@ class TokenSearch(Traversal):
 
     Nodes that are late are not waited for once another has answered.
     """
+
+    kind: ClassVar[Kind] = "write"
 
     def __init__(
         self,

@@ -9,6 +9,7 @@ import attrs
 from grape.dht import items as bep44
 from grape.dht.candidates import Candidate
 from grape.dht.compact import NODE_BYTES, Address, decode_peers
+from grape.dht.counts import Sent
 from grape.dht.errors import QueryFailed
 from grape.dht.lookup import Lookup
 from grape.dht.messages import Frame, Response
@@ -52,6 +53,7 @@ class Tracer:
 
     def __init__(self, network: Network, known: Mapping[Address, bytes], key: bytes, salt: bytes = b"") -> None:
         self._network = network
+        self.lookup_times, self.counts = network.lookup_times, network.counts
         self._known = known
         self._key = key
         self._salt = salt
@@ -102,9 +104,9 @@ class Tracer:
         """Encodes a query that takes a token."""
         return self._network.write_frame(method, arguments)
 
-    def send(self, address: Address, round_trip: float, frame: Frame, outcome: Outcome) -> float:
+    def send(self, address: Address, round_trip: float, frame: Frame, counts: Sent, outcome: Outcome) -> float:
         """Sends a query, and records it."""
-        return self._network.send(address, round_trip, frame, self.sent(address, outcome))
+        return self._network.send(address, round_trip, frame, counts, self.sent(address, outcome))
 
     def add_candidate(self, lookup: Lookup, node_id: bytes, address: Address, told_by: Address) -> None:
         """Adds a node that another named, and records who did so first."""

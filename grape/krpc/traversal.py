@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import attrs
 
 from grape.dht.bencoding import BValue
 from grape.dht.candidates import FAILED, HEARD, LATE, PENDING, SLOW, TARDY, Candidate, Found
 from grape.dht.compact import NODE_BYTES, Address, decode_nodes
+from grape.dht.counts import Kind, LookupTimes, Sent, SentByMethod
 from grape.dht.errors import QueryFailed, RemoteError
 from grape.dht.lookup import MAX_NODES_PER_RESPONSE, Lookup
 from grape.dht.messages import Frame, Response, with_token
@@ -32,16 +33,20 @@ Arguments = dict[bytes, BValue]
 class Network(Protocol):
     """The part of the endpoint that lookups and writes use."""
 
+    lookup_times: LookupTimes
+    counts: SentByMethod
+
     def key_frame(self, method: bytes, field: bytes, key: bytes) -> Frame:
         """Encodes a query of this node about a key, all but its transaction id."""
 
     def write_frame(self, method: bytes, arguments: Arguments) -> Frame:
         """Encodes a query that takes a token, all but its transaction id and the token."""
 
-    def send(self, address: Address, round_trip: float, frame: Frame, outcome: Outcome) -> float:
+    def send(self, address: Address, round_trip: float, frame: Frame, counts: Sent, outcome: Outcome) -> float:
         """Sends a query to a node with this round trip (seconds; 0: unknown); ``outcome`` is told its end.
 
-        Returns the seconds after which the query counts as slow, 0 if it could not be sent.
+        It is counted in ``counts``, that of its method. Returns the seconds after which it counts as slow, 0 if it
+        could not be sent.
         """
 
     def add_candidate(self, lookup: Lookup, node_id: bytes, address: Address, told_by: Address) -> None:
@@ -84,7 +89,8 @@ class Operation:
 
     def __init__(self, network: Network, seconds: float, done: Callable[..., object]) -> None:
         self._network = network
-        self._ends_at = network.seconds() + seconds
+        self._began_at = network.seconds()
+        self._seconds = seconds
         self._done: Callable[..., object] | None = done
 
     def cancel(self) -> None:
@@ -102,12 +108,12 @@ class Operation:
     def _ensure_deadline(self, soft_timeout: float) -> None:
         """Sets the deadline's timer if the deadline may come before the latest query is found to be slow."""
         # Most operations end within milliseconds: they need no timer.
-        if self._timer is None and self._ends_at - self._network.seconds() <= soft_timeout:
+        if self._timer is None and self._began_at + self._seconds - self._network.seconds() <= soft_timeout:
             self._start_deadline()
 
     def _start_deadline(self) -> None:
         if self._timer is None and not self.ended:
-            left = self._ends_at - self._network.seconds()
+            left = self._began_at + self._seconds - self._network.seconds()
             self._timer = self._network.call_later(max(left, 0.0), self._deadline)
 
     def _deadline(self) -> None:
@@ -122,6 +128,8 @@ class Traversal(Operation):
     that are slow by their own record, and adds them to ``found`` if they answer.
     """
 
+    #: Under which kind of lookups its duration is counted.
+    kind: ClassVar[Kind] = "nodes"
     # The result, while late answers are added to it.
     _found: Found | None = None
 
@@ -140,6 +148,7 @@ class Traversal(Operation):
         # Grows by the nodes that answers name; most answers name only known ones.
         self._known = known
         self._frame = network.key_frame(method, field, lookup.key)
+        self._counts = network.counts[method]
         self._candidates: dict[Address, Candidate] = {}
         if seconds <= MAX_SOFT_SECONDS:
             self._start_deadline()
@@ -162,6 +171,8 @@ class Traversal(Operation):
         done = self._stop()
         if done is not None:
             self._found = found
+            network = self._network
+            network.lookup_times[self.kind].add(network.seconds() - self._began_at)
             done(found)
 
     # The course of the lookup
@@ -225,7 +236,7 @@ class Traversal(Operation):
         if state is PENDING:
             self._lookup.asked_again()
             round_trip = max(candidate.round_trip, SECOND_ROUND_TRIP_SECONDS)
-            self._network.send(candidate.address, round_trip, self._frame, self)
+            self._network.send(candidate.address, round_trip, self._frame, self._counts, self)
         self._advance()
 
     def failed(self, pending: Pending, reason: QueryFailed) -> None:
@@ -246,7 +257,7 @@ class Traversal(Operation):
             all_sent = True
             for candidate in chosen:
                 self._candidates[candidate.address] = candidate
-                if not self._network.send(candidate.address, candidate.round_trip, self._frame, self):
+                if not self._network.send(candidate.address, candidate.round_trip, self._frame, self._counts, self):
                     lookup.failed(candidate)
                     all_sent = False
             if all_sent:
@@ -275,6 +286,7 @@ class Write(Operation):
     ) -> None:
         super().__init__(network, seconds, done)
         self._write = network.write_frame(method, arguments)
+        self._counts = network.counts[method]
         self._holders = {holder.address: holder for holder in holders}
         self._slow = {holder.address for holder in holders if holder.asked_as is TARDY}
         self._waiting = set(self._holders) - self._slow
@@ -319,7 +331,8 @@ class Write(Operation):
 
     def _send(self, holder: Candidate) -> float:
         assert holder.token is not None
-        return self._network.send(holder.address, holder.round_trip, with_token(self._write, holder.token), self)
+        frame = with_token(self._write, holder.token)
+        return self._network.send(holder.address, holder.round_trip, frame, self._counts, self)
 
     def _settled(self, address: Address) -> None:
         self._waiting.discard(address)

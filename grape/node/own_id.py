@@ -73,6 +73,7 @@ class OwnId:
         """Ends the queries whose responses are kept back."""
         kept = self._end_wait()
         for _, pending, _ in kept:
+            pending.counts.abandoned += 1
             pending.outcome.failed(pending, QueryFailed("the node is stopping"))
         self._protocol = None
 

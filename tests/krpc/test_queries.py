@@ -37,7 +37,7 @@ class Asked:
         traffic = Traffic(network)
         self.recorded = Recorded()
         queries = bare.protocol.queries
-        assert queries.send(to, 0.0, queries.frame(b"ping", {}), self.recorded)
+        assert queries.send(to, 0.0, queries.frame(b"ping", {}), queries.counts[b"ping"], self.recorded)
         transaction_id = traffic.sent[-1][3].transaction_id
         assert isinstance(transaction_id, bytes)
         self.transaction_id = transaction_id
