@@ -21,6 +21,7 @@ from grape.node.node import Node
 from grape.web.access import Access
 from grape.web.answer import NOT_ALLOWED, NOT_FOUND, Answer
 from grape.web.api import Api
+from grape.web.exposition import Exposition
 from grape.web.health import Health
 from grape.web.inspection import Inspection
 from grape.web.openapi import Description
@@ -45,11 +46,12 @@ class GrapeResource(RoutedResource):
     route: ClassVar[Routes[GrapeResource]] = Routes(app)
 
     def __init__(self, node: Node, api: Api, max_payload_size: int | Callable[[], int], access: Access | None) -> None:
-        super().__init__(access, max_payload_size)
+        super().__init__(access, max_payload_size, api.counters.answers)
         self.node = node
         self._api = api
         self.health = Health(node.inspector)
         self.inspection = Inspection(node.inspector, api)
+        self.exposition = Exposition(node.inspector)
         self.tracing = Tracing(lambda: node.tracer)
         self.description = Description(routes)
 
@@ -61,6 +63,7 @@ class GrapeResource(RoutedResource):
     route.mount(Health.route, lambda resource: resource.health)
     route.mount(Inspection.route, lambda resource: resource.inspection)
     route.mount(Tracing.route, lambda resource: resource.tracing)
+    route.mount(Exposition.route, lambda resource: resource.exposition)
     route.mount(Description.route, lambda resource: resource.description)
 
     @app.handle_errors(HTTPException)

@@ -23,9 +23,7 @@ from grape.fairshare import EvictionOrder, FairShares
 from grape.metrics import Counters
 
 MAX_KEYS = DEFAULTS.max_keys
-# A service rarely has more than some dozens of peers; 2,000 is enough for a thousand hosts and as many attackers.
 MAX_PEERS_PER_KEY = DEFAULTS.max_peers_per_key
-# A grape announces all instances of a service on its host from one UDP address.
 MAX_PEERS_PER_ANNOUNCER = DEFAULTS.max_peers_per_announcer
 # With fewer peers a reply holds all of them: a key that shrinks below stops counting shares.
 FEW_PEERS = 50
@@ -140,9 +138,9 @@ class MemoryPeers:
         self._max_peers = max_peers_per_key
         self._max_share = max_peers_per_announcer
         self._max_bytes = max_bytes
-        self._bytes = 0
+        #: About the memory that all take together.
+        self.used_bytes = 0
         self._keys: dict[bytes, _Key] = {}
-        # Each key counts for the host that was the first to announce it.
         self._order = EvictionOrder()
         #: Called for each announce with key, peer, announcer (None: this grape) and age, and for each peer that becomes
         #: too old with key, peer and the announcer that it counted for. None: nobody wants to know.
@@ -161,12 +159,17 @@ class MemoryPeers:
                     self._evict_peer(key, entry, announcer)
             while len(entry.peers) > self._max_peers:
                 self._evict_peer(key, entry, entry.fair_shares.largest())
-            self._bytes += entry.bytes - before
+            self.used_bytes += entry.bytes - before
         self._evict_keys()
 
     def __len__(self) -> int:
         """Returns the number of keys."""
         return len(self._keys)
+
+    @property
+    def peer_count(self) -> int:
+        """The number of the peers of all keys; takes 0.05 us for each key."""
+        return sum(len(entry.peers) for entry in self._keys.values())
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(self._keys)
@@ -186,7 +189,7 @@ class MemoryPeers:
         entry = self._keys.get(key)
         if entry is None:
             entry = self._keys[key] = _Key(len(key), announcer[0])
-            self._bytes += entry.bytes
+            self.used_bytes += entry.bytes
             self._order.add(entry.first_host, key)
         else:
             self._order.touch(entry.first_host, key)
@@ -207,12 +210,12 @@ class MemoryPeers:
         entry = self._keys.get(key)
         if entry is None or peer not in entry.peers:
             return
-        self._bytes -= entry.bytes
+        self.used_bytes -= entry.bytes
         if len(entry.peers) == 1:
             self._drop(key)
             return
         entry.remove(peer)
-        self._bytes += entry.bytes
+        self.used_bytes += entry.bytes
         if self._changed is not None:
             self._changed(key, peer)
 
@@ -261,12 +264,12 @@ class MemoryPeers:
             self._evict_peer(key, entry, announcer)
         elif len(entry.peers) > self._max_peers:
             self._evict_peer(key, entry, entry.fair_shares.largest())
-        self._bytes += entry.bytes - before
+        self.used_bytes += entry.bytes - before
         self._evict_keys()
 
     def _evict_keys(self) -> None:
-        while len(self._keys) > self._max_keys or (self._bytes > self._max_bytes and len(self._keys) > 1):
-            self._bytes -= self._drop(self._order.first()).bytes
+        while len(self._keys) > self._max_keys or (self.used_bytes > self._max_bytes and len(self._keys) > 1):
+            self.used_bytes -= self._drop(self._order.first()).bytes
             self.counters.evicted_keys += 1
 
     def _evict_peer(self, key: bytes, entry: _Key, announcer: Address) -> None:
@@ -280,11 +283,11 @@ class MemoryPeers:
         entry = self._keys.get(key)
         if entry is None or now - entry.by_age[0][0] < self._max_age:
             return entry
-        self._bytes -= entry.bytes
+        self.used_bytes -= entry.bytes
         while entry.by_age:
             at, _, peer = entry.by_age[0]
             if now - at < self._max_age:
-                self._bytes += entry.bytes
+                self.used_bytes += entry.bytes
                 return entry
             if self.on_expiry is not None:
                 self.on_expiry(key, peer, entry.peers[peer][2])
@@ -323,7 +326,8 @@ class MemoryItems:
         self._changed = changed
         self._max_items = max_items
         self._max_bytes = max_bytes
-        self._bytes = 0
+        #: About the memory that all take together.
+        self.used_bytes = 0
         # For each target its item and the host that it counts for.
         self._items: dict[bytes, tuple[Item, str]] = {}
         self._others = EvictionOrder()
@@ -366,33 +370,29 @@ class MemoryItems:
         if known is not None:
             old, old_host = known
             self._order(old_host).remove(old_host, target)
-            self._bytes -= _item_bytes(old)
+            self.used_bytes -= _item_bytes(old)
             host = OWN if host == OWN else old_host
         self._items[target] = item, host
         self._order(host).add(host, target)
-        self._bytes += _item_bytes(item)
+        self.used_bytes += _item_bytes(item)
         if known != (item, host) and self._changed is not None:
             self._changed(target)
         self._evict_surplus()
 
     def _evict_surplus(self) -> None:
-        while len(self._items) > self._max_items or self._bytes > self._max_bytes:
-            self._evict()
+        while len(self._items) > self._max_items or self.used_bytes > self._max_bytes:
+            # A busy client of this grape does not keep it from serving others.
+            order = self._own if 2 * len(self._own) > len(self._items) else self._others
+            target = order.first()
+            item, host = self._items.pop(target)
+            order.remove(host, target)
+            self.used_bytes -= _item_bytes(item)
+            self.counters.evicted_items += 1
+            if self._changed is not None:
+                self._changed(target)
 
     def _order(self, host: str) -> EvictionOrder:
         return self._own if host == OWN else self._others
-
-    def _evict(self) -> None:
-        # A busy client of this grape does not keep it from serving others.
-        is_own = 2 * len(self._own) > len(self._items)
-        order = self._own if is_own else self._others
-        target = order.first()
-        item, host = self._items.pop(target)
-        order.remove(host, target)
-        self._bytes -= _item_bytes(item)
-        self.counters.evicted_items += 1
-        if self._changed is not None:
-            self._changed(target)
 
 
 def _item_bytes(item: Item) -> int:

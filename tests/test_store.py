@@ -235,5 +235,5 @@ def test_removed_peer_leaves_the_others_and_a_key_without_peers_goes() -> None:
     assert store.peers(b"a", 1.0) == [("10.0.0.1", 2)]
     store.remove(b"a", ("10.0.0.1", 2))
     assert len(store) == 0
-    assert store._bytes == 0
+    assert store.used_bytes == store.peer_count == 0
     assert changed == [(b"a", ("10.0.0.1", 1)), (b"a", ("10.0.0.1", 2))]

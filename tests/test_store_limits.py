@@ -95,7 +95,8 @@ def test_memory_is_counted_as_before_whatever_changes(steps: list[tuple[int, int
         store.announce(b"%d" % key, ("10.0.0.1", port), 0.0, (f"10.1.0.{announcer}", 1))
         if limit:
             store.set_limits(Config(max_keys=limit, max_peers_per_key=limit, max_peers_per_announcer=limit))
-    assert store._bytes == sum(store._keys[key].bytes for key in store)
+    assert store.used_bytes == sum(store._keys[key].bytes for key in store)
+    assert store.peer_count == sum(1 for _ in store.all())
 
 
 def test_renewed_peers_take_no_more_memory() -> None:

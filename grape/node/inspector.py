@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from heapq import nsmallest
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,9 +13,11 @@ from twisted.internet.defer import Deferred
 from grape.config import Config
 from grape.dht.buckets import Contact
 from grape.dht.compact import Address
+from grape.dht.counts import Kind
 from grape.dht.responder import Responder
-from grape.metrics import Counters, Stats
+from grape.metrics import Counters, Histogram, Stats
 from grape.node.isolation import IsolationCheck
+from grape.node.loop_lag import LoopLag
 from grape.node.rates import Rates
 from grape.node.readiness import Readiness, assess
 from grape.node.reporter import Reporter
@@ -26,7 +28,8 @@ from grape.state.recorder import StateRecorder
 
 if TYPE_CHECKING:
     # Imported where they are needed: to make these classes takes 2 ms of a start.
-    from grape.node.status import Connections, NodeEntry, Page, ServiceEntry, StateFile, Status
+    from grape.node.figures import Figures
+    from grape.node.status import NodeEntry, Page, ServiceEntry, StateFile, Status
 
 # Of each service in a list; of one alone.
 LISTED_PEERS = 100
@@ -55,6 +58,25 @@ class Inspected(Protocol):
     def dht_port(self) -> int: ...
 
 
+class Serving(Protocol):
+    """The HTTP API of a node: its address while it listens, and counts of this moment."""
+
+    @property
+    def address(self) -> Address | None: ...
+
+    @property
+    def calls_begun(self) -> int: ...
+
+    @property
+    def calls_under_way(self) -> int: ...
+
+    @property
+    def connections(self) -> int: ...
+
+    @property
+    def max_connections(self) -> int: ...
+
+
 class Inspector:
     """Tells of ``node``; the others are its parts."""
 
@@ -69,6 +91,7 @@ class Inspector:
     ) -> None:
         self._node = node
         self._clock = clock
+        self._recorded = recorded
         self._table = table = recorded.table
         self._peers = recorded.peers
         self._items = recorded.items
@@ -83,14 +106,14 @@ class Inspector:
         self._rates = Rates(
             clock,
             {
-                "calls": lambda: 0,
+                "calls": lambda: self._http.calls_begun if self._http is not None else 0,
                 "queries_in": lambda: counters.queries_in,
                 "queries_out": lambda: counters.queries_out,
             },
         )
+        self._loop_lag = LoopLag(clock, counters.loop_lag, counters.sort_times)
         self._started_at = 0.0
-        self._api_address: Callable[[], Address | None] = lambda: None
-        self._connections: Callable[[], tuple[int, int]] = lambda: (0, 0)
+        self._http: Serving | None = None
 
     def start(self, protocol: DHTProtocol, own_entries: Callable[[], frozenset[Address]]) -> None:
         """Begins to watch a node that joins.
@@ -100,12 +123,14 @@ class Inspector:
         self._protocol, self._own_entries = protocol, own_entries
         self._started_at = self._clock.seconds()
         self._rates.start()
+        self._loop_lag.start()
         self.reconfigured()
 
     def stop(self) -> None:
         """Watches no more."""
         self._protocol = None
         self._rates.stop()
+        self._loop_lag.stop()
         self._isolation.stop()
 
     def reconfigured(self) -> None:
@@ -120,16 +145,9 @@ class Inspector:
         if self._isolation.is_isolated:
             self._isolation.look()
 
-    def serves_http(
-        self,
-        address: Callable[[], Address | None],
-        calls: Callable[[], int],
-        connections: Callable[[], tuple[int, int]],
-    ) -> None:
-        """Takes what tells the address of the HTTP API, counts its calls, and tells its connections and their limit."""
-        self._api_address = address
-        self._connections = connections
-        self._rates.add("calls", calls)
+    def serves_http(self, http: Serving) -> None:
+        """Takes the HTTP API."""
+        self._http = http
 
     # What it tells
 
@@ -165,17 +183,18 @@ class Inspector:
             services=len(self._peers),
             items=len(self._items),
             queries_in_flight=self._queries_in_flight,
-            counters=self._counts(),
+            counters=self._counters().as_dict(),
             degraded=self._recorder.problem if self._recorder is not None else None,
         )
 
     def status(self) -> Status:
         """Returns what the node is and does at this moment."""
         from grape import __version__
-        from grape.node.status import LIMIT_COUNTERS, Contacts, PerSecond, Status, own_descriptors
+        from grape.node.status import LIMIT_COUNTERS, Connections, Contacts, PerSecond, Status, own_descriptors
 
-        node, now = self._node, self._clock.seconds()
-        counts = self._counts()
+        node, now, http = self._node, self._clock.seconds(), self._http
+        counts = self._counters().as_dict()
+        api_address = http.address if http is not None else None
         good = sum(contact.is_good(now) for contact in self._table)
         return Status(
             version=__version__,
@@ -183,7 +202,7 @@ class Inspector:
             readiness=self.readiness(),
             uptime=now - self._started_at if self._protocol is not None else 0.0,
             dht_address=_text(node.dht_address),
-            api_address=_text(self._api_address()),
+            api_address=_text(api_address),
             advertised=self._advertised(),
             contacts=Contacts(good, len(self._table) - good),
             services=len(self._peers),
@@ -196,8 +215,45 @@ class Inspector:
             read_only=node.config.read_only,
             time=time.time_ns() / 1e9,
             descriptors=own_descriptors(),
-            connections=self._http_connections(),
+            connections=Connections(http.connections, http.max_connections) if http and api_address else None,
             limits_hit={name: counts[name] for name in LIMIT_COUNTERS if counts[name]},
+        )
+
+    def lookup_times(self) -> Mapping[Kind, Histogram]:
+        """Returns how long lookups over the network took since the node was made, by what they looked for."""
+        return {kind: times.histogram() for kind, times in self._node.counters.lookup_times.items()}
+
+    def figures(self) -> Figures:
+        """Returns what the metrics are made of; takes 0.1 us for each contact and each service."""
+        from grape import __version__
+        from grape.node.figures import Figures
+
+        node, now, recorder, http = self._node, self._clock.seconds(), self._recorder, self._http
+        committed_at = recorder.committed_at if recorder is not None else None
+        readiness = self.readiness()
+        good = sum(contact.is_good(now) for contact in self._table)
+        return Figures(
+            version=__version__,
+            counters=self._counters(),
+            lookup_times=self.lookup_times(),
+            config=node.config,
+            is_ready=readiness.is_ready,
+            is_isolated=self.is_isolated,
+            is_degraded=recorder is not None and recorder.problem is not None,
+            contacts={"good": good, "questionable": len(self._table) - good},
+            buckets=sum(size > 0 for size in self._table.bucket_sizes()),
+            services=len(self._peers),
+            peers=self._peers.peer_count,
+            items=len(self._items),
+            peer_store_bytes=self._peers.used_bytes,
+            item_store_bytes=self._items.used_bytes,
+            own_announces=len(self._recorded.own_announces),
+            own_items=len(self._recorded.own_items),
+            queries_in_flight=self._queries_in_flight,
+            state_commit_age=now - committed_at if committed_at is not None else None,
+            http_connections=http.connections if http is not None else 0,
+            http_connections_limit=http.max_connections if http is not None else 0,
+            http_calls=http.calls_under_way if http is not None else 0,
         )
 
     def nodes(self, after: bytes, limit: int) -> Page[NodeEntry]:
@@ -236,21 +292,17 @@ class Inspector:
         entry = self._service(key, self._clock.seconds(), SHOWN_PEERS)
         return Page([entry] if entry is not None else [], None, len(self._peers))
 
-    def _counts(self) -> dict[str, int]:
+    @property
+    def _queries_in_flight(self) -> int:
+        return self._protocol.pending if self._protocol is not None else 0
+
+    def _counters(self) -> Counters:
+        """Returns the counters, with those brought up to date that are counted elsewhere."""
         counters = self._node.counters
         # Counted in grape.dht, which imports nothing of ours.
         counters.unverified_puts = self._responder.signature_budget.refused
         counters.withdrawals, counters.evicted_withdrawals = self._withdrawals.taken, self._withdrawals.evicted
-        return counters.as_dict()
-
-    def _http_connections(self) -> Connections | None:
-        from grape.node.status import Connections
-
-        return Connections(*self._connections()) if self._api_address() is not None else None
-
-    @property
-    def _queries_in_flight(self) -> int:
-        return self._protocol.pending if self._protocol is not None else 0
+        return counters
 
     def _ping(self, address: Address) -> Deferred[object]:
         assert self._protocol is not None

@@ -1,4 +1,7 @@
-"""Computes how often things happen, from counts that are sampled by a timer: counting itself costs nothing more."""
+"""Computes how often things happen, from counts that are sampled by a timer: counting itself costs nothing more.
+
+Under 60 lines: one timer and one division.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ Count = Callable[[], int]
 class Rates:
     """The rates of some counts over the last minute, or since ``start`` if that is less.
 
-    ``counts`` are functions by name; more may be added at any time.
+    ``counts`` are functions by name.
     """
 
     def __init__(self, clock: Clock, counts: dict[str, Count]) -> None:
@@ -26,10 +29,6 @@ class Rates:
         # The time and the counts of each sample, the oldest first.
         self._samples: deque[tuple[float, dict[str, int]]] = deque(maxlen=SAMPLES)
         self._timer: Timer | None = None
-
-    def add(self, name: str, count: Count) -> None:
-        """Adds a count."""
-        self._counts[name] = count
 
     def start(self) -> None:
         """Begins to sample."""

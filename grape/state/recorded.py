@@ -31,6 +31,8 @@ class OwnItem(Protocol):
 class OwnItems(Protocol):
     """The items put through this node, by target."""
 
+    def __len__(self) -> int: ...
+
     def get(self, target: bytes) -> OwnItem | None:
         """Returns the item with this target, None if there is none."""
         ...
@@ -42,6 +44,8 @@ class OwnItems(Protocol):
 
 class OwnAnnounces(Protocol):
     """The announces made through this node, by key and port."""
+
+    def __len__(self) -> int: ...
 
     def made_at(self, key: bytes, port: int) -> float | None:
         """Returns when the announce was made, in reactor seconds; None if there is none."""

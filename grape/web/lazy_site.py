@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 
+from grape.metrics import Answers
 from grape.reactor import Clock, Timer
 from grape.web.site_modules import SteppedImport
 
@@ -33,13 +34,21 @@ log = Logger(namespace="grape.web")
 class LazySite:
     """The site behind the server: loaded by ``load_soon`` in steps, or at once for a connection that needs it earlier.
 
-    ``make_resource`` returns the resource of the site, ``max_payload_size`` limits its bodies, in bytes.
+    ``make_resource`` returns the resource of the site, ``max_payload_size`` limits its bodies, in bytes;
+    ``answers`` are as in GrapeSite.
     """
 
-    def __init__(self, make_resource: Callable[[], IResource], max_payload_size: int, reactor: Clock) -> None:
+    def __init__(
+        self,
+        make_resource: Callable[[], IResource],
+        max_payload_size: int,
+        reactor: Clock,
+        answers: Answers | None = None,
+    ) -> None:
         self._make_resource = make_resource
         self._max_payload_size = max_payload_size
         self._reactor = reactor
+        self._answers = answers
         self._site: GrapeSite | None = None
         self._timer: Timer | None = None
         self._modules = SteppedImport()
@@ -110,5 +119,5 @@ class LazySite:
             self.stop()
             from grape.web.site import GrapeSite
 
-            self._site = GrapeSite(self._make_resource(), self._max_payload_size, self._reactor)
+            self._site = GrapeSite(self._make_resource(), self._max_payload_size, self._reactor, self._answers)
         return self._site

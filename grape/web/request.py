@@ -220,11 +220,6 @@ class PendingRequest(Request):
         self.work: Cancellable | None = None
         self.answer: bytes | None = None
 
-    @property
-    def is_plain(self) -> bool:
-        """True if its answer has a body, and no headers but those of every answer."""
-        return self.keep_alive and not self.cors and self.method == b"POST"
-
     def head(self) -> bytes:
         """Returns the head for another parser: the body follows in one piece, nothing is expected or upgraded."""
         left_out = (b"transfer-encoding", b"content-length", b"expect", b"upgrade", b"connection")

@@ -24,8 +24,9 @@ from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource, Resource
 
+from grape.metrics import Answers
 from grape.web.access import Access
-from grape.web.answer import NO_STORE, PAYLOAD_TOO_BIG, Answer, Headers
+from grape.web.answer import JSON_TYPE, NO_STORE, PAYLOAD_TOO_BIG, Answer, Headers
 from grape.web.api import error_answer
 from grape.web.parameters import Parameter, arguments_of
 from grape.web.request import Request, Right, Route, in_origin_form
@@ -75,6 +76,7 @@ class Routes(Generic[S]):
         exempt: bool = False,
         example: str = "",
         schema: MakeSchema | None = None,
+        media_type: bytes = JSON_TYPE,
         may_be_unavailable: bool = False,
     ) -> Decorator[S]:
         """Declares a route that is found by GET and HEAD. Its answers are not to be stored.
@@ -92,6 +94,7 @@ class Routes(Generic[S]):
                 exempt=exempt,
                 example=example,
                 schema=schema,
+                media_type=media_type,
                 may_be_unavailable=may_be_unavailable,
             )
         )
@@ -131,13 +134,16 @@ class RoutedResource:
     """A resource whose routes are declared by ``Routes``.
 
     ``access`` are the rules whose requests are served, None leaves that to the site. ``max_payload_size`` is in bytes,
-    or a function that returns the limit of the moment.
+    or a function that returns the limit of the moment. Answers are counted in ``answers``.
     """
 
     app: ClassVar[Klein]
 
-    def __init__(self, access: Access | None, max_payload_size: int | Callable[[], int]) -> None:
+    def __init__(
+        self, access: Access | None, max_payload_size: int | Callable[[], int], answers: Answers | None = None
+    ) -> None:
         self._access = access
+        self._answers = answers if answers is not None else Answers()
         self._limit = (lambda: max_payload_size) if isinstance(max_payload_size, int) else max_payload_size
 
     def resource(self) -> IResource:
@@ -158,7 +164,11 @@ class RoutedResource:
         else:
             answered = succeed(refusal)
         headers = (*NO_STORE, *cors) if route is not None and route.methods == ("GET",) else cors
-        return answered.addCallback(_set_head, headers, http)
+        return answered.addCallback(self._given, route, headers, http)
+
+    def _given(self, answer: Answer, route: Route | None, headers: Headers, http: IRequest) -> bytes:
+        self._answers.count(route.path if route is not None else "other", answer.status)
+        return _set_head(answer, headers, http)
 
     def _judge(self, http: IRequest, request: Request, route: Route | None) -> tuple[Answer | None, Headers]:
         if self._access is None:

@@ -56,7 +56,7 @@ class HTTPService(Service):
         self._access = self._make_access(flag_advice)
         self._mounted_access = self._make_access(keyword_advice)
         max_payload_size = self._config.check_max_payload_size
-        self._site = LazySite(partial(self._resource, self._access), max_payload_size, reactor)
+        self._site = LazySite(partial(self._resource, self._access), max_payload_size, reactor, node.counters.answers)
         self._server = HTTPServerFactory(
             self._api,
             self._site,
@@ -68,10 +68,7 @@ class HTTPService(Service):
             node.counters,
             Probes(node.inspector).by_target,
         )
-        server = self._server
-        node.inspector.serves_http(
-            lambda: self.address, lambda: self._api.begun, lambda: (len(server), server.max_connections)
-        )
+        node.inspector.serves_http(self)
         self._port: IListeningPort | None = None
 
     def resource(self, access: Access | None = CONFIGURED_ACCESS) -> IResource:
@@ -102,6 +99,26 @@ class HTTPService(Service):
             return None
         bound = cast("IPv4Address", self._port.getHost())
         return bound.host, bound.port
+
+    @property
+    def calls_begun(self) -> int:
+        """The number of calls begun so far, and of other requests that were answered like these."""
+        return self._api.begun
+
+    @property
+    def calls_under_way(self) -> int:
+        """The number of calls under way."""
+        return self._api.under_way
+
+    @property
+    def connections(self) -> int:
+        """The number of connections to the port that are open."""
+        return len(self._server)
+
+    @property
+    def max_connections(self) -> int:
+        """How many may be open: the setting, or fewer if the process may open few files."""
+        return self._server.max_connections
 
     def privilegedStartService(self) -> None:
         """Opens the TCP socket. Raises twisted's CannotListenError."""

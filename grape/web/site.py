@@ -15,6 +15,7 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 from zope.interface import implementer
 
+from grape.metrics import Answers
 from grape.reactor import Clock, Timer
 from grape.web.answer import PAYLOAD_TOO_BIG
 from grape.web.connection import DISCARDED_BYTES, IDLE_SECONDS
@@ -79,6 +80,7 @@ class LimitedRequest(Request):
         """Answers 413 at once; the connection is closed when the body ends, or when it goes on for too long."""
         self._refused = True
         answer = PAYLOAD_TOO_BIG
+        cast("GrapeChannel", self.channel).site.answers.count("other", answer.status)
         transport: Any = self.channel.transport
         transport.write(
             b"HTTP/1.1 413 Request Entity Too Large\r\nConnection: close\r\nContent-Type: %b\r\n"
@@ -130,16 +132,22 @@ class GrapeChannel(HTTPChannel):
 
 
 class GrapeSite(Site):
-    """A site with a limit on bodies (in bytes) and no access log, which can be closed with all its connections."""
+    """A site with a limit on bodies (in bytes) and no access log, which can be closed with all its connections.
+
+    The answers that it gives itself, to bodies over the limit, are counted in ``answers``.
+    """
 
     requestFactory = LimitedRequest
     protocol = GrapeChannel  # type: ignore[assignment]
     noisy = False
 
-    def __init__(self, resource: IResource, max_payload_size: int, reactor: Clock) -> None:
+    def __init__(
+        self, resource: IResource, max_payload_size: int, reactor: Clock, answers: Answers | None = None
+    ) -> None:
         # Bodies are JSON whatever their type says (the Ruby client calls them forms): nothing is decoded here.
         super().__init__(resource, timeout=IDLE_SECONDS, reactor=reactor, parsePOSTFormSubmission=False)
         self.max_payload_size = max_payload_size
+        self.answers = answers if answers is not None else Answers()
         self.displayTracebacks = False
         self.connections: set[GrapeChannel] = set()
         self.active: set[GrapeChannel] = set()

@@ -45,7 +45,14 @@ SITE_MODULES = tuple(
     klein._isession klein.interfaces klein._dihttp klein._resource klein._typing_compat klein._app klein._form
     klein._plating klein._requirer klein._session klein._version klein.resource klein grape.web.parameters
     grape.web.schemas grape.web.routes grape.web.health grape.node.status grape.web.inspection grape.krpc.tracing
-    grape.node.tracing grape.web.tracing grape.web.call_schemas grape.web.openapi grape.resource
+    grape.node.tracing grape.web.tracing grape.web.call_schemas grape.web.openapi gzip wsgiref wsgiref.util
+    wsgiref.headers wsgiref.handlers wsgiref.simple_server prometheus_client.utils prometheus_client.validation
+    prometheus_client.openmetrics.exposition prometheus_client.openmetrics prometheus_client.samples
+    prometheus_client.metrics_core prometheus_client.registry prometheus_client.asgi prometheus_client.exposition
+    prometheus_client.gc_collector mmap prometheus_client.mmap_dict prometheus_client.values timeit
+    prometheus_client.decorator prometheus_client.context_managers prometheus_client.metrics
+    prometheus_client.platform_collector prometheus_client.process_collector prometheus_client prometheus_client.core
+    grape.node.figures grape.node.families grape.web.exposition grape.resource
     """.split()  # noqa: SIM905
 )
 

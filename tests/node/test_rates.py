@@ -45,14 +45,3 @@ def test_rates_forget_what_was_more_than_a_minute_ago() -> None:
     counting.go_on(int(SAMPLE_SECONDS) * SAMPLES, 4)
     assert counting.rates.per_second() == {"calls": 4.0}
     counting.rates.stop()
-
-
-def test_rates_of_a_count_that_is_added_begin_with_its_first_sample() -> None:
-    counting = Counting()
-    counting.rates.start()
-    counting.rates.add("more", lambda: counting.count)
-    counting.go_on(5, 2)
-    assert counting.rates.per_second() == {"calls": 2.0, "more": 0.0}
-    counting.go_on(60, 2)
-    assert counting.rates.per_second() == {"calls": 2.0, "more": 2.0}
-    counting.rates.stop()

@@ -16,11 +16,13 @@ grape.cli.run.load_less()
 import grape.tap, grape.service
 from twisted.internet import reactor
 
+OF = ("grape", "klein", "prometheus_client", "twisted", "werkzeug", "wsgiref", "xml")
+
 def packages():
     return {
         name: sorted(member for member in vars(module) if not member.startswith("__"))
         for name, module in sys.modules.items()
-        if hasattr(module, "__path__") and name.split(".")[0] in ("grape", "klein", "twisted", "werkzeug", "xml")
+        if hasattr(module, "__path__") and name.split(".")[0] in OF
     }
 """
 # Prints what each step loaded, with its seconds; what the site loaded after them; the members of the packages.
