@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
 
-import attrs
-
 from benchmarks import http, krpc
-from benchmarks.figures import OURS, BenchmarkError, Run
-from benchmarks.processes import Process, ring
+from benchmarks.builds import Build
+from benchmarks.figures import OURS, BenchmarkError, Cost
+from benchmarks.processes import cost_of, ring
+from benchmarks.run import Run
 from benchmarks.tools import reason_missing
 from gauntlet.client import ClientError
 from gauntlet.machine import ROOT
@@ -33,33 +33,9 @@ MORE_SHARE = 0.03
 MORE_MICROSECONDS = 1.0
 
 
-@attrs.frozen
-class Cost:
-    """Holds the cost of a request, in microseconds of user and of system time, and the requests answered a second."""
-
-    user: float
-    system: float
-    rate: float
-
-    @property
-    def total(self) -> float:
-        """Microseconds of user and system time together."""
-        return self.user + self.system
-
-
-def cost_of(process: Process, load: Callable[[], float], seconds: float) -> Cost:
-    """Returns the cost of one request. ``load()`` runs for ``seconds`` and returns the requests answered a second."""
-    before = process.user_and_system_seconds()
-    rate = load()
-    after = process.user_and_system_seconds()
-    requests = rate * seconds
-    user, system = ((later - earlier) / requests * 1e6 for earlier, later in zip(before, after, strict=True))
-    return Cost(user, system, rate)
-
-
 def http_costs(checkout: Path, names: Sequence[str], run: Run) -> Iterator[tuple[str, Cost]]:
     """Measures HTTP calls at the first of three grapes."""
-    with ring(OURS, http.GRAPES, checkout) as grapes:
+    with ring(OURS, http.GRAPES, Build(path=checkout)) as grapes:
         works = http.works(http.prepare([ports for _, ports in grapes]))
         process, ports = grapes[0]
         for name in names:
@@ -75,7 +51,7 @@ def http_costs(checkout: Path, names: Sequence[str], run: Run) -> Iterator[tuple
 
 def krpc_costs(checkout: Path, names: Sequence[str], run: Run) -> Iterator[tuple[str, Cost]]:
     """Measures queries to a node with 200 contacts."""
-    with krpc.target(OURS, run, checkout=checkout) as target:
+    with krpc.target(OURS, run, build=Build(path=checkout)) as target:
         for name in names:
 
             def load(name: str = name) -> float:

@@ -6,21 +6,32 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
-from benchmarks.figures import Figure, Group, Run, Sample
+from benchmarks.figures import Figure, Sample
 from benchmarks.krpc import CONTACTS, known, node
 from benchmarks.processes import wait_for_api
+from benchmarks.run import Group, Run
+from gauntlet.client import Client
+from gauntlet.machine import HOST
 
 EACH = 3
 SETTLE_SECONDS = 2.0
 MINUTE_SECONDS = 60.0
 
 
+def load_site(port: int) -> None:
+    """Asks for a path that is none of the four calls, so that the site behind them is loaded."""
+    with Client(port) as client:
+        client.send(b"GET /nothing HTTP/1.1\r\nhost: %b\r\n\r\n" % HOST.encode())
+        client.reply()
+
+
 def measure(run: Run, sides: Sequence[str], measures: frozenset[str]) -> Iterator[Sample]:
     """Measures one round. Processor time is scaled to one minute, whatever ``run.idle_seconds`` is."""
     with ExitStack() as stack:
-        idle = [(side, *stack.enter_context(node(side))) for _ in range(EACH) for side in sides]
+        idle = [(side, *stack.enter_context(node(side, build=run.build(side)))) for _ in range(EACH) for side in sides]
         for _, process, ports in idle:
             wait_for_api(process, ports.api)
+            load_site(ports.api)
         run.say(f"{EACH} grapes of each side settle")
         time.sleep(SETTLE_SECONDS)
         for side, process, _ in idle:
@@ -43,10 +54,19 @@ def measure(run: Run, sides: Sequence[str], measures: frozenset[str]) -> Iterato
 
 GROUP = Group(
     (
-        Figure("idle-memory", "resident memory of an idle grape", "idle-memory", "MB", less_is_better=True, at_least=1),
+        Figure(
+            "idle-memory",
+            "memory of an idle grape, its site loaded",
+            "idle-memory",
+            "MB",
+            less_is_better=True,
+            at_least=0.9,
+            aim=0.75,
+            compiled_at_least=0.92,
+        ),
         Figure(
             "idle-cpu",
-            "processor time of an idle minute with 200 contacts",
+            "an idle minute with 200 contacts: processor time",
             "idle-cpu",
             "ms",
             less_is_better=True,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
-from benchmarks.figures import OURS, BenchmarkError, Figure, Group, Run, Sample, percentile
+from benchmarks.builds import Build
+from benchmarks.figures import BUILDS, BenchmarkError, Figure, Sample, percentile
 from benchmarks.processes import run_json
+from benchmarks.run import Group, Run
 from benchmarks.tools import NODE, node_packages
 from gauntlet.machine import HOST, Ports
 
@@ -26,12 +27,13 @@ def _ports(number: int) -> list[list[int]]:
     return [[each.dht, each.api] for each in (Ports() for _ in range(number))]
 
 
-def process(side: str, grapes: int, seconds: float) -> dict[str, Any]:
+def process(side: str, grapes: int, seconds: float, build: Build) -> dict[str, Any]:
     """Runs a side's process and returns the JSON that it prints. Raises BenchmarkError."""
     settings = json.dumps({"ports": _ports(grapes), "lookups": LOOKUPS, "seconds": seconds, "settle": SETTLE_SECONDS})
     limit = seconds * 2 + MORE_SECONDS
-    if side == OURS:
-        return run_json([sys.executable, "-m", "benchmarks.manygrapes", settings], limit)
+    if side in BUILDS.values():
+        command = [build.python, "-m", "benchmarks.manygrapes", settings]
+        return run_json(command, limit, more={"PYTHONPATH": str(build.path)})
     return run_json(["node", str(NODE / "many.js"), settings], limit, more={"NODE_PATH": str(node_packages())})
 
 
@@ -40,12 +42,12 @@ def measure(run: Run, sides: Sequence[str], measures: frozenset[str]) -> Iterato
     if "bootstrap" in measures:
         for side in sides:
             run.say(f"{side}: {GRAPES} grapes start")
-            yield Sample("bootstrap", side, process(side, GRAPES, 0)["ready"])
+            yield Sample("bootstrap", side, process(side, GRAPES, 0, run.build(side))["ready"])
     if not measures & {"many-rate", "many-mean", "many-p95"}:
         return
     for side in sides:
         run.say(f"{side}: {LOOKUPS} lookups at once among {GRAPES_OF_LOOKUPS} grapes")
-        result = process(side, GRAPES_OF_LOOKUPS, run.seconds)
+        result = process(side, GRAPES_OF_LOOKUPS, run.seconds, run.build(side))
         if result["check"] != [f"{HOST}:1337"]:
             raise BenchmarkError(f"{side}: an announced name is looked up as {result['check']!r}")
         times = result["times"]
@@ -58,14 +60,14 @@ def _time(name: str, what: str, unit: str, at_least: float, aim: float) -> Figur
     return Figure(name, what, name, unit, less_is_better=True, at_least=at_least, aim=aim)
 
 
-_RATE = "96 grapes in one process, 12 lookups of new names at once"
+_RATE = "96 grapes in one process, 12 lookups at once"
 
 GROUP = Group(
     (
-        Figure("many-rate", _RATE, "many-rate", "lookups/s", at_least=2.0, aim=3.0),
-        _time("many-mean", "the same: mean", "ms", 1 / 2, 1 / 3),
-        _time("many-p95", "the same: p95", "ms", 1 / 2, 1 / 3),
-        _time("bootstrap", "100 grapes in one process, start to the last ready", "s", 1.0, 1 / 2),
+        Figure("many-rate", _RATE, "many-rate", "lookups/s", at_least=2.5, aim=4.0, compiled_at_least=3.5),
+        _time("many-mean", "96 grapes in one process, lookup: mean", "ms", 1 / 2, 1 / 3),
+        _time("many-p95", "96 grapes in one process, lookup: p95", "ms", 1 / 2, 1 / 3),
+        _time("bootstrap", "100 grapes in one process: until all are ready", "s", 1.0, 1 / 2),
     ),
     measure,
 )

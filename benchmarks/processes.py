@@ -8,14 +8,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from benchmarks.figures import IN_MEMORY, LIBTORRENT, OURS, REFERENCE, BenchmarkError
+from benchmarks.builds import HERE, Build
+from benchmarks.figures import BUILDS, IN_MEMORY, LIBTORRENT, REFERENCE, BenchmarkError, Cost
 from benchmarks.tools import node_packages
 from gauntlet.client import Client, ClientError
 from gauntlet.machine import HOST, ROOT, Ports, end_process, resident_bytes, until, user_and_system_seconds
@@ -92,6 +93,16 @@ class Process:
         return total / 1e9
 
 
+def cost_of(process: Process, load: Callable[[], float], seconds: float) -> Cost:
+    """Returns the cost of one request. ``load()`` runs for ``seconds`` and returns the requests answered a second."""
+    before = process.user_and_system_seconds()
+    rate = load()
+    after = process.user_and_system_seconds()
+    requests = rate * seconds
+    user, system = ((later - earlier) / requests * 1e6 for earlier, later in zip(before, after, strict=True))
+    return Cost(user, system, rate)
+
+
 def run_json(command: Sequence[str], seconds: float, **options: Any) -> dict[str, Any]:
     """Runs a program for at most so many seconds, and returns the last line that it prints, from JSON.
 
@@ -111,12 +122,12 @@ def run_json(command: Sequence[str], seconds: float, **options: Any) -> dict[str
     return result
 
 
-def command_of(side: str, ports: Ports, others: Sequence[Ports] = (), *flags: str) -> list[str]:
-    """Returns the command that starts a node of a side, which joins through ``others``."""
+def command_of(side: str, ports: Ports, others: Sequence[Ports] = (), *flags: str, build: Build = HERE) -> list[str]:
+    """Returns the command that starts a node of a side, which joins through ``others``. ``build`` is what ours runs."""
     if side == IN_MEMORY:
-        return [*command_of(OURS, ports, others, *flags), "--state", ":memory:"]
-    if side == OURS:
-        program = [sys.executable, "-m", "grape"]
+        flags = (*flags, "--state", ":memory:")
+    if side == IN_MEMORY or side in BUILDS.values():
+        program = [build.python, "-m", "grape"]
     elif side == REFERENCE:
         program = ["node", str(node_packages() / "grenache-grape" / "bin" / "grape.js")]
     else:
@@ -146,18 +157,16 @@ def _reaches(client: Client, index: int, others: int) -> bool:
 
 
 @contextmanager
-def ring(side: str, number: int, checkout: Path = ROOT) -> Iterator[list[tuple[Process, Ports]]]:
+def ring(side: str, number: int, build: Build = HERE) -> Iterator[list[tuple[Process, Ports]]]:
     """Starts grapes of one side that know each other, waits until they have joined, and ends them with the block.
 
-    ``checkout`` is the directory that ours is imported from.
+    ``build`` is what ours runs.
     """
     with ExitStack() as stack:
         ports = [Ports() for _ in range(number)]
-        code = {"PYTHONPATH": str(checkout)}
-        started = [
-            stack.enter_context(Process(command_of(side, own, [other for other in ports if other is not own]), code))
-            for own in ports
-        ]
+        code = {"PYTHONPATH": str(build.path)}
+        commands = [command_of(side, own, [other for other in ports if other is not own], build=build) for own in ports]
+        started = [stack.enter_context(Process(command, code)) for command in commands]
         for process, own in zip(started, ports, strict=True):
             wait_for_api(process, own.api)
         for index, own in enumerate(ports):

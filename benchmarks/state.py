@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from benchmarks import http, krpc
-from benchmarks.figures import IN_MEMORY, Figure, Group
+from benchmarks.figures import IN_MEMORY, Figure
+from benchmarks.run import Group
 
 
 def _figure(measure: str, name: str, unit: str) -> Figure:

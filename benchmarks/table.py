@@ -7,27 +7,49 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-from benchmarks.figures import Figure, Result, Spread, Verdict
+from benchmarks.figures import BUILDS, Cost, Figure, Result, Spread, Verdict
 
-HEAD = ("figure", "", "ours", "peer", "", "ratio", "at least", "aim", "")
+HEAD = ("figure", "", "build", "ours", "peer", "", "ratio", "at least", "aim", "")
+COST_HEAD = ("user + system time of a request, us", "grape", "grape compiled", "grenache-grape", "libtorrent")
+BUILD_NAMES = {side: name for name, side in BUILDS.items()}
 
 
 def table(results: Sequence[Result]) -> str:
     """Formats all results, one line each, and below them the reasons why some have no figure."""
-    rows = [HEAD, *(_cells(result) for result in results)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
-    lines = [_line(row, widths) for row in rows]
-    lines.insert(1, "  ".join("-" * width for width in widths))
+    lines = _lines([HEAD, *(_cells(result) for result in results)])
     reasons = dict.fromkeys(result.reason for result in results if result.reason)
     for reason in reasons:
-        names = ", ".join(result.figure.name for result in results if result.reason == reason)
+        names = ", ".join(dict.fromkeys(result.figure.name for result in results if result.reason == reason))
         lines += ["", f"{names}: {reason}"]
     return "\n".join(lines) + "\n"
 
 
+def cost_table(results: Sequence[Result]) -> str:
+    """Formats what a request costs each side, a line for each measure; "" if that was measured for none.
+
+    The processor time holds where rates do not: other work on the machine changes it little.
+    """
+    costs: dict[str, dict[str, Cost]] = {}
+    for result in results:
+        for side, cost in ((result.side, result.cost), (result.figure.peer, result.peer_cost)):
+            if cost is not None and side in COST_HEAD:
+                costs.setdefault(result.figure.measure, {})[side] = cost
+    if not costs:
+        return ""
+
+    def cell(cost: Cost | None) -> str:
+        return "" if cost is None else f"{cost.user:.1f} + {cost.system:.1f}"
+
+    rows = [COST_HEAD, *((name, *(cell(of.get(side)) for side in COST_HEAD[1:])) for name, of in costs.items())]
+    return "\n" + "\n".join(_lines(rows)) + "\n"
+
+
 def as_json(results: Sequence[Result], about: Mapping[str, object]) -> str:
     """Formats the same as JSON; ``about`` has more fields for the top level."""
-    rows = [{**attrs.asdict(result), "verdict": result.verdict.name.lower()} for result in results]
+    rows = [
+        {**attrs.asdict(result), "verdict": result.verdict.name.lower(), "build": BUILD_NAMES[result.side]}
+        for result in results
+    ]
     return json.dumps({**about, "figures": rows}, indent=1) + "\n"
 
 
@@ -43,11 +65,12 @@ def _cells(result: Result) -> tuple[str, ...]:
     return (
         figure.name,
         f"{figure.what}, {figure.unit}",
+        BUILD_NAMES[result.side],
         _spread(result.ours),
         _spread(result.peer),
         figure.peer if result.peer is not None or result.verdict is Verdict.SKIPPED else "",
         _spread(result.ratio),
-        _goal(figure, figure.at_least),
+        _goal(figure, figure.goal(result.side)),
         _goal(figure, figure.aim),
         result.verdict.value,
     )
@@ -65,6 +88,13 @@ def _goal(figure: Figure, goal: float | None) -> str:
     if goal is None:
         return ""
     return f"<= {goal:.3g}" if figure.less_is_better else f"{goal:.3g}"
+
+
+def _lines(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Formats rows, the first of which is the head, as lines of aligned columns."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    head, *others = (_line(row, widths) for row in rows)
+    return [head, "  ".join("-" * width for width in widths), *others]
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

@@ -4,41 +4,38 @@ from __future__ import annotations
 
 import json
 import random
-import sys
 from collections import Counter
-from pathlib import Path
 
+import attrs
 import pytest
 
-from benchmarks import chart, contacts, http
-from benchmarks.__main__ import GROUPS, IDLE_SECONDS, NAMES, QUICK, ROUNDS, SECONDS, measured, options_of
+from benchmarks import contacts, http
+from benchmarks.__main__ import GROUPS, IDLE_SECONDS, NAMES, QUICK, ROUNDS, SECONDS, options_of
 from benchmarks.figures import (
+    COMPILED,
     LIBTORRENT,
     OURS,
     REFERENCE,
-    BenchmarkError,
+    Cost,
     Figure,
-    Group,
-    Run,
-    Sample,
     Spread,
     Verdict,
     exit_status,
     failed,
     judge,
+    not_judged,
     percentile,
     skipped,
 )
 from benchmarks.micro import Timing, pieces, timed
 from benchmarks.micro import table as micro_table
-from benchmarks.table import as_json, number, table
+from benchmarks.table import as_json, cost_table, number, table
 from grape.dht.nodeid import position, shared_bits
 from grape.dht.routing import RoutingTable
 
 RATE = Figure("rate", "requests", "rate", "requests/s", at_least=1.5, aim=2.0)
 TIME = Figure("time", "time", "time", "ms", less_is_better=True, at_least=0.8, aim=0.6)
 SHOWN = Figure("shown", "memory", "shown", "MB")
-RUN = Run(2, 1.0, 1.0, lambda word: None)
 
 
 # Judging
@@ -74,9 +71,21 @@ def test_judge_fails_a_goal_that_was_not_measured() -> None:
     assert judge(SHOWN, [1.0], []).verdict is Verdict.SHOWN
 
 
-def test_exit_status_tells_missed_from_skipped() -> None:
+def test_compiled_build_has_goals_of_its_own() -> None:
+    figure = Figure("rate", "requests", "rate", "requests/s", at_least=1.5, aim=3.0, compiled_at_least=2.0)
+    assert judge(figure, [1.7], [1.0]).verdict is Verdict.PASS
+    assert judge(figure, [1.7], [1.0], COMPILED).verdict is Verdict.MISSED
+    assert judge(RATE, [1.7], [1.0], COMPILED).verdict is Verdict.PASS
+
+
+def test_exit_status_tells_missed_from_skipped_and_from_not_judged() -> None:
     good, bad = judge(RATE, [2.0], [1.0]), judge(RATE, [1.0], [1.0])
     assert exit_status([good]) == 0
+    assert exit_status([good, not_judged(bad, "busy")]) == 4
+    assert exit_status([not_judged(good, "busy"), skipped(RATE, "no peer")]) == 4
+    assert exit_status([not_judged(good, "busy"), bad]) == 1
+    assert exit_status([not_judged(failed(RATE, "gone"), "busy")]) == 1
+    assert not_judged(judge(SHOWN, [1.0], [1.0]), "busy").verdict is Verdict.SHOWN
     assert exit_status([good, skipped(RATE, "no peer")]) == 3
     assert exit_status([bad, skipped(RATE, "no peer")]) == 1
     assert exit_status([good, failed(RATE, "gone")]) == 1
@@ -89,55 +98,13 @@ def test_percentile_is_one_of_the_values() -> None:
         percentile([], 0.5)
 
 
-# Measuring
-
-
-def test_measured_runs_a_group_round_by_round(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[list[str], frozenset[str]]] = []
-
-    def measure(run: Run, sides: object, measures: frozenset[str]) -> list[Sample]:
-        assert isinstance(sides, list)
-        asked.append((sides, measures))
-        return [Sample("rate", side, value) for side, value in zip(sides, (3.0, 2.0), strict=True)]
-
-    monkeypatch.setattr("benchmarks.__main__.reason_missing", lambda tool: None)
-    (result,) = measured(Group((RATE,), measure), [RATE], RUN)
-    assert asked == [([OURS, REFERENCE], frozenset({"rate"}))] * 2
-    assert result.ours == Spread(3.0, 3.0, 3.0, 2)
-    assert result.verdict is Verdict.PASS
-
-
-def test_measured_skips_without_a_tool_and_fails_with_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    def measure(run: Run, sides: object, measures: frozenset[str]) -> list[Sample]:
-        raise BenchmarkError("it ended with 1")
-
-    reasons = {"wrk": "wrk is missing"}
-    monkeypatch.setattr("benchmarks.__main__.reason_missing", reasons.get)
-    (result,) = measured(Group((RATE,), measure, tools=("wrk",)), [RATE], RUN)
-    assert (result.verdict, result.reason) == (Verdict.SKIPPED, "wrk is missing")
-    (result,) = measured(Group((RATE,), measure), [RATE], RUN)
-    assert (result.verdict, result.reason) == (Verdict.FAILED, "could not be measured: it ended with 1")
-
-
-def test_measured_skips_a_figure_without_its_peer_unless_it_has_no_goal(monkeypatch: pytest.MonkeyPatch) -> None:
-    def measure(run: Run, sides: object, measures: frozenset[str]) -> list[Sample]:
-        assert sides == [OURS]
-        return [Sample("shown", OURS, 1.0)]
-
-    monkeypatch.setattr("benchmarks.__main__.reason_missing", {REFERENCE: "no npm"}.get)
-    rate, shown = measured(Group((RATE, SHOWN), measure), [RATE, SHOWN], RUN)
-    assert (rate.verdict, rate.reason) == (Verdict.SKIPPED, "no npm")
-    assert (shown.verdict, shown.reason) == (Verdict.SHOWN, "no npm")
-    assert shown.ours is not None
-
-
 # The table
 
 
 def test_table_has_a_line_for_each_figure_and_the_reasons_below() -> None:
     results = [judge(RATE, [15.0, 16.0], [10.0, 10.0]), judge(TIME, [1.0], [2.0]), skipped(SHOWN, "npm is missing")]
     lines = table(results).splitlines()
-    assert lines[0].split() == ["figure", "ours", "peer", "ratio", "at", "least", "aim"]
+    assert lines[0].split() == ["figure", "build", "ours", "peer", "ratio", "at", "least", "aim"]
     assert lines[2].split("  ")[0] == "rate"
     assert "15.5 (15.0-16.0)" in lines[2]
     assert "1.55 (1.50-1.60)" in lines[2]
@@ -163,9 +130,15 @@ def test_json_has_the_spreads_and_the_verdict() -> None:
     assert row["ratio"] == {"median": 2.0, "low": 2.0, "high": 2.0, "count": 1}
 
 
-def test_chart_has_longer_bars_for_better_figures() -> None:
-    assert chart.times_better(judge(TIME, [1.0], [2.0]), 0.5) == 2.0
-    assert chart.times_better(judge(RATE, [1.0], [2.0]), 0.5) == 0.5
+def test_cost_table_has_user_and_system_time_of_each_side() -> None:
+    result = attrs.evolve(judge(RATE, [2.0], [1.0]), cost=Cost(30.04, 20.0, 1.0), peer_cost=Cost(50.0, 25.0, 1.0))
+    compiled = attrs.evolve(judge(RATE, [3.0], [1.0], COMPILED), cost=Cost(15.0, 19.0, 1.0))
+    line = cost_table([result, compiled]).splitlines()[3]
+    assert line.split("  ")[0] == "rate"
+    assert "30.0 + 20.0" in line
+    assert "15.0 + 19.0" in line
+    assert line.rstrip().endswith("50.0 + 25.0")
+    assert cost_table([judge(TIME, [1.0], [1.0])]) == ""
 
 
 # The command
@@ -176,8 +149,9 @@ def test_names_are_unique_and_libtorrents_measures_are_the_references() -> None:
     figures = [figure for group in GROUPS for figure in group.figures]
     assert {f.measure for f in figures if f.peer == LIBTORRENT} <= {f.measure for f in figures if f.peer == REFERENCE}
     for figure in figures:
-        if figure.at_least is not None and figure.aim is not None:
-            assert (figure.aim < figure.at_least) is figure.less_is_better
+        for goal in (figure.goal(OURS), figure.goal(COMPILED)):
+            if goal is not None and figure.aim is not None:
+                assert (figure.aim < goal) is figure.less_is_better
 
 
 def test_options_have_defaults_and_quick_ones() -> None:
@@ -195,15 +169,6 @@ def test_options_that_are_wrong_end_with_status_2(arguments: list[str], capsys: 
         options_of(arguments)
     assert ended.value.code == 2
     assert "error:" in capsys.readouterr().err
-
-
-def test_chart_without_matplotlib_says_how_to_install_it(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(SystemExit):
-        options_of(["--chart", str(tmp_path / "chart.png")])
-    assert "pip install" in capsys.readouterr().err
 
 
 # Contacts and loads

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.compare import Cost, judged, main
+from benchmarks.compare import judged, main
+from benchmarks.figures import Cost
 
 
 def costs(*totals: float) -> list[Cost]:
