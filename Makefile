@@ -1,7 +1,7 @@
 # Two commands for a newcomer: make run and make test. The others are for developers.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test live lint man drawings docs gauntlet fuzz bench check clean python install-systemd
+.PHONY: help run test live lint man drawings docs gauntlet fuzz bench charts check clean python install-systemd
 
 VENV ?= .venv
 IN_VENV := $(VENV)/bin/python
@@ -29,7 +29,8 @@ help:
 	@echo "make gauntlet  attack, kill and simulate grapes, and print figures; about eleven minutes"
 	@echo "make fuzz      send damaged datagrams to a grape for a minute (longer: make fuzz SECONDS=600)"
 	@echo "make bench     measure the speed beside the Node grape and libtorrent; about thirteen minutes"
-	@echo "               (needs node, npm, gcc and wrk)"
+	@echo "               (needs node, npm, gcc and wrk; with the compiled build: make bench COMPILED=/path/to/its/python)"
+	@echo "make charts    draw docs/images anew, of what make bench and make gauntlet measured last"
 	@echo "make check     run everything that CI runs; under 45 minutes"
 	@echo "make install-systemd PREFIX=/opt/grape"
 	@echo "               install units for the twistd in PREFIX/bin and a file of settings (for packages: DESTDIR=)"
@@ -67,15 +68,26 @@ docs: $(VENV)/.for-docs
 	@$(IN_VENV) -m sphinx -q -W --keep-going -c docs build/docs/source build/docs/html
 	@echo "built: build/docs/html/index.html"
 
+# Where make gauntlet and make bench write their results, as JSON and as charts. "make charts" draws docs/images of them.
+RESULTS ?= build/results
+
 gauntlet: $(VENV)/.for-dev
-	@$(IN_VENV) -m gauntlet $(ARGS)
+	@$(IN_VENV) -m gauntlet --results $(RESULTS) $(ARGS)
 
 SECONDS ?= 60
 fuzz: $(VENV)/.for-dev
 	@$(IN_VENV) fuzz/datagrams.py -artifact_prefix=fuzz/ -max_total_time=$(SECONDS) $(ARGS)
 
+# COMPILED=PYTHON measures the compiled build that this Python has installed, as well.
+COMPILED ?=
 bench: $(VENV)/.for-bench
-	@$(IN_VENV) -m benchmarks $(ARGS)
+	@$(IN_VENV) -m benchmarks --results $(RESULTS) $(if $(COMPILED),--compiled $(COMPILED)) $(ARGS)
+
+charts: $(IN_VENV)
+	@test -e $(RESULTS)/bench.json -o -e $(RESULTS)/gauntlet.json || { \
+		echo "make: $(RESULTS) has no results; run make bench or make gauntlet first" >&2; exit 1; }
+	@if test -e $(RESULTS)/bench.json; then $(IN_VENV) -m benchmarks.chart $(RESULTS)/bench.json docs/images; fi
+	@if test -e $(RESULTS)/gauntlet.json; then $(IN_VENV) -m gauntlet.chart $(RESULTS)/gauntlet.json docs/images; fi
 
 check:
 	@.ci/run

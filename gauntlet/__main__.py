@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from gauntlet import abuse, baddays, browsers, clock, hostile, hosts, live, mutated, simulated, survival
+from gauntlet import about, abuse, baddays, browsers, chart, clock, hostile, hosts, live, mutated, simulated, survival
 from gauntlet.faults import FAULTS
+from gauntlet.machine import ROOT
 from gauntlet.row import Finding, Record, Row, Run
 from gauntlet.table import as_json, table
 
@@ -145,15 +146,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help=f"run only these rows, or groups of rows: {', '.join(groups)}",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results to FILE as JSON, too")
+    parser.add_argument(
+        "--results", type=Path, metavar="DIRECTORY", help="write gauntlet.json and a chart (SVG) to DIRECTORY, too"
+    )
     options = parser.parse_args(arguments)
     rows = chosen(options.only, options.short)
+    where = about.about() | {"interpreter": about.interpreter(sys.executable, os.environ | {"PYTHONPATH": str(ROOT)})}
     began = time.monotonic()
     records = run(rows, options.short)
     seconds = time.monotonic() - began
     sys.stderr.flush()
     sys.stdout.write("\n" + table(records, FAULTS) + f"{seconds:.0f} s\n")
+    written = as_json(records, FAULTS, options.short, seconds, where)
     if options.json is not None:
-        options.json.write_text(as_json(records, FAULTS, options.short, seconds))
+        options.json.write_text(written)
+    if options.results is not None:
+        options.results.mkdir(parents=True, exist_ok=True)
+        (options.results / chart.RESULTS).write_text(written)
+        sys.stderr.write(f"chart: {chart.draw(written, options.results)}\n")
     return 0 if all(record.ok for record in records) else 1
 
 

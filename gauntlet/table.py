@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from textwrap import wrap
+from types import MappingProxyType
 
 import attrs
 
@@ -40,11 +41,18 @@ def table(records: Sequence[Record], footer: Sequence[tuple[str, str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def as_json(records: Sequence[Record], footer: Sequence[tuple[str, str]], short: bool, seconds: float) -> str:
-    """Formats the same as JSON."""
+def as_json(
+    records: Sequence[Record],
+    footer: Sequence[tuple[str, str]],
+    short: bool,
+    seconds: float,
+    about: Mapping[str, object] = MappingProxyType({}),
+) -> str:
+    """Formats the same as JSON; ``about`` has more fields for the top level."""
     rows = [{**attrs.asdict(record), "ok": record.ok} for record in records]
     faults = [{"fault": fault, "rows": row} for fault, row in footer]
-    return json.dumps({"short": short, "seconds": round(seconds, 1), "rows": rows, "faults": faults}, indent=1) + "\n"
+    run = {"short": short, "seconds": round(seconds, 1)}
+    return json.dumps({**about, **run, "rows": rows, "faults": faults}, indent=1) + "\n"
 
 
 def _figures(figures: Mapping[str, Figure]) -> str:
