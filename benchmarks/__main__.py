@@ -140,6 +140,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     seconds = time.monotonic() - began
     status = exit_status(results)
     sys.stdout.write("\n" + table(results) + cost_table(results))
+    if len(options.builds) == 1:
+        sys.stdout.write(f"\n{builds.line(next(iter(options.builds.values())))}; the other build was not measured\n")
     sys.stdout.write(f"\n{len(results)} figures, {seconds:.0f} s\nstatus {status}: {STATUSES[status]}\n")
     written = as_json(results, {**machine, **about_run(options, seconds), "status": status})
     if options.json is not None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-from benchmarks.figures import BUILDS, Cost, Figure, Result, Spread, Verdict
+from benchmarks.figures import BUILDS, COMPILED, IN_MEMORY, OURS, Cost, Figure, Result, Spread, Verdict
 
 HEAD = ("figure", "", "build", "ours", "peer", "", "ratio", "at least", "aim", "")
 COST_HEAD = ("user + system time of a request, us", "grape", "grape compiled", "grenache-grape", "libtorrent")
@@ -88,6 +88,13 @@ def _goal(figure: Figure, goal: float | None) -> str:
     if goal is None:
         return ""
     return f"<= {goal:.3g}" if figure.less_is_better else f"{goal:.3g}"
+
+
+def goal_row(figure: Figure) -> str:
+    """Returns the row of docs/performance.md that has a figure's goals."""
+    compiled = "" if figure.peer == IN_MEMORY else _goal(figure, figure.goal(COMPILED))
+    cells = (f"`{figure.name}`", figure.peer, _goal(figure, figure.goal(OURS)), compiled, _goal(figure, figure.aim))
+    return "|" + "|".join(f" {cell} " if cell else " " for cell in cells) + "|"
 
 
 def _lines(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -16,6 +16,7 @@ from benchmarks.figures import (
     LIBTORRENT,
     OURS,
     REFERENCE,
+    STATUSES,
     Cost,
     Figure,
     Spread,
@@ -29,7 +30,8 @@ from benchmarks.figures import (
 )
 from benchmarks.micro import Timing, pieces, timed
 from benchmarks.micro import table as micro_table
-from benchmarks.table import as_json, cost_table, number, table
+from benchmarks.table import as_json, cost_table, goal_row, number, table
+from gauntlet.machine import ROOT
 from grape.dht.nodeid import position, shared_bits
 from grape.dht.routing import RoutingTable
 
@@ -152,6 +154,19 @@ def test_names_are_unique_and_libtorrents_measures_are_the_references() -> None:
         for goal in (figure.goal(OURS), figure.goal(COMPILED)):
             if goal is not None and figure.aim is not None:
                 assert (figure.aim < goal) is figure.less_is_better
+
+
+def test_goals_in_the_documentation_are_those_that_are_judged() -> None:
+    rows = [goal_row(figure) for group in GROUPS for figure in group.figures if figure.at_least is not None]
+    text = (ROOT / "docs" / "performance.md").read_text()
+    table = text.partition("## Goals")[2].partition("|---|---|---|---|---|\n")[2].partition("\n\n")[0]
+    assert table.splitlines() == rows
+
+
+def test_statuses_in_the_documentation_are_those_of_the_command() -> None:
+    text = (ROOT / "docs" / "performance.md").read_text()
+    for status in STATUSES:
+        assert f"\n| {status} | " in text
 
 
 def test_options_have_defaults_and_quick_ones() -> None:
