@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from shutil import which
 
 import attrs
 
@@ -42,7 +44,7 @@ def found(python: str | None = None) -> Build:
     In an environment the grape that is installed there is measured, whatever this checkout has. Raises BenchmarkError
     if there is none.
     """
-    executable, path = (sys.executable, ROOT) if python is None else (python, _harness())
+    executable, path = (sys.executable, ROOT) if python is None else (absolute(python), _harness())
     try:
         told = interpreter(executable, {"PYTHONPATH": str(path), "PATH": "/usr/bin:/bin"})
     except (OSError, ValueError) as error:
@@ -50,6 +52,14 @@ def found(python: str | None = None) -> Build:
     if not told["package"]:
         raise BenchmarkError(f"{executable} has no grape installed: {executable} -m pip install {ROOT}")
     return Build(executable, path, told)
+
+
+def absolute(python: str) -> str:
+    """Returns the path of a Python that is named by path or as a command, for processes that run in other directories.
+
+    Links are not followed: an environment's Python is a link, and its place is what makes it that environment's.
+    """
+    return os.path.abspath(which(python) or python)
 
 
 def found_compiled(python: str) -> Build:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.builds import Build, differ, found, found_compiled, line
+from benchmarks.builds import Build, absolute, differ, found, found_compiled, line
 from benchmarks.figures import COMPILED, OURS, BenchmarkError
 from gauntlet.interpreter import compiled_modules, optimisation, source_hash
 from gauntlet.machine import ROOT
@@ -52,6 +52,15 @@ def test_found_describes_this_python_and_this_checkout() -> None:
     assert build.told["package"] == str(ROOT / "grape")
     assert build.side in (OURS, COMPILED)
     assert sys.version.split()[0] in line(build)
+
+
+def test_python_is_named_by_path_or_as_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python3").symlink_to(sys.executable)
+    monkeypatch.chdir(tmp_path)
+    assert absolute("bin/python3") == str(tmp_path / "bin" / "python3")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    assert absolute("python3") == str(tmp_path / "bin" / "python3")
 
 
 def test_found_refuses_what_is_no_python_and_one_whose_grape_is_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
