@@ -23,8 +23,8 @@ COSTS = "bench-cost.svg"
 WIDTH = 960.0
 MARGIN = 24.0
 LEFT = 330.0
-RIGHT = 690.0
-BAR = 11.0
+RIGHT = 606.0
+BAR = 13.0
 TICKS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 HEADS = {
     REFERENCE: "beside {name}, which runs on Node.js {node}",
@@ -33,6 +33,13 @@ HEADS = {
 }
 OF_BUILD = {"pure": "one", "compiled": "two"}
 OF_SIDE = {OURS: "one", COMPILED: "two", REFERENCE: "three", LIBTORRENT: "four"}
+WORDS = {
+    "not_judged": "not judged",
+    "missed": "goal missed",
+    "failed": "failed",
+    "aim": "aim reached",
+    "pass": "goal reached",
+}
 NAMES = {OURS: "pure build", COMPILED: "compiled build"}
 
 
@@ -125,11 +132,10 @@ def _bar(drawing: Drawing, row: Mapping[str, Any], y: float) -> None:
             place = _place(times_better(goal, less))
             drawing.line(place, y - 2, place, y + BAR, of)
     values = f"{number(row['ours']['median'])} / {number(row['peer']['median'])} {figure['unit']}"
-    drawing.text(RIGHT + 12, y + BAR - 2, f"{number(times_better(ratio['median'], less))}×", "ink strong")
-    drawing.text(RIGHT + 60, y + BAR - 2, values, "soft")
-    words = {"missed": "goal missed", "failed": "failed", "aim": "aim reached", "pass": "goal reached"}
-    word = words.get(verdict, "")
-    of = "bad" if verdict in ("missed", "failed") else "good"
+    drawing.text(RIGHT + 12, y + BAR - 2, f"{times_better(ratio['median'], less):.2f}×", "ink strong")
+    drawing.text(RIGHT + 62, y + BAR - 2, values, "soft")
+    word = WORDS.get(verdict, "")
+    of = {"missed": "bad", "failed": "bad", "not_judged": "soft"}.get(verdict, "good")
     drawing.text(WIDTH - MARGIN, y + BAR - 2, word, of, "end")
 
 

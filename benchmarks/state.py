@@ -7,9 +7,9 @@ from benchmarks.figures import IN_MEMORY, Figure
 from benchmarks.run import Group
 
 
-def _figure(measure: str, name: str, unit: str) -> Figure:
-    return Figure(name, f"{measure} with its state in SQLite", measure, unit, IN_MEMORY, at_least=0.95)
+def _figure(measure: str, name: str, what: str, unit: str) -> Figure:
+    return Figure(name, f"{what}, state in SQLite", measure, unit, IN_MEMORY, at_least=0.95)
 
 
-LOOKUPS = Group((_figure("http-lookup", "state-lookup", "requests/s"),), http.measure, tools=("wrk",))
-QUERIES = Group((_figure("get_peers", "state-get_peers", "queries/s"),), krpc.measure, tools=("cc",))
+LOOKUPS = Group((_figure("http-lookup", "state-lookup", "POST /lookup", "requests/s"),), http.measure, tools=("wrk",))
+QUERIES = Group((_figure("get_peers", "state-get_peers", "get_peers", "queries/s"),), krpc.measure, tools=("cc",))

@@ -27,7 +27,7 @@ def table(results: Sequence[Result]) -> str:
 def cost_table(results: Sequence[Result]) -> str:
     """Formats what a request costs each side, a line for each measure; "" if that was measured for none.
 
-    The processor time holds where rates do not: other work on the machine changes it little.
+    Other work on the machine changes the processor time less than it changes rates.
     """
     costs: dict[str, dict[str, Cost]] = {}
     for result in results:
