@@ -43,9 +43,17 @@ def about_run(results: Mapping[str, Any]) -> list[tuple[str, str]]:
     kind = "; a short run, of smaller sizes" if results["short"] else ""
     skips = f", {len(skipped)} skipped" if skipped else ""
     lines.append(("good", f"{passed} of {len(rows)} rows pass{skips}; {results['seconds']:.0f} s{kind}"))
+    if is_busy(results):
+        lines.append(("bad", f"The machine had other work: its load was {results['load'][0]:.1f} before."))
     if missed:
         lines.append(("bad", f"missed: {', '.join(missed)}"))
     return lines
+
+
+def is_busy(results: Mapping[str, Any]) -> bool:
+    """Returns True if other work filled half of the processors before the run, so that figures in time mean little."""
+    load = results.get("load")
+    return bool(load and load[0] > results["processors"] / 2)
 
 
 def gauntlet(results: Mapping[str, Any]) -> str:
@@ -54,6 +62,7 @@ def gauntlet(results: Mapping[str, Any]) -> str:
     drawing = Drawing(WIDTH, title, "Bars: figures as shares of their limits. Below: rows without such a figure.")
     y = head(drawing, title, about_run(results), MARGIN)
     drawing.text(MARGIN, y, "Bars: the share of each limit that was used; less is better.", "soft")
+    y += 10
     rows = _rows(results)
     for text, gauges in SECTIONS.items():
         shown = [

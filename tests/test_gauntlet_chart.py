@@ -88,6 +88,12 @@ def test_chart_has_bars_and_the_rows_without_one_and_says_what_missed(tmp_path: 
     assert not [text for text, _ in texts if text and "400 ms away" in text]
 
 
+@pytest.mark.parametrize(("load", "busy"), [([0.4, 3.0, 3.0], False), ([1.5, 0.0, 0.0], True)])
+def test_chart_says_that_the_machine_was_busy(load: list[float], busy: bool, tmp_path: Path) -> None:
+    written = as_json([record("browsers", {"cells": 1})], (), short=False, seconds=1.0, about={**ABOUT, "load": load})
+    assert ("its load was 1.5" in chart.draw(written, tmp_path).read_text()) is busy
+
+
 def test_main_draws_the_chart_of_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "gauntlet.json"
     file.write_text(as_json([record("browsers", {"cells": 1})], (), short=False, seconds=1.0))
