@@ -382,8 +382,10 @@ class Grape(MultiService):
         return self.node.get(hash, salt, cache=cache)
 
 
-def _make_resource(node: Node, api: Api, max_payload_size: Callable[[], int], access: Access | None) -> IResource:
+def _make_resource(
+    node: Node, api: Api, max_payload_size: Callable[[], int], access: Access | None, has_log: bool
+) -> IResource:
     # Imported here, because without twisted.web, Klein and werkzeug a grape starts 70 ms sooner.
     from grape.resource import GrapeResource
 
-    return GrapeResource(node, api, max_payload_size, access).resource()
+    return GrapeResource(node, api, max_payload_size, access, has_log=has_log).resource()

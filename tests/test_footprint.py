@@ -59,6 +59,8 @@ REQUESTS = [
     request(b"x", b"/nothing"),
     request(b"x" * 9_000, b"/nothing"),
     request(b"", b"/", method=b"GET"),
+    request(b"", b"/", b"Accept: text/html\r\n", b"GET"),
+    request(b"", b"/page/page.css", b"Accept: */*\r\n", b"GET"),
     request(b"", b"/nothing", method=b"HEAD"),
     request(b"", b"*", method=b"OPTIONS"),
     request(b"", b"/nothing", b"Cookie: a=b\r\nIf-None-Match: x\r\nRange: bytes=0-1\r\n", b"GET", b"1.0"),
@@ -69,6 +71,8 @@ REQUESTS = [
     request(path=b"/nothing", headers=b"Content-Type: multipart/form-data; boundary=x\r\n"),
     request(path=b"/nothing", headers=b"Content-Type: application/x-www-form-urlencoded\r\n"),
 ]
+
+EVENTS = request(b"", b"/events", method=b"GET")
 
 
 class Loading:
@@ -103,11 +107,14 @@ class Loading:
         return answer
 
     def exchange(self, sent: bytes) -> list[tuple[int, bytes]]:
-        """Returns what comes back on a connection for bytes."""
+        """Returns the answers to bytes on a connection."""
+        return answers(self.received(sent))
+
+    def received(self, sent: bytes) -> bytes:
+        """Returns the first bytes that come back on a connection for bytes."""
         with socket.create_connection((HOST, self.port), SECONDS) as connection:
             connection.sendall(sent)
-            received = connection.recv(65_536)
-        return answers(received)
+            return connection.recv(65_536)
 
     def end(self) -> list[str]:
         """Stops the grape, and returns all that it loaded."""
@@ -175,6 +182,7 @@ def test_requests_load_nothing_once_the_site_is_loaded(grape: Loading) -> None:
     before = list(grape.loaded)
     for sent in REQUESTS:
         assert len(grape.exchange(sent)) == 1, sent
+    assert b"event: snapshot" in grape.received(EVENTS)
     assert grape.end()[len(before) :] == []
 
 
@@ -187,6 +195,7 @@ def test_grape_whose_package_is_gone_serves_on(copied_grape: tuple[Loading, Path
     assert grape.call("/put", "words") == sha1(b"5:words").hexdigest()
     for sent in REQUESTS:
         assert len(grape.exchange(sent)) == 1, sent
+    assert b"event: snapshot" in grape.received(EVENTS)
     grape.end()
 
 

@@ -92,6 +92,7 @@ class Daemon(MultiService):
             dht_socket=sockets.get("dht"),
             api_socket=sockets.get("api"),
         )
+        self.grape.http.has_log = True
         self.grape.setServiceParent(self)
         #: Tells systemd how the grape is; None where nobody wants to know.
         self.supervised = _supervised(self.grape, notifier, reactor) if notifier is not None and reactor else None

@@ -15,6 +15,7 @@ from grape.dht.buckets import Contact
 from grape.dht.compact import Address
 from grape.dht.counts import Kind
 from grape.dht.responder import Responder
+from grape.errors import not_running
 from grape.metrics import Counters, Histogram, Stats
 from grape.node.isolation import IsolationCheck
 from grape.node.loop_lag import LoopLag
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     # Imported where they are needed: to make these classes takes 2 ms of a start.
     from grape.node.figures import Figures
     from grape.node.status import NodeEntry, Page, ServiceEntry, StateFile, Status
+    from grape.node.watch import Watch
 
 # Of each service in a list; of one alone.
 LISTED_PEERS = 100
@@ -114,6 +116,8 @@ class Inspector:
         self._loop_lag = LoopLag(clock, counters.loop_lag, counters.sort_times)
         self._started_at = 0.0
         self._http: Serving | None = None
+        # What is called at a stop, by the watch that it belongs to.
+        self._watches: dict[Watch, Callable[[], object]] = {}
 
     def start(self, protocol: DHTProtocol, own_entries: Callable[[], frozenset[Address]]) -> None:
         """Begins to watch a node that joins.
@@ -132,6 +136,9 @@ class Inspector:
         self._rates.stop()
         self._loop_lag.stop()
         self._isolation.stop()
+        watches, self._watches = self._watches, {}
+        for stopped in watches.values():
+            stopped()
 
     def reconfigured(self) -> None:
         """Watches whether the node is isolated if it is given nodes to join: without these alone is well."""
@@ -291,6 +298,23 @@ class Inspector:
 
         entry = self._service(key, self._clock.seconds(), SHOWN_PEERS)
         return Page([entry] if entry is not None else [], None, len(self._peers))
+
+    def watch(self, stopped: Callable[[], object]) -> Watch:
+        """Returns what follows the contacts and services until ``unwatch``; ``stopped`` is called if the node stops.
+
+        Raises GrapeError ERR_GRAPE_NOT_RUNNING.
+        """
+        from grape.node.watch import Watch
+
+        if self._protocol is None:
+            raise not_running()
+        watch = Watch(self._clock, self._started_at, self._table, self._peers)
+        self._watches[watch] = stopped
+        return watch
+
+    def unwatch(self, watch: Watch) -> None:
+        """Ends a watch, which may have ended."""
+        self._watches.pop(watch, None)
 
     @property
     def _queries_in_flight(self) -> int:

@@ -57,19 +57,24 @@ class Access:
         self._origins = frozenset(origin.lower().rstrip("/") for origin in allow_origins)
         self._hosts = frozenset(host.lower() for host in allow_hosts)
 
-    def judge(self, method: bytes, headers: Fields, local_host: str | None) -> tuple[Answer | None, Headers]:
+    def judge(
+        self, method: bytes, headers: Fields, local_host: str | None, *, may_be_linked: bool = False
+    ) -> tuple[Answer | None, Headers]:
         """Returns the answer to a request that is not served further, else None, and the headers for its answer.
 
         ``headers`` has lower-case names. ``local_host`` is the address of this machine that the connection came to,
-        None for a unix socket. A preflight of an allowed origin is answered here.
+        None for a unix socket. A preflight of an allowed origin is answered here. What ``may_be_linked`` is served to
+        a browser that follows a link of another site.
         """
-        refusal = self.refusal(method, headers, local_host)
+        refusal = self.refusal(method, headers, local_host, may_be_linked=may_be_linked)
         if refusal is not None:
             return refusal, ()
         preflight = self.preflight(method, headers)
         return (PREFLIGHT, preflight) if preflight else (None, self.cors(headers))
 
-    def refusal(self, method: bytes, headers: Fields, local_host: str | None) -> Answer | None:
+    def refusal(
+        self, method: bytes, headers: Fields, local_host: str | None, *, may_be_linked: bool = False
+    ) -> Answer | None:
         """Returns the 403 for a request that may not be served, None for one that may."""
         host = headers.get(b"host")
         name = _host_name(host) if host is not None else None
@@ -77,7 +82,8 @@ class Access:
             return _refused("ERR_GRAPE_HOST", self._advice("allow_host", _shown(host)))
         origin = headers.get(b"origin")
         if origin is None:
-            if headers.get(b"sec-fetch-site", b"").lower() in (b"cross-site", b"same-site"):
+            is_foreign = headers.get(b"sec-fetch-site", b"").lower() in (b"cross-site", b"same-site")
+            if is_foreign and not (may_be_linked and _opens_a_tab(method, headers)):
                 return _refused("ERR_GRAPE_ORIGIN", "a page of another site called")
             return None
         text = origin.decode("latin-1").lower()
@@ -150,6 +156,12 @@ def _is_address(name: str | None) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _opens_a_tab(method: bytes, headers: Fields) -> bool:
+    """Returns True if a browser asks for what it shows in a tab of its own, which no other page can read."""
+    navigates = headers.get(b"sec-fetch-mode", b"").lower() == b"navigate"
+    return method in (b"GET", b"HEAD") and navigates and headers.get(b"sec-fetch-dest", b"").lower() == b"document"
 
 
 def _shown(value: bytes) -> str:

@@ -5,10 +5,15 @@ Short, because requests, access rules, calls and sites all need it and it needs 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
+
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+    from twisted.web.iweb import IRequest
 
 JSON_TYPE = b"application/json"
 TEXT_TYPE = b"text/plain"
@@ -34,6 +39,16 @@ class Answer:
     body: bytes
     content_type: bytes = JSON_TYPE
     headers: Headers = ()
+
+
+@attrs.define(kw_only=True)
+class StreamedAnswer(Answer):
+    """An answer whose body is written by ``begin(http)``, which returns a Deferred that fires with its last bytes.
+
+    The Deferred is cancelled when the client is gone.
+    """
+
+    begin: Callable[[IRequest], Deferred[bytes]]
 
 
 # For an item that no node has: an empty body is no JSON.

@@ -152,6 +152,11 @@ class Connection(RequestParser):
         """True while no answer is owed."""
         return not self._queue and (self._inner is None or not self._inner.requests)
 
+    @property
+    def is_streaming(self) -> bool:
+        """True while an answer is written that ends only with the connection."""
+        return self._inner is not None and self._inner.end_stream is not None
+
     def pauseProducing(self) -> None:
         """Reads no more requests while the client does not read its answers."""
         self._is_write_blocked = True

@@ -94,10 +94,7 @@ class Inspection:
     @route.get("/status", "Tells what the grape is and does.", Right.INSPECT, example=_STATUS, schema=_schema_of_status)
     def status(self, request: Request) -> Answer:
         """Answers with ``Status`` as JSON."""
-        status = self._inspected.status()
-        readiness = {"is_ready": status.readiness.is_ready, **told_of(status.readiness, verbose=True)}
-        rest = attrs.asdict(status, filter=lambda field, _: field.name != "readiness", value_serializer=_rounded)
-        return Answer(200, dump({"version": status.version, "node_id": status.node_id, "readiness": readiness, **rest}))
+        return Answer(200, dump(told_of_status(self._inspected.status())))
 
     @route.get(
         "/nodes",
@@ -157,6 +154,13 @@ class Inspection:
             # Prometheus keeps the targets that it has when it is not answered 200.
             return UNKNOWN
         return Answer(200, dump([{"targets": peers, "labels": {SERVICE_LABEL: name}}] if peers else []))
+
+
+def told_of_status(status: Status) -> dict[str, object]:
+    """Returns a status for JSON."""
+    readiness = {"is_ready": status.readiness.is_ready, **told_of(status.readiness, verbose=True)}
+    rest = attrs.asdict(status, filter=lambda field, _: field.name != "readiness", value_serializer=_rounded)
+    return {"version": status.version, "node_id": status.node_id, "readiness": readiness, **rest}
 
 
 def _page(name: str, page: Page[T], entry: Callable[[T], dict[str, object]]) -> Answer:

@@ -65,6 +65,8 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
     schemas = Schemas()
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
+        if not route.is_described:
+            continue
         if route.methods == ("GET",):
             get = _reading(route, schemas)
             paths[route.path] = {"get": get, "head": _without_bodies(get), "post": _nothing(route)}

@@ -60,7 +60,8 @@ class Route:
     served whatever Host and Origin the request has, as long as it has no query: for health checks. A call has
     ``forms`` and reads a JSON body; other routes have ``parameters``, an ``example`` of their answer and its
     ``media_type``, and ``schema``, which describes the answer (JSON if it is not given). Those that
-    ``may_be_unavailable`` answer 503 at times.
+    ``may_be_unavailable`` answer 503 at times. Those that ``may_be_linked`` are served to a browser that follows a
+    link of another site. Without ``is_described`` a route is no part of the API: the page and its files.
     """
 
     path: str
@@ -74,6 +75,8 @@ class Route:
     schema: MakeSchema | None = None
     media_type: bytes = JSON_TYPE
     may_be_unavailable: bool = False
+    may_be_linked: bool = False
+    is_described: bool = True
 
     @property
     def name(self) -> str:

@@ -26,7 +26,7 @@ from twisted.web.resource import IResource, Resource
 
 from grape.metrics import Answers
 from grape.web.access import Access
-from grape.web.answer import JSON_TYPE, NO_STORE, PAYLOAD_TOO_BIG, Answer, Headers
+from grape.web.answer import JSON_TYPE, NO_STORE, PAYLOAD_TOO_BIG, Answer, Headers, StreamedAnswer
 from grape.web.api import error_answer
 from grape.web.parameters import Parameter, arguments_of
 from grape.web.request import Request, Right, Route, in_origin_form
@@ -34,6 +34,9 @@ from grape.web.schemas import MakeSchema
 
 S = TypeVar("S")
 M = TypeVar("M")
+
+# Without a body, and so without its length.
+NOT_MODIFIED = 304
 
 Handler: TypeAlias = Callable[[S, Request], "Answer | Awaitable[Answer]"]
 Decorator: TypeAlias = Callable[[Handler[S]], Handler[S]]
@@ -78,8 +81,10 @@ class Routes(Generic[S]):
         schema: MakeSchema | None = None,
         media_type: bytes = JSON_TYPE,
         may_be_unavailable: bool = False,
+        may_be_linked: bool = False,
+        is_described: bool = True,
     ) -> Decorator[S]:
-        """Declares a route that is found by GET and HEAD. Its answers are not to be stored.
+        """Declares a route that is found by GET and HEAD. Its answers are not to be stored, unless they say otherwise.
 
         ``right`` is declared, not enforced yet: the API has no authentication. ``example`` is an answer, as JSON, and
         ``schema`` describes all.
@@ -96,6 +101,8 @@ class Routes(Generic[S]):
                 schema=schema,
                 media_type=media_type,
                 may_be_unavailable=may_be_unavailable,
+                may_be_linked=may_be_linked,
+                is_described=is_described,
             )
         )
 
@@ -163,10 +170,12 @@ class RoutedResource:
             answered = maybeDeferred(_handled, handler, request, route).addErrback(_error_of)
         else:
             answered = succeed(refusal)
-        headers = (*NO_STORE, *cors) if route is not None and route.methods == ("GET",) else cors
+        # Where the page is, other clients get the answer of an unknown call.
+        is_momentary = route is not None and route.methods == ("GET",) and not route.may_be_linked
+        headers = (*NO_STORE, *cors) if is_momentary else cors
         return answered.addCallback(self._given, route, headers, http)
 
-    def _given(self, answer: Answer, route: Route | None, headers: Headers, http: IRequest) -> bytes:
+    def _given(self, answer: Answer, route: Route | None, headers: Headers, http: IRequest) -> bytes | Deferred[bytes]:
         self._answers.count(route.path if route is not None else "other", answer.status)
         return _set_head(answer, headers, http)
 
@@ -175,7 +184,9 @@ class RoutedResource:
             return None, ()
         if route is not None and route.exempt and not request.query:
             return None, self._access.cors(request.headers)
-        return self._access.judge(request.method, request.headers, getattr(http.getHost(), "host", None))
+        local_host = getattr(http.getHost(), "host", None)
+        may_be_linked = route is not None and route.may_be_linked
+        return self._access.judge(request.method, request.headers, local_host, may_be_linked=may_be_linked)
 
 
 class _Root(Resource):
@@ -218,6 +229,11 @@ def _read(http: Any, max_payload_size: int) -> Request:
     return Request(http.method, path + mark + query, headers, peer, http.content.read(max_payload_size + 1), local)
 
 
+def path_of(http: IRequest) -> str:
+    """Returns the path of a request that a resource of ours serves, relative to where it is mounted."""
+    return _request_of(http).path
+
+
 def _request_of(http: IRequest) -> Request:
     request: Request = cast("Any", http).grape_request
     return request
@@ -245,10 +261,13 @@ def _error_of(failure: Failure) -> Answer:
     return error_answer(failure)
 
 
-def _set_head(answer: Answer, headers: Headers, http: IRequest) -> bytes:
+def _set_head(answer: Answer, headers: Headers, http: IRequest) -> bytes | Deferred[bytes]:
     http.setResponseCode(answer.status)
     http.setHeader(b"content-type", answer.content_type)
-    http.setHeader(b"content-length", b"%d" % len(answer.body))
+    if not isinstance(answer, StreamedAnswer) and answer.status != NOT_MODIFIED:
+        http.setHeader(b"content-length", b"%d" % len(answer.body))
     for name, value in (*headers, *answer.headers):
         http.setHeader(name, value)
+    if isinstance(answer, StreamedAnswer) and http.method != b"HEAD":
+        return answer.begin(http)
     return answer.body

@@ -90,9 +90,9 @@ class HTTPServerFactory(ServerFactory):
         self.head_cache = HeadCache()
         kept: dict[str | None, int] = {}
         number = 0
-        # Those with an answer to come stay, and of the others those that brought a request last.
+        # Those with an answer to come stay, and of the others those that brought a request last; streams go first.
         latest = list(self._connections)[::-1]
-        latest.sort(key=lambda connection: connection.is_idle)
+        latest.sort(key=lambda connection: (connection.is_streaming, connection.is_idle))
         for connection in latest:
             host = connection.peer_host
             is_surplus = host is not None and not is_loopback(host) and kept.get(host, 0) >= max_per_host
@@ -203,12 +203,15 @@ class HTTPServerFactory(ServerFactory):
     def _close_one(self, candidates: list[Connection], newcomer: Connection) -> None:
         """Closes one connection for a new one.
 
-        The first of these that exists: the oldest that brought no request; of the host with most connections, the idle
-        one that brought no request for longest; the oldest that is too new to have brought one; the newcomer.
+        The first of these that exists: the oldest stream; the oldest that brought no request; of the host with most
+        connections, the idle one that brought no request for longest; the oldest that is too new to have brought one;
+        the newcomer.
         """
         others = [c for c in candidates if c is not newcomer]
         new = [c for c in others if c in self._new]
-        closed = next((c for c in new if self.clock.seconds() - c.opened_at >= NEW_SECONDS), None)
+        closed = next((c for c in others if c.is_streaming), None)
+        if closed is None:
+            closed = next((c for c in new if self.clock.seconds() - c.opened_at >= NEW_SECONDS), None)
         if closed is None:
             idle = [c for c in others if c.is_idle and c not in self._new]
             last = new[0] if new else newcomer

@@ -27,7 +27,7 @@ from grape.web.sockets import accept_waiting, listen
 if TYPE_CHECKING:
     from twisted.web.resource import IResource
 
-ResourceFactory: TypeAlias = "Callable[[Node, Api, Callable[[], int], Access | None], IResource]"
+ResourceFactory: TypeAlias = "Callable[[Node, Api, Callable[[], int], Access | None, bool], IResource]"
 
 
 class CannotListenTCP(CannotListenError):
@@ -37,9 +37,9 @@ class CannotListenTCP(CannotListenError):
 class HTTPService(Service):
     """Serves the HTTP API of a node on a port of its own.
 
-    ``make_resource(node, api, max_payload_size, access)`` returns the resource that answers what is none of the calls;
-    ``max_payload_size()`` is the limit of this moment, in bytes. ``adopted`` is a listening socket that is used instead
-    of one of its own.
+    ``make_resource(node, api, max_payload_size, access, has_log)`` returns the resource that answers what is none of
+    the calls; ``max_payload_size()`` is the limit of this moment, in bytes. ``adopted`` is a listening socket that is
+    used instead of one of its own.
     """
 
     def __init__(
@@ -70,6 +70,8 @@ class HTTPService(Service):
         )
         node.inspector.serves_http(self)
         self._port: IListeningPort | None = None
+        #: True: the log of the process is the grape's own, and its warnings may be shown.
+        self.has_log = False
 
     def resource(self, access: Access | None = CONFIGURED_ACCESS) -> IResource:
         """Returns the API as a resource for another site, under the configured rules of access, other ones, or none."""
@@ -159,7 +161,8 @@ class HTTPService(Service):
         return Access(self._config.allow_origin, self._config.allow_host, gethostname(), advice)
 
     def _resource(self, access: Access | None) -> IResource:
-        return self._make_resource(self._node, self._api, lambda: self._config.check_max_payload_size, access)
+        limit = lambda: self._config.check_max_payload_size  # noqa: E731
+        return self._make_resource(self._node, self._api, limit, access, self.has_log)
 
     def _bind(self) -> None:
         if self._port is None and self._config.api_port is not None:

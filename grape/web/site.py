@@ -6,6 +6,7 @@ otherwise it would be buffered, on disk in the end, before a resource sees it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred, succeed
@@ -97,6 +98,8 @@ class GrapeChannel(HTTPChannel):
     begun = 0
     #: True once the connection is to be closed after the answers to what has come.
     is_ending = False
+    #: Ends the answer that is written as long as the client reads; None while there is none.
+    end_stream: Callable[[], object] | None = None
 
     def connectionMade(self) -> None:
         """Tells the site of the connection."""
@@ -116,7 +119,11 @@ class GrapeChannel(HTTPChannel):
     def close_when_answered(self) -> None:
         """Closes the connection once the whole requests that have come are answered: now if there are none."""
         self.is_ending = True
-        self.site.answered(self)
+        if self.end_stream is not None:
+            # Ends with ``answered``.
+            self.end_stream()
+        else:
+            self.site.answered(self)
 
     def readConnectionLost(self) -> None:
         """Answers what has come whole, now that the client has closed its side, and closes the connection then."""

@@ -52,7 +52,8 @@ SITE_MODULES = tuple(
     prometheus_client.gc_collector mmap prometheus_client.mmap_dict prometheus_client.values timeit
     prometheus_client.decorator prometheus_client.context_managers prometheus_client.metrics
     prometheus_client.platform_collector prometheus_client.process_collector prometheus_client prometheus_client.core
-    grape.node.figures grape.node.families grape.web.exposition grape.resource
+    grape.node.figures grape.node.families grape.web.exposition grape.logs.recent grape.node.watch grape.web.feed
+    grape.web.events grape.web.live_page grape.resource
     """.split()  # noqa: SIM905
 )
 

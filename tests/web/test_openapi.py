@@ -31,8 +31,8 @@ def test_document_is_valid(described: dict[str, Any]) -> None:
 
 
 def test_document_has_every_route(described: dict[str, Any]) -> None:
-    assert set(described["paths"]) == {route.path for route in routes()}
-    for route in routes():
+    assert set(described["paths"]) == {route.path for route in routes() if route.is_described}
+    for route in filter(lambda route: route.is_described, routes()):
         methods = {"post"} if route.forms else {"get", "head", "post"}
         assert set(described["paths"][route.path]) == methods
     ids = [operation["operationId"] for path in described["paths"].values() for operation in path.values()]

@@ -1,0 +1,124 @@
+"""Writes what a grape tells those who look at it as server-sent events: snapshots, changes of lists, lines of the log.
+
+An event is a name and a JSON value. ``snapshot`` has the status, counters, and limits that were hit; ``nodes`` and
+``services`` have rows as ``grape.node.watch`` defines them, as lists; ``log`` has lines; ``end`` has the reason. A
+stream begins with all rows, and goes on with those that changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from grape.logs.recent import Line, RecentLines
+from grape.metrics import Stats, help_texts
+from grape.node.readiness import Readiness
+from grape.node.status import Status
+from grape.node.watch import Changes, Watch
+from grape.web.body import dump
+from grape.web.inspection import told_of_status
+
+#: The counters that count how often a limit was hit, and the flag that raises each limit.
+LIMITS = {
+    "not_sent": "--max-pending",
+    "shaped": "--max-strangers",
+    "evicted_keys": "--max-keys",
+    "evicted_peers": "--max-peers-per-key",
+    "evicted_peers_of_announcer": "--max-peers-per-announcer",
+    "evicted_items": "--dht_maxValues",
+    "evicted_withdrawals": "--max-keys",
+    "evicted_connections": "--max-connections",
+    "refused_connections": "--max-connections",
+    "overloads": "--max-calls",
+}
+#: The counters whose rates are shown.
+RATES = ("queries_in", "queries_out", "answered", "timed_out", "lookups")
+
+
+class Inspected(Protocol):
+    """A node that tells of itself: ``grape.node.inspector.Inspector``."""
+
+    def readiness(self) -> Readiness: ...
+
+    def status(self) -> Status: ...
+
+    def stats(self) -> Stats: ...
+
+    def watch(self, stopped: Callable[[], object]) -> Watch: ...
+
+    def unwatch(self, watch: Watch) -> None: ...
+
+
+class Feed:
+    """The events of a node while somebody looks; ``calls()`` counts its HTTP calls, ``stopped`` as in ``watch``.
+
+    Raises GrapeError ERR_GRAPE_NOT_RUNNING.
+    """
+
+    def __init__(
+        self, inspected: Inspected, calls: Callable[[], int], lines: RecentLines, stopped: Callable[[], object]
+    ) -> None:
+        self._inspected = inspected
+        self._calls = calls
+        self._lines = lines
+        self._watch = inspected.watch(stopped)
+        self.clock = self._watch.clock
+        lines.open()
+        self._told_lines = 0
+        self.look()
+
+    def close(self) -> None:
+        """Looks no more."""
+        self._inspected.unwatch(self._watch)
+        self._lines.close()
+
+    def look(self) -> bytes:
+        """Returns the events of what has changed since the look before, and a snapshot."""
+        changes = self._watch.look()
+        lines = self._lines.after(self._told_lines)
+        if lines:
+            self._told_lines = lines[-1].number
+        self._snapshot = _event("snapshot", self._told_snapshot())
+        return self._snapshot + _rows(changes, is_whole=False) + _lines(lines)
+
+    def everything(self) -> bytes:
+        """Returns the events that a stream begins with: all that the last look saw."""
+        lines = [line for line in self._lines.after(0) if line.number <= self._told_lines]
+        return self._snapshot + _rows(self._watch.everything(), is_whole=True) + _lines(lines)
+
+    def _told_snapshot(self) -> dict[str, object]:
+        status, counters = self._inspected.status(), self._inspected.stats().counters
+        texts = help_texts()
+        return {
+            "status": told_of_status(status),
+            "counts": {"calls": self._calls(), **{name: counters[name] for name in RATES}},
+            "limits": [
+                {"name": name, "count": counters[name], "flag": flag, "text": texts[name]}
+                for name, flag in LIMITS.items()
+                if counters[name]
+            ],
+        }
+
+
+def end(reason: str) -> bytes:
+    """Returns the last event of a stream."""
+    return _event("end", {"reason": reason})
+
+
+def _rows(changes: Changes, *, is_whole: bool) -> bytes:
+    events = b""
+    if is_whole or changes.nodes or changes.gone_nodes:
+        told = {"is_whole": is_whole, "rows": changes.nodes, "gone": changes.gone_nodes}
+        events += _event("nodes", told)
+    if is_whole or changes.services or changes.gone_services:
+        rows = {"is_whole": is_whole, "rows": changes.services, "gone": changes.gone_services}
+        events += _event("services", {**rows, "total": changes.all_services})
+    return events
+
+
+def _lines(lines: list[Line]) -> bytes:
+    return _event("log", {"lines": lines}) if lines else b""
+
+
+def _event(name: str, value: object) -> bytes:
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), dump(value))

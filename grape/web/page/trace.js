@@ -1,0 +1,139 @@
+/**
+ * Draws how a lookup went: a row for each node in the order in which they were asked, over a time axis; and a table.
+ */
+
+import { drawn, make, setAttributes } from "./dom.js";
+import { counted, shortTime } from "./format.js";
+
+const ROW = 26;
+const LEFT = 170;
+const MIDDLE = 330;
+const WIDTH = 760;
+const TOP = 34;
+
+const WORDS = {
+  answered: "answered",
+  late: "answered late",
+  failed: "failed",
+  silent: "no answer in the usual time",
+  unawaited: "the lookup ended before",
+};
+
+/**
+ * Returns what a node answered, in words. Pure.
+ * @param {any} step
+ */
+export function outcome(step) {
+  const parts = [WORDS[step.state] ?? step.state];
+  if (step.answered_at !== null) parts[0] += ` in ${shortTime(step.answered_at - step.asked_at)}`;
+  if (step.error) parts.push(step.error);
+  if (step.peers.length) parts.push(counted(step.peers.length, "peer"));
+  if (step.seq !== null) parts.push(step.seq ? `the item, seq ${step.seq}` : "the item");
+  if (step.nodes) parts.push(`named ${counted(step.nodes, "node")}`);
+  return parts.join(", ");
+}
+
+/**
+ * Returns times for the marks of an axis: at most five, round, from 0 on. Pure.
+ * @param {number} seconds
+ */
+export function marks(seconds) {
+  const rough = Math.max(seconds, 1e-6) / 4;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 5, 10].map((times) => times * power).find((size) => size >= rough) ?? rough;
+  return Array.from({ length: Math.floor(seconds / step + 1e-9) + 1 }, (_, index) => index * step);
+}
+
+/** The picture and the table of a lookup. */
+export class Trace {
+  /** @param {HTMLElement} parent */
+  constructor(parent) {
+    this.parent = parent;
+  }
+
+  clear() {
+    this.parent.replaceChildren();
+  }
+
+  /** @param {any} trace the answer of /trace/lookup or /trace/get */
+  show(trace) {
+    if (!trace.steps.length) {
+      this.parent.replaceChildren(make("p", { class: "empty" }, "No node was asked: no other node is known."));
+      return;
+    }
+    const caption = make("figcaption", { class: "hint" }, "Each row is a node, in the order in which they were asked; a bar lasts from the query to the answer, a thin line comes from the node that named it.");
+    const region = make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Picture of the lookup" }, picture(trace));
+    const figure = make("figure", { class: "trace" }, region, caption);
+    this.parent.replaceChildren(figure, table(trace));
+  }
+}
+
+function picture(trace) {
+  const end = Math.max(trace.seconds, ...trace.steps.map((step) => step.answered_at ?? 0), 1e-6);
+  const x = (seconds) => LEFT + (Math.min(seconds, end) / end) * MIDDLE;
+  const height = TOP + trace.steps.length * ROW + 6;
+  const label = `The lookup asked ${counted(trace.steps.length, "node")} in ${shortTime(trace.seconds)}. The table below has each.`;
+  const svg = drawn("svg", { viewBox: `0 0 ${WIDTH} ${height}`, role: "img", "aria-label": label });
+  for (const mark of marks(end)) {
+    svg.append(drawn("path", { class: "axis", d: `M${x(mark)} ${TOP - 6}V${height}` }));
+    svg.append(drawn("text", { class: "faint", x: x(mark), y: TOP - 14, "text-anchor": "middle" }, shortTime(mark)));
+  }
+  const rows = new Map(trace.steps.map((step, index) => [step.address, index]));
+  const y = (index) => TOP + index * ROW + ROW / 2;
+  trace.steps.forEach((step, index) => {
+    const by = rows.get(step.told_by);
+    if (by !== undefined) {
+      const at = x(trace.steps[by].answered_at ?? step.asked_at);
+      svg.append(drawn("path", { class: "named", d: `M${at} ${y(by)}V${y(index)}H${x(step.asked_at)}` }));
+    }
+  });
+  trace.steps.forEach((step, index) => svg.append(...row(step, y(index), x, end)));
+  return svg;
+}
+
+function row(step, y, x, end) {
+  const from = x(step.asked_at);
+  const to = x(step.answered_at ?? end);
+  const shape = { class: `bar ${step.state}`, x: from, y: y - 6, width: Math.max(to - from, 3), height: 12, rx: 2 };
+  const bits = step.distance === null ? "" : `, ${step.distance} bits`;
+  const title = drawn("title", {}, `${step.address}${bits}: ${outcome(step)}`);
+  const drawnRow = [
+    drawn("text", { x: LEFT - 12, y: y + 4, "text-anchor": "end" }, step.address),
+    drawn("rect", shape, title),
+    drawn("text", { class: "faint", x: LEFT + MIDDLE + 12, y: y + 4 }, short(step)),
+  ];
+  if (step.asked_again_at !== null) {
+    const again = drawn("path", { class: "again", d: `M${x(step.asked_again_at)} ${y - 9}V${y + 9}` });
+    setAttributes(again, { "aria-hidden": "true" });
+    drawnRow.push(again);
+  }
+  return drawnRow;
+}
+
+function short(step) {
+  const text = outcome(step);
+  return text.length > 42 ? `${text.slice(0, 41)}…` : text;
+}
+
+function table(trace) {
+  const heads = [["Asked", 1], ["Node", 0], ["Named by", 0], ["Distance, bits", 1], ["Answer", 0]];
+  const head = make("tr", {}, ...heads.map(([text, isFigure]) => make("th", { scope: "col", class: isFigure ? "figure" : null }, text)));
+  const body = make("tbody");
+  for (const step of trace.steps) {
+    const again = step.asked_again_at === null ? "" : `; asked again after ${shortTime(step.asked_again_at - step.asked_at)}`;
+    body.append(
+      make(
+        "tr",
+        {},
+        make("td", { class: "figure" }, shortTime(step.asked_at)),
+        make("th", { scope: "row" }, step.address),
+        make("td", {}, step.told_by ?? "the routing table"),
+        make("td", { class: "figure" }, step.distance === null ? "–" : String(step.distance)),
+        make("td", {}, outcome(step) + again),
+      ),
+    );
+  }
+  const scroll = make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Table of the nodes asked" });
+  scroll.append(make("table", {}, make("thead", {}, head), body));
+  return make("details", {}, make("summary", {}, "The lookup as a table"), scroll);
+}
