@@ -84,7 +84,7 @@ class Watch:
 
     def __init__(self, clock: Clock, started_at: float, table: Iterable[Contact], peers: MemoryPeers) -> None:
         self.clock = clock
-        self._started_at = started_at
+        self.started_at = started_at
         self._table = table
         self._peers = peers
         self._nodes: dict[bytes, _Node] = {}
@@ -154,7 +154,7 @@ class Watch:
         return ServiceRow(key.hex(), key.decode("utf-8", "backslashreplace"), count, peers)
 
     def _at(self, time: float) -> float:
-        return round(time - self._started_at, 1)
+        return round(time - self.started_at, 1)
 
 
 def _differs(before: _Node, now: _Node) -> bool:

@@ -7,7 +7,7 @@ stream begins with all rows, and goes on with those that changed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from grape.logs.recent import Line, RecentLines
@@ -18,8 +18,8 @@ from grape.node.watch import Changes, Watch
 from grape.web.body import dump
 from grape.web.inspection import told_of_status
 
-#: The counters that count how often a limit was hit, and the flag that raises each limit.
-LIMITS = {
+#: The flag that raises each limit of ``grape.node.status.LIMIT_COUNTERS``; None: no setting raises it.
+LIMITS: Mapping[str, str | None] = {
     "not_sent": "--max-pending",
     "shaped": "--max-strangers",
     "evicted_keys": "--max-keys",
@@ -27,6 +27,7 @@ LIMITS = {
     "evicted_peers_of_announcer": "--max-peers-per-announcer",
     "evicted_items": "--dht_maxValues",
     "evicted_withdrawals": "--max-keys",
+    "unverified_puts": None,
     "evicted_connections": "--max-connections",
     "refused_connections": "--max-connections",
     "overloads": "--max-calls",
@@ -90,12 +91,13 @@ class Feed:
         status, counters = self._inspected.status(), self._inspected.stats().counters
         texts = help_texts()
         return {
+            # Of a clock that begins at any time: differs for each start, and tells a restart.
+            "start": round(self._watch.started_at, 3),
             "status": told_of_status(status),
             "counts": {"calls": self._calls(), **{name: counters[name] for name in RATES}},
             "limits": [
-                {"name": name, "count": counters[name], "flag": flag, "text": texts[name]}
-                for name, flag in LIMITS.items()
-                if counters[name]
+                {"name": name, "count": count, "flag": LIMITS[name], "text": texts[name]}
+                for name, count in status.limits_hit.items()
             ],
         }
 

@@ -10,8 +10,12 @@ import pytest
 from twisted.logger import Logger, LogLevel, globalLogPublisher
 
 from grape import Grape
+from grape.config import Config
+from grape.node.status import LIMIT_COUNTERS
+from grape.settings.declaration import settings_of
 from grape.testing import MemoryNetwork
 from grape.web.events import MAX_STREAMS, UNREAD_SECONDS
+from grape.web.feed import LIMITS
 from grape.web.server import HTTPServerFactory
 from tests.web.helpers import LOCAL, PEER, TCPReactor, Transport, answers, connect, request
 
@@ -318,6 +322,12 @@ def test_stream_shows_that_the_grape_drains(network: MemoryNetwork) -> None:
 
 
 # Limits hit and the log
+
+
+def test_every_limit_that_a_grape_counts_has_the_flag_that_raises_it() -> None:
+    assert set(LIMITS) == set(LIMIT_COUNTERS)
+    flags = {spelling for setting in settings_of(Config) for spelling in setting.spellings}
+    assert {flag for flag in LIMITS.values() if flag} <= flags
 
 
 def test_limits_that_were_hit_are_told_with_their_flags(watched: Watched) -> None:

@@ -1,5 +1,5 @@
 /**
- * Draws a line of up to ten minutes. The path is pure; the element is drawn with it once a second.
+ * Draws a line over one minute at first, and up to ten. The path is pure; the element is drawn with it once a second.
  */
 
 import { drawn, setAttributes, setText } from "./dom.js";
@@ -9,19 +9,28 @@ const WIDTH = 300;
 const HEIGHT = 56;
 
 /**
- * Returns the path of points over the last ten minutes, one for each unit of the width; gaps where there is none.
+ * Returns the seconds that a chart is wide: whole minutes, so that its scale changes seldom.
+ * @param {number} seconds since the page was opened
+ */
+export function span(seconds) {
+  return Math.min(Math.max(Math.ceil(seconds / 60) * 60, 60), HISTORY_SECONDS);
+}
+
+/**
+ * Returns the path of points over the last ``wide`` seconds, one for each unit of the width; gaps where there is none.
  * @param {{at: number, value: number}[]} points in the order of time
  * @param {number} highest the value at the top
+ * @param {number} wide
  */
-export function path(points, highest) {
+export function path(points, highest, wide) {
   if (!points.length) return "";
   const end = points[points.length - 1].at;
   let text = "";
   let column = -1;
   let isOpen = false;
   for (const { at, value } of points) {
-    const x = Math.round(WIDTH - ((end - at) / HISTORY_SECONDS) * WIDTH);
-    if (x === column) continue;
+    const x = Math.round(WIDTH - ((end - at) / wide) * WIDTH);
+    if (x === column || x < 0) continue;
     column = x;
     if (Number.isNaN(value)) {
       isOpen = false;
@@ -77,9 +86,9 @@ export class Chart {
     let most = 0;
     for (const { value } of points) if (value > most) most = value;
     const highest = roundUp(most);
-    setAttributes(this.line, { d: path(points, highest) });
+    setAttributes(this.line, { d: path(points, highest, span(points.at(-1)?.at ?? 0)) });
     const last = points.at(-1);
     setText(this.value, last && !Number.isNaN(last.value) ? this.write(last.value) : "–");
-    setText(this.top, `top: ${this.write(highest)}`);
+    setText(this.top, `up to ${this.write(highest)}`);
   }
 }

@@ -7,7 +7,8 @@ import { counted, duration, quoted, shortId, shortTime } from "./format.js";
 import { distance } from "./model.js";
 import { Pager } from "./pager.js";
 
-const WIDTH = 640;
+const NARROWEST = 300;
+const WIDEST = 760;
 const HEIGHT = 300;
 const LEFT = 62;
 const RIGHT = 14;
@@ -40,9 +41,15 @@ export class Contacts {
     this.base = base;
     this.grid = drawn("g", { class: "grid" });
     this.dots = drawn("g");
-    this.picture = drawn("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img" }, this.grid, this.dots);
+    this.width = NARROWEST;
+    this.picture = drawn("svg", { role: "img" }, this.grid, this.dots);
     byId("contacts-plot").append(this.picture);
-    this.marks = new KeyedChildren(this.dots, () => drawn("path", {}, drawn("title")), (mark, point) => place(mark, point));
+    new ResizeObserver(([place]) => this.resize(place.contentRect.width)).observe(byId("contacts-plot"));
+    this.marks = new KeyedChildren(
+      this.dots,
+      () => drawn("path", {}, drawn("title")),
+      (mark, point) => place(mark, point),
+    );
     this.rows = new KeyedChildren(byId("contacts-rows"), newRow, (row, point) => this.fill(row, point));
     this.pager = new Pager(byId("contacts-pager"), ROWS, "contacts", () => this.showRows());
     byId("contacts-details").addEventListener("toggle", () => this.showRows());
@@ -58,7 +65,10 @@ export class Contacts {
     this.uptime = status.uptime;
     if (model.versions.contacts !== this.shown) {
       this.shown = model.versions.contacts;
-      this.points = [...model.contacts.values()].map((contact) => ({ ...contact, bits: distance(contact.id, status.node_id) }));
+      this.points = [...model.contacts.values()].map((contact) => ({
+        ...contact,
+        bits: distance(contact.id, status.node_id),
+      }));
       this.points.sort((one, other) => one.bits - other.bits);
       this.showPlot();
     }
@@ -68,6 +78,14 @@ export class Contacts {
     this.showRows();
   }
 
+  resize(width) {
+    const fitting = Math.round(Math.min(Math.max(width, NARROWEST), WIDEST));
+    if (!width || fitting === this.width) return;
+    this.width = fitting;
+    this.axes = "";
+    if (this.points.length) this.showPlot();
+  }
+
   showEmpty(status) {
     const empty = byId("contacts-empty");
     const address = status.advertised ?? status.dht_address;
@@ -75,12 +93,16 @@ export class Contacts {
     empty.dataset.address = address;
     const node = address.replace(/^0\.0\.0\.0:/, `${location.hostname}:`);
     const command = make("pre", {}, `grape --bn ${quoted(node)}`);
-    empty.replaceChildren(make("p", {}, "No other node is known. Start a grape on another host that joins through this one:"), command);
+    empty.replaceChildren(
+      make("p", {}, "No other node is known. Start a grape on another host that joins through this one:"),
+      command,
+    );
   }
 
   showPlot() {
     const { nearest, bottom, top } = scales(this.points);
-    const x = (bits) => LEFT + ((bits - nearest) / (160 - nearest)) * (WIDTH - LEFT - RIGHT);
+    const right = this.width - RIGHT;
+    const x = (bits) => LEFT + ((bits - nearest) / (160 - nearest)) * (right - LEFT);
     const y = (seconds) => {
       const power = Math.min(Math.max(Math.log10(Math.max(seconds, 1e-6)), bottom), top);
       return HEIGHT - BOTTOM - ((power - bottom) / (top - bottom)) * (HEIGHT - TOP - BOTTOM);
@@ -88,7 +110,8 @@ export class Contacts {
     const axes = `${nearest} ${bottom} ${top}`;
     if (axes !== this.axes) {
       this.axes = axes;
-      this.grid.replaceChildren(...gridOf(nearest, bottom, top, x, y));
+      setAttributes(this.picture, { viewBox: `0 0 ${this.width} ${HEIGHT}` });
+      this.grid.replaceChildren(...gridOf(nearest, bottom, top, right, x, y));
     }
     for (const point of this.points) {
       point.x = x(point.bits);
@@ -121,7 +144,16 @@ export class Contacts {
 
 function newRow() {
   const figure = () => make("td", { class: "figure" });
-  return make("tr", {}, make("th", { scope: "row" }), make("td", { class: "id" }), figure(), figure(), figure(), make("td"));
+  return make(
+    "tr",
+    {},
+    make("th", { scope: "row" }),
+    make("td", { class: "id" }),
+    figure(),
+    figure(),
+    figure(),
+    make("td"),
+  );
 }
 
 function place(mark, point) {
@@ -131,14 +163,17 @@ function place(mark, point) {
   const diamond = `M${x} ${y}m-5.500 0l5.500 -5.500l5.500 5.500l-5.500 5.500z`;
   setAttributes(mark, { d: point.isGood ? disc : diamond, class: point.isGood ? "good" : "questionable" });
   const state = point.isGood ? "good" : "questionable";
-  setText(mark.firstElementChild, `${point.address}: ${point.bits.toFixed(1)} bits, ${shortTime(point.roundTrip)}, ${state}`);
+  setText(
+    mark.firstElementChild,
+    `${point.address}: ${point.bits.toFixed(1)} bits, ${shortTime(point.roundTrip)}, ${state}`,
+  );
 }
 
-function gridOf(nearest, bottom, top, x, y) {
+function gridOf(nearest, bottom, top, right, x, y) {
   const lines = [];
   for (let power = bottom; power <= top; power++) {
     const at = y(10 ** power);
-    lines.push(drawn("path", { d: `M${LEFT} ${at}H${WIDTH - RIGHT}` }));
+    lines.push(drawn("path", { d: `M${LEFT} ${at}H${right}` }));
     lines.push(drawn("text", { x: LEFT - 8, y: at + 4, "text-anchor": "end" }, scaleText(power)));
   }
   const step = Math.max(1, Math.ceil((160 - nearest) / 8));
@@ -146,8 +181,9 @@ function gridOf(nearest, bottom, top, x, y) {
     lines.push(drawn("path", { d: `M${x(bits)} ${TOP}V${HEIGHT - BOTTOM}` }));
     lines.push(drawn("text", { x: x(bits), y: HEIGHT - BOTTOM + 17, "text-anchor": "middle" }, String(bits)));
   }
-  const title = "distance, bits of the XOR of both ids; one less is half as far";
-  lines.push(drawn("text", { x: (LEFT + WIDTH - RIGHT) / 2, y: HEIGHT - 8, "text-anchor": "middle" }, title));
+  const title =
+    right > 420 ? "distance, bits of the XOR of both ids; one less is half as far" : "distance, bits of the XOR";
+  lines.push(drawn("text", { x: (LEFT + right) / 2, y: HEIGHT - 8, "text-anchor": "middle" }, title));
   return lines;
 }
 

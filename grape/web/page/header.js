@@ -27,7 +27,11 @@ export function verdict(model) {
     case "isolated":
       return ["bad", "Isolated", "No other node answers: what is announced elsewhere is not found here."];
     case "degraded":
-      return ["degraded", "Degraded", "It answers lookups and announces, but its state is not on the disk: puts are refused."];
+      return [
+        "degraded",
+        "Degraded",
+        "It answers lookups and announces, but its state is not on the disk: puts are refused.",
+      ];
     case "stopping":
       return ["stopping", "Stopping", "It was told to stop, and takes no new work."];
     default:
@@ -87,11 +91,13 @@ export class Header {
   showRestart(model) {
     const isRecent = model.restartedAt > 0 && model.isConnected && Date.now() - model.restartedAt < RESTART_SHOWN;
     byId("notice").hidden = !isRecent;
-    if (isRecent) setText(byId("notice"), `The grape was restarted: it answers again since ${clock(model.restartedAt)}.`);
+    if (isRecent)
+      setText(byId("notice"), `The grape was restarted: it answers again since ${clock(model.restartedAt)}.`);
   }
 }
 
 function facts(status) {
+  const { connections, bootstrap } = status;
   const { file, last_commit: last, problem } = status.state ?? {};
   const kept = last === null || last === undefined ? "" : `, written ${duration(last)} ago`;
   return [
@@ -100,6 +106,8 @@ function facts(status) {
     ["DHT (UDP)", status.dht_address ?? "closed"],
     ["HTTP API", status.api_address ?? "none of its own"],
     ["Known to others as", status.advertised ?? "not known yet"],
+    ["HTTP connections", connections ? `${number(connections.open)} of ${number(connections.limit)}` : "–"],
+    ["Joins through", bootstrap.length ? bootstrap.join(", ") : "nobody: it was given no nodes"],
     ["Node id", status.node_id],
     ["State", file ? `${file}${problem ? `: ${problem}` : kept}` : "none is kept: a restart forgets"],
   ];
@@ -135,7 +143,9 @@ class Pairs {
   add(name, note) {
     const value = make("span", { class: "value" });
     const small = make("small");
-    this.list.append(make("div", {}, make("dt", {}, name), note ? make("dd", {}, value, small) : make("dd", {}, value)));
+    this.list.append(
+      make("div", {}, make("dt", {}, name), note ? make("dd", {}, value, small) : make("dd", {}, value)),
+    );
     this.values.set(name, { value, note: small });
   }
 }

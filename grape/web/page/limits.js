@@ -28,7 +28,7 @@ export class Limits {
 
 function newRow(limit) {
   const figure = () => make("td", { class: "figure" });
-  const flag = make("td", {}, make("code", {}, limit.flag));
+  const flag = make("td", {}, limit.flag ? make("code", {}, limit.flag) : "no setting");
   return make("tr", {}, make("th", { scope: "row" }, limit.text), figure(), figure(), flag);
 }
 

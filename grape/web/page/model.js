@@ -64,8 +64,7 @@ export class Model {
 
   takeSnapshot(snapshot, now) {
     const uptime = snapshot.status.uptime;
-    const before = this.snapshot?.status;
-    if (before && (uptime < before.uptime || snapshot.status.node_id !== before.node_id)) this.forget(now);
+    if (this.snapshot && snapshot.start !== this.snapshot.start) this.forget(now);
     this.isConnected = true;
     this.reason = "";
     this.lostAt = 0;

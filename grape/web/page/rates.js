@@ -2,10 +2,9 @@
  * Shows rates and round trips over the time that the page is open.
  */
 
-import { Chart } from "./chart.js";
+import { Chart, span } from "./chart.js";
 import { byId, setText } from "./dom.js";
 import { brief, duration, shortTime } from "./format.js";
-import { HISTORY_SECONDS } from "./model.js";
 
 const perSecond = (value) => `${brief(value)} /s`;
 
@@ -30,7 +29,10 @@ export class Rates {
     for (const [chart, name] of this.charts) {
       chart.show(model.samples.map((sample) => ({ at: sample.at, value: sample[name] })));
     }
-    const span = last >= HISTORY_SECONDS ? "the last 10 min" : `the ${duration(last)} since this page was opened`;
-    setText(byId("charts-span"), `Each chart: ${span}, ten minutes wide. Round trip: median of the contacts.`);
+    const wide = duration(span(last));
+    setText(
+      byId("charts-span"),
+      `Each chart is ${wide} wide, since this page was opened. Round trip: median of the contacts.`,
+    );
   }
 }

@@ -75,9 +75,11 @@ export class Services {
   }
 
   hint(total) {
-    if (this.total <= this.sorted.length) return this.search.value && !total ? "No service here has that in its name." : "";
+    if (this.total <= this.sorted.length)
+      return this.search.value && !total ? "No service here has that in its name." : "";
     const live = number(this.sorted.length);
-    if (this.search.value) return `Searched: the first ${live} services, and the whole name among all ${number(this.total)}.`;
+    if (this.search.value)
+      return `Searched: the first ${live} services, and the whole name among all ${number(this.total)}.`;
     return `The first ${live} change as they come and go; the others are as they were when their page was opened.`;
   }
 
@@ -142,7 +144,7 @@ export class Services {
     const shown = service.peers.map((peer) => peer.address).join(", ");
     const more = service.count - service.peers.length;
     setText(peers, more > 0 ? `${shown} and ${counted(more, "other")}` : shown);
-    setText(age, service.peers.length ? `${duration(this.uptime - service.peers[0].at)} ago` : "–");
+    setText(age, service.peers.length ? duration(this.uptime - service.peers[0].at) : "–");
   }
 }
 

@@ -63,7 +63,11 @@ async function readOnce(url, take) {
   const aborted = new AbortController();
   let timer = setTimeout(() => aborted.abort(), SILENCE);
   try {
-    const answer = await fetch(url, { headers: { Accept: "text/event-stream" }, signal: aborted.signal, cache: "no-store" });
+    const answer = await fetch(url, {
+      headers: { Accept: "text/event-stream" },
+      signal: aborted.signal,
+      cache: "no-store",
+    });
     if (!answer.ok || !answer.body) throw new Refused(`${answer.status} ${(await answer.text()).slice(0, 200)}`);
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
     const parser = new Parser();

@@ -6,10 +6,17 @@ import { drawn, make, setAttributes } from "./dom.js";
 import { counted, shortTime } from "./format.js";
 
 const ROW = 26;
-const LEFT = 170;
-const MIDDLE = 330;
-const WIDTH = 760;
 const TOP = 34;
+const LEFT = 160;
+const RIGHT = 14;
+/** Of the words beside the bars, which narrow screens find in the table alone. */
+const WORDS_WIDTH = 340;
+const NARROWEST = 320;
+const WIDEST = 1000;
+
+const ABOUT =
+  "Each row is a node, in the order in which they were asked; a bar lasts from the query to the answer, " +
+  "a thin line comes from the node that named it.";
 
 const WORDS = {
   answered: "answered",
@@ -34,11 +41,12 @@ export function outcome(step) {
 }
 
 /**
- * Returns times for the marks of an axis: at most five, round, from 0 on. Pure.
+ * Returns times for the marks of an axis: round, from 0 on, about as many as wanted. Pure.
  * @param {number} seconds
+ * @param {number} [wanted]
  */
-export function marks(seconds) {
-  const rough = Math.max(seconds, 1e-6) / 4;
+export function marks(seconds, wanted = 4) {
+  const rough = Math.max(seconds, 1e-6) / Math.max(wanted, 1);
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((times) => times * power).find((size) => size >= rough) ?? rough;
   return Array.from({ length: Math.floor(seconds / step + 1e-9) + 1 }, (_, index) => index * step);
@@ -61,20 +69,28 @@ export class Trace {
       this.parent.replaceChildren(make("p", { class: "empty" }, "No node was asked: no other node is known."));
       return;
     }
-    const caption = make("figcaption", { class: "hint" }, "Each row is a node, in the order in which they were asked; a bar lasts from the query to the answer, a thin line comes from the node that named it.");
-    const region = make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Picture of the lookup" }, picture(trace));
+    const caption = make("figcaption", { class: "hint" }, ABOUT);
+    const region = make(
+      "div",
+      { class: "scroll", tabindex: "0", role: "region", "aria-label": "Picture of the lookup" },
+      picture(trace, this.parent.clientWidth),
+    );
     const figure = make("figure", { class: "trace" }, region, caption);
     this.parent.replaceChildren(figure, table(trace));
   }
 }
 
-function picture(trace) {
+function picture(trace, place) {
+  const width = Math.min(Math.max(place, NARROWEST), WIDEST);
+  const hasWords = width >= LEFT + 2 * WORDS_WIDTH;
+  const middle = width - LEFT - (hasWords ? WORDS_WIDTH : RIGHT);
   const end = Math.max(trace.seconds, ...trace.steps.map((step) => step.answered_at ?? 0), 1e-6);
-  const x = (seconds) => LEFT + (Math.min(seconds, end) / end) * MIDDLE;
+  const x = (seconds) => LEFT + (Math.min(seconds, end) / end) * middle;
   const height = TOP + trace.steps.length * ROW + 6;
-  const label = `The lookup asked ${counted(trace.steps.length, "node")} in ${shortTime(trace.seconds)}. The table below has each.`;
-  const svg = drawn("svg", { viewBox: `0 0 ${WIDTH} ${height}`, role: "img", "aria-label": label });
-  for (const mark of marks(end)) {
+  const asked = `The lookup asked ${counted(trace.steps.length, "node")} in ${shortTime(trace.seconds)}.`;
+  const label = `${asked} The table below has each.`;
+  const svg = drawn("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label });
+  for (const mark of marks(end, middle / 90)) {
     svg.append(drawn("path", { class: "axis", d: `M${x(mark)} ${TOP - 6}V${height}` }));
     svg.append(drawn("text", { class: "faint", x: x(mark), y: TOP - 14, "text-anchor": "middle" }, shortTime(mark)));
   }
@@ -87,7 +103,11 @@ function picture(trace) {
       svg.append(drawn("path", { class: "named", d: `M${at} ${y(by)}V${y(index)}H${x(step.asked_at)}` }));
     }
   });
-  trace.steps.forEach((step, index) => svg.append(...row(step, y(index), x, end)));
+  trace.steps.forEach((step, index) => {
+    svg.append(...row(step, y(index), x, end));
+    const words = { class: "faint", x: LEFT + middle + 12, y: y(index) + 4 };
+    if (hasWords) svg.append(drawn("text", words, short(step)));
+  });
   return svg;
 }
 
@@ -100,7 +120,6 @@ function row(step, y, x, end) {
   const drawnRow = [
     drawn("text", { x: LEFT - 12, y: y + 4, "text-anchor": "end" }, step.address),
     drawn("rect", shape, title),
-    drawn("text", { class: "faint", x: LEFT + MIDDLE + 12, y: y + 4 }, short(step)),
   ];
   if (step.asked_again_at !== null) {
     const again = drawn("path", { class: "again", d: `M${x(step.asked_again_at)} ${y - 9}V${y + 9}` });
@@ -112,15 +131,26 @@ function row(step, y, x, end) {
 
 function short(step) {
   const text = outcome(step);
-  return text.length > 42 ? `${text.slice(0, 41)}…` : text;
+  return text.length > 52 ? `${text.slice(0, 51)}…` : text;
 }
 
 function table(trace) {
-  const heads = [["Asked", 1], ["Node", 0], ["Named by", 0], ["Distance, bits", 1], ["Answer", 0]];
-  const head = make("tr", {}, ...heads.map(([text, isFigure]) => make("th", { scope: "col", class: isFigure ? "figure" : null }, text)));
+  const heads = [
+    ["Asked", 1],
+    ["Node", 0],
+    ["Named by", 0],
+    ["Distance, bits", 1],
+    ["Answer", 0],
+  ];
+  const head = make(
+    "tr",
+    {},
+    ...heads.map(([text, isFigure]) => make("th", { scope: "col", class: isFigure ? "figure" : null }, text)),
+  );
   const body = make("tbody");
   for (const step of trace.steps) {
-    const again = step.asked_again_at === null ? "" : `; asked again after ${shortTime(step.asked_again_at - step.asked_at)}`;
+    const again =
+      step.asked_again_at === null ? "" : `; asked again after ${shortTime(step.asked_again_at - step.asked_at)}`;
     body.append(
       make(
         "tr",
@@ -133,7 +163,12 @@ function table(trace) {
       ),
     );
   }
-  const scroll = make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Table of the nodes asked" });
+  const scroll = make("div", {
+    class: "scroll",
+    tabindex: "0",
+    role: "region",
+    "aria-label": "Table of the nodes asked",
+  });
   scroll.append(make("table", {}, make("thead", {}, head), body));
   return make("details", {}, make("summary", {}, "The lookup as a table"), scroll);
 }

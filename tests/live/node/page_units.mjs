@@ -1,0 +1,136 @@
+// The pure functions of the page, by node:test in a folder that has the page's files beside this one.
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { path, roundUp, span } from './chart.js'
+import { scales } from './contacts.js'
+import { brief, counted, duration, quoted, shortTime } from './format.js'
+import { verdict } from './header.js'
+import { problem } from './lookup.js'
+import { distance, medianRoundTrip, Model } from './model.js'
+import { within } from './pager.js'
+import { Parser } from './stream.js'
+import { marks, outcome } from './trace.js'
+
+const ID = '8' + '0'.repeat(39)
+
+function snapshot (uptime, changes = {}, start = 1) {
+  const status = {
+    uptime,
+    node_id: ID,
+    contacts: { good: 1, questionable: 0 },
+    readiness: { status: 'ready', checks: [] },
+    ...changes
+  }
+  const counts = { calls: 10 * uptime, queries_in: uptime, queries_out: 0 }
+  return { start, status, counts, limits: [] }
+}
+
+test('numbers have units and few digits', () => {
+  assert.deepEqual([0, 0.004, 0.42, 4.2, 42, 1234].map(brief), ['0', '< 0.01', '0.42', '4.2', '42', '1,234'])
+  assert.deepEqual([null, NaN, 0.00042, 0.0123, 1.3].map(shortTime), ['–', '–', '0.42 ms', '12 ms', '1.3 s'])
+  assert.deepEqual([0, 3, 60, 125, 15000, 1047600].map(duration), ['0 s', '3 s', '1 min', '2 min 5 s', '4 h 10 min', '12 d 3 h'])
+  assert.deepEqual([counted(1, 'peer'), counted(2000, 'peer')], ['1 peer', '2,000 peers'])
+})
+
+test('a shell takes an address as it is and quotes anything else', () => {
+  assert.deepEqual(['10.0.0.1:20001', "a'; b"].map(quoted), ['10.0.0.1:20001', "'a'\\''; b'"])
+})
+
+test('events are read however the text is cut', () => {
+  const text = 'event: a\ndata: {"b":1}\n\nevent: c\ndata: [2]\n\n'
+  for (let size = 1; size < text.length; size++) {
+    const parser = new Parser()
+    const events = []
+    for (let at = 0; at < text.length; at += size) events.push(...parser.read(text.slice(at, at + size)))
+    assert.deepEqual(events, [{ name: 'a', value: { b: 1 } }, { name: 'c', value: [2] }])
+  }
+})
+
+test('distances are logarithms of the XOR', () => {
+  assert.equal(distance(ID, ID), 0)
+  assert.equal(distance(ID, '0'.repeat(40)), 159)
+  assert.equal(distance('0'.repeat(39) + '1', '0'.repeat(40)), 0)
+  assert.ok(distance('f'.repeat(40), '0'.repeat(40)) > 159.9)
+})
+
+test('rates are differences of counts over the time of the grape', () => {
+  const model = new Model()
+  for (const uptime of [5, 6, 8]) model.take('snapshot', snapshot(uptime), 0)
+  assert.deepEqual(model.samples.map(({ at, calls, queriesIn }) => [at, calls, queriesIn]), [[0, 10, 1], [2, 10, 1]])
+})
+
+test('ten minutes are kept', () => {
+  const model = new Model()
+  for (let uptime = 0; uptime < 1000; uptime++) model.take('snapshot', snapshot(uptime), 0)
+  assert.equal(model.samples.length, 601)
+})
+
+test('rows are changed, removed and begun anew', () => {
+  const model = new Model()
+  const rows = [['61', 'a', 1, [['h:1', 2]]], ['62', 'b', 1, []]]
+  model.take('services', { is_whole: true, rows, gone: [], total: 2 }, 0)
+  model.take('services', { is_whole: false, rows: [['61', 'a', 7, []]], gone: ['62'], total: 1 }, 0)
+  assert.deepEqual(model.sortedServices(), [{ key: '61', name: 'a', count: 7, peers: [] }])
+  model.take('services', { is_whole: true, rows: [], gone: [], total: 0 }, 0)
+  assert.deepEqual(model.sortedServices(), [])
+})
+
+test('a restart is seen, also when the grape has run no longer before it', () => {
+  const model = new Model()
+  model.take('snapshot', snapshot(100), 1)
+  model.lose('', 2)
+  assert.equal(verdict(model)[1], 'Not reachable')
+  model.take('snapshot', snapshot(101, {}, 2), 3)
+  assert.equal(model.restartedAt, 3)
+  assert.equal(model.samples.length, 0)
+  assert.equal(verdict(model)[1], 'Well')
+})
+
+test('each state has its word', () => {
+  const words = ['ready', 'joining', 'isolated', 'degraded', 'stopping'].map((status) => {
+    const model = new Model()
+    model.take('snapshot', snapshot(1, { readiness: { status, checks: [] } }), 0)
+    return verdict(model)[1]
+  })
+  assert.deepEqual(words, ['Well', 'Joining', 'Isolated', 'Degraded', 'Stopping'])
+  const alone = new Model()
+  alone.take('snapshot', snapshot(1, { contacts: { good: 0, questionable: 0 } }), 0)
+  assert.equal(verdict(alone)[1], 'Alone')
+  for (const [reason, word] of [['stopping', 'Stopped'], ['503 ERR_GRAPE_STREAMS', 'Too many pages']]) {
+    alone.lose(reason, 5)
+    assert.equal(verdict(alone)[1], word)
+  }
+})
+
+test('charts are whole minutes wide and have gaps where nothing was measured', () => {
+  assert.deepEqual([0, 59, 61, 700].map(span), [60, 60, 120, 600])
+  assert.deepEqual([0, 0.3, 7, 20, 21].map(roundUp), [1, 0.5, 10, 20, 50])
+  const points = [{ at: 0, value: 0 }, { at: 30, value: NaN }, { at: 60, value: 1 }]
+  assert.equal(path(points, 1, 60), 'M0 55.0M300 1.0')
+  assert.equal(path([], 1, 60), '')
+})
+
+test('plots have room for what is measured', () => {
+  assert.deepEqual(scales([]), { nearest: 156, bottom: -4, top: -2 })
+  const points = [{ bits: 140.2, roundTrip: 0.002 }, { bits: 159, roundTrip: 3 }, { bits: 158, roundTrip: null }]
+  assert.deepEqual(scales(points), { nearest: 139, bottom: -3, top: 1 })
+  assert.equal(medianRoundTrip(points), 3)
+})
+
+test('pages stay within the list', () => {
+  assert.deepEqual([within(40, 20, 50), within(40, 20, 40), within(40, 20, 0)], [40, 20, 0])
+})
+
+test('steps of a lookup are told in words', () => {
+  const step = { state: 'answered', asked_at: 0, answered_at: 0.001, error: null, peers: ['a'], seq: null, nodes: 3 }
+  assert.equal(outcome(step), 'answered in 1.0 ms, 1 peer, named 3 nodes')
+  assert.equal(outcome({ ...step, state: 'silent', answered_at: null, peers: [], nodes: 0 }), 'no answer in the usual time')
+  assert.deepEqual(marks(1).length, 3)
+})
+
+test('a hash is judged before it is asked for', () => {
+  assert.equal(problem('get', ID), '')
+  assert.notEqual(problem('get', 'x'), '')
+  assert.equal(problem('lookup', 'x'), '')
+  assert.notEqual(problem('lookup', ''), '')
+})

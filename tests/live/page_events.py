@@ -1,0 +1,123 @@
+"""Makes the events of a large network for the page: 1,000 services and 500 contacts, some of which change."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+
+from tests.live.browser import Event
+
+SERVICES = 1_000
+CONTACTS = 500
+CHANGED_SERVICES = 8
+CHANGED_CONTACTS = 100
+FULL = "state is not on the disk: disk I/O error: No space left on device"
+
+
+class Made:
+    """The events, the same ones each time."""
+
+    def __init__(self) -> None:
+        self._dice = random.Random(15)
+        self._is_open = True
+        self.own_id = self._id()
+        # Most nodes are far away, as half of them are in each halving of the distance.
+        self._nodes = [self._near(self._dice.expovariate(0.7)) for _ in range(CONTACTS)]
+
+    def close(self) -> None:
+        """Makes no more."""
+        self._is_open = False
+
+    def run(self, seconds: int, *, is_degraded: bool = False) -> Iterator[list[Event]]:
+        """Yields the events of each second."""
+        yield [self._snapshot(0, is_degraded), *self._whole(), *self._lines(is_degraded)]
+        for second in range(1, seconds + 1):
+            if not self._is_open:
+                return
+            yield [self._snapshot(second, is_degraded), *self._changes(second)]
+
+    def _snapshot(self, second: int, is_degraded: bool) -> Event:
+        state = {"name": "state", "state": "ok", "text": "state is written to its file"}
+        if is_degraded:
+            state = {"name": "state", "state": "degraded", "text": FULL}
+        status = {
+            "version": "0.1.0",
+            "node_id": self.own_id,
+            "readiness": {
+                "is_ready": True,
+                "status": "degraded" if is_degraded else "ready",
+                "problems": ["degraded"] if is_degraded else [],
+                "checks": [{"name": "process", "state": "ok", "text": "the grape runs"}, state],
+            },
+            "uptime": 90_000.5 + second,
+            "dht_address": "0.0.0.0:20001",
+            "api_address": "[::]:30001",
+            "advertised": "10.0.0.1:20001",
+            "contacts": {"good": CONTACTS - 20, "questionable": 20},
+            "services": SERVICES,
+            "items": 1_234,
+            "queries_in_flight": self._dice.randrange(20),
+            "per_second": {"calls": 20.0, "queries_in": 100.0, "queries_out": 90.0},
+            "bootstrap": ["10.0.0.2:20001", "10.0.0.3:20001"],
+            "connections": {"open": 40, "limit": 512},
+            "state": {"file": "/var/lib/grape/grape-20001.sqlite", "last_commit": 3.0, "problem": None},
+        }
+        waves = 40 + 30 * (second // 60 % 2)
+        queries_in = 100 * second + self._dice.randrange(40)
+        counts = {"calls": waves * second, "queries_in": queries_in, "queries_out": 90 * second}
+        limits = []
+        if is_degraded:
+            text = "HTTP calls refused with 503 because too many were under way."
+            limits.append({"name": "overloads", "count": 17 + second, "flag": "--max-calls", "text": text})
+        return "snapshot", {"start": 1.5, "status": status, "counts": counts, "limits": limits}
+
+    def _whole(self) -> list[Event]:
+        services = [self._service(number, 90_000) for number in range(SERVICES)]
+        nodes = [self._node(number, 90_000) for number in range(CONTACTS)]
+        return [
+            ("nodes", {"is_whole": True, "rows": nodes, "gone": []}),
+            ("services", {"is_whole": True, "rows": services, "gone": [], "total": SERVICES}),
+        ]
+
+    def _changes(self, second: int) -> list[Event]:
+        services = [self._service(self._dice.randrange(SERVICES), 90_000 + second) for _ in range(CHANGED_SERVICES)]
+        nodes = [self._node(self._dice.randrange(CONTACTS), 90_000 + second) for _ in range(CHANGED_CONTACTS)]
+        return [
+            ("nodes", {"is_whole": False, "rows": nodes, "gone": []}),
+            ("services", {"is_whole": False, "rows": services, "gone": [], "total": SERVICES}),
+        ]
+
+    def _lines(self, is_degraded: bool) -> list[Event]:
+        if not is_degraded:
+            return []
+        text = "the state file cannot be written: disk I/O error: No space left on device"
+        now = time.time()
+        lines = [
+            [1, now - 70, "warn", "grape.krpc", "10.0.0.7:20001 has sent what is no message 12 times"],
+            [2, now, "error", "grape.state", text],
+        ]
+        return [("log", {"lines": lines})]
+
+    def _service(self, number: int, now: float) -> list[object]:
+        name = f"rest:util:service-{number:04}"
+        count = 1 + number % 7
+        peers = [[f"10.0.{number % 200}.{peer + 1}:1337", now - peer] for peer in range(min(count, 3))]
+        return [name.encode().hex(), name, count, peers]
+
+    def _node(self, number: int, now: float) -> list[object]:
+        round_trip = 0.0004 * 10 ** (2.2 * ((number * 7919) % CONTACTS) / CONTACTS) * self._dice.uniform(0.9, 1.1)
+        return [
+            self._nodes[number],
+            f"10.1.{number // 250}.{number % 250 + 1}:20001",
+            round_trip,
+            now,
+            number % 25 != 0,
+        ]
+
+    def _id(self) -> str:
+        return f"{self._dice.getrandbits(160):040x}"
+
+    def _near(self, halvings: float) -> str:
+        distance = max(int(2.0 ** (160 - halvings)) - 1, 1) ^ self._dice.getrandbits(100)
+        return f"{int(self.own_id, 16) ^ distance:040x}"
