@@ -13,11 +13,14 @@ from shutil import which
 from threading import Thread
 from typing import Any
 
+from grape.web.answer import JSON_TYPE
 from grape.web.live_page import DIRECTORY, INDEX, SECURITY, TYPES
 from tests.live.conftest import unavailable
 
 POLL_SECONDS = 0.05
 SECONDS = 15.0
+# It holds none but those that it tells the page of.
+NO_SERVICES = b'{"services": [], "next": null, "total": 0}'
 Event = tuple[str, object]
 
 
@@ -114,15 +117,15 @@ class PageServer:
         self._server.server_close()
 
     def _answer(self, handler: BaseHTTPRequestHandler) -> None:
-        name = handler.path.rpartition("/")[2] or INDEX
+        name = handler.path.rpartition("/")[2].partition("?")[0] or INDEX
         is_stream = name == "events"
         handler.send_response(200)
-        kind = b"text/event-stream" if is_stream else TYPES[name.rpartition(".")[2]]
+        kind = b"text/event-stream" if is_stream else TYPES.get(name.rpartition(".")[2], JSON_TYPE)
         for field, value in ((b"Content-Type", kind), *SECURITY):
             handler.send_header(field.decode(), value.decode())
         handler.end_headers()
         if not is_stream:
-            handler.wfile.write((DIRECTORY / name).read_bytes())
+            handler.wfile.write(NO_SERVICES if name == "services" else (DIRECTORY / name).read_bytes())
             return
         try:
             for events in self._events():

@@ -21,6 +21,7 @@ class Made:
     def __init__(self) -> None:
         self._dice = random.Random(15)
         self._is_open = True
+        self._calls = 0
         self.own_id = self._id()
         # Most nodes are far away, as half of them are in each halving of the distance.
         self._nodes = [self._near(self._dice.expovariate(0.7)) for _ in range(CONTACTS)]
@@ -63,9 +64,9 @@ class Made:
             "connections": {"open": 40, "limit": 512},
             "state": {"file": "/var/lib/grape/grape-20001.sqlite", "last_commit": 3.0, "problem": None},
         }
-        waves = 40 + 30 * (second // 60 % 2)
+        self._calls += 40 + 30 * (second // 60 % 2)
         queries_in = 100 * second + self._dice.randrange(40)
-        counts = {"calls": waves * second, "queries_in": queries_in, "queries_out": 90 * second}
+        counts = {"calls": self._calls, "queries_in": queries_in, "queries_out": 90 * second}
         limits = []
         if is_degraded:
             text = "HTTP calls refused with 503 because too many were under way."

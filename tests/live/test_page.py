@@ -14,7 +14,7 @@ from grape.web.live_page import DIRECTORY
 from tests.live.browser import Browser, PageServer
 from tests.live.conftest import StartGrape, StartRing
 from tests.live.page_events import CONTACTS, SERVICES, Made
-from tests.live.processes import GrapeProcess
+from tests.live.processes import HOST, GrapeProcess
 
 APPEAR_SECONDS = 2.0
 # The rest of its life, the second of the next snapshot, and time for a busy machine.
@@ -94,7 +94,7 @@ def test_ring_is_shown_and_accessible(scheme: str, browser: Browser, shot: Shot,
     browser.open(f"{first.api.url}/", scheme=scheme)
     browser.until_text("#state", "Well")
     browser.until_text("#contacts-count", "3 contacts, none questionable")
-    browser.until_text("#services-pager", "1 to 20 of 30 services")
+    browser.until_text("#services-pager", "1 to 15 of 30 services")
     assert browser.value("document.querySelectorAll('#contacts-plot path.good').length") == 3
     assert first.api.node in browser.text("#facts")
     browser.value("document.querySelector('#contacts-details').open = true")
@@ -103,6 +103,7 @@ def test_ring_is_shown_and_accessible(scheme: str, browser: Browser, shot: Shot,
     browser.press("Enter")
     browser.until_text("#lookup-outcome", "1 peer found. 3 nodes asked")
     assert browser.value("document.querySelectorAll('#lookup-trace rect.bar').length") == 3
+    browser.until("document.querySelectorAll('#charts path.line')[0].getAttribute('d').includes('L')")
     shot(scheme)
     assert browser.do("axe") == []
 
@@ -147,12 +148,13 @@ def test_empty_grape_says_what_to_do(browser: Browser, shot: Shot, grape_process
     browser.until_text("#services-rows", "rest:util:net", APPEAR_SECONDS)
 
 
-def test_restart_is_survived_and_said(browser: Browser, chromium: Browser, grape_process: StartGrape) -> None:
+def test_restart_is_survived_and_said(browser: Browser, shot: Shot, grape_process: StartGrape) -> None:
     grape = grape_process()
     browser.open(f"{grape.api.url}/")
     browser.until_text("#state", "Alone")
     grape.end()
     browser.until_text("#state", "Stopped")
+    shot("stopped")
     grape_process(api=grape.api)
     browser.until_text("#notice", "The grape was restarted")
     browser.until_text("#state", "Alone")
@@ -166,6 +168,19 @@ def test_name_of_a_service_is_shown_as_text(browser: Browser, grape_process: Sta
     browser.open(f"{grape.api.url}/")
     browser.until_text("#services-rows", HOSTILE)
     assert browser.value("document.querySelectorAll('#services-rows img').length") == 0
+
+
+def test_peers_of_a_service_are_listed(browser: Browser, shot: Shot, grape_process: StartGrape) -> None:
+    grape = grape_process()
+    for port in range(1_001, 1_011):
+        grape.call("announce", ["rest:util:net", port])
+    browser.open(f"{grape.api.url}/")
+    browser.until_text("#services-rows", f"{HOST}:1010 and 9 others")
+    browser.value("document.querySelector('#services-rows button').click()")
+    browser.until_text("#services-peers", "10 peers, as of")
+    assert browser.value("document.querySelectorAll('#services-peers li').length") == 10
+    shot("peers")
+    assert browser.do("axe") == []
 
 
 def test_item_is_looked_up(browser: Browser, grape_ring: StartRing) -> None:
@@ -206,7 +221,7 @@ def test_all_is_reached_by_keyboard(browser: Browser, grape_ring: StartRing) -> 
             browser.until_text("#contacts-rows", second.api.node)
         elif name == "Next":
             browser.press("Enter")
-            browser.until_text("#services-pager", "21 to 30 of 30 services")
+            browser.until_text("#services-pager", "16 to 30 of 30 services")
         elif name == "lookup-name":
             browser.do("type", text="rest:util:service-01")
             browser.press("Enter")
@@ -221,7 +236,6 @@ def test_large_network_is_smooth_for_ten_minutes(browser: Browser, shot: Shot, m
         browser.until_text("#services-count", f"{SERVICES:,}")
         # What opening took is not judged: first all has to be shown.
         browser.value("window.longTasks.length = 0")
-        browser.until("true")
         browser.until_text("#charts-span", "10 min wide", 60)
         longest = max(browser.value("window.longTasks"), default=0)
         assert longest <= LONG_TASK, f"a task of {longest} ms"
@@ -231,6 +245,8 @@ def test_large_network_is_smooth_for_ten_minutes(browser: Browser, shot: Shot, m
         browser.value("document.querySelector('#services-search').focus()")
         browser.do("type", text="service-0999")
         browser.until(f"{SERVICE_ROWS}.startsWith('rest:util:service-0999')")
+        browser.press("Tab", "Tab", "Enter")
+        browser.until_text("#services-peers", "6 peers, the 3 newest of them")
     finally:
         server.close()
 

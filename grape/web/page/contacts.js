@@ -161,7 +161,11 @@ function place(mark, point) {
   const [x, y] = [point.x.toFixed(1), point.y.toFixed(1)];
   const disc = `M${x} ${y}m-4 0a4 4 0 1 0 8 0a4 4 0 1 0 -8 0`;
   const diamond = `M${x} ${y}m-5.500 0l5.500 -5.500l5.500 5.500l-5.500 5.500z`;
-  setAttributes(mark, { d: point.isGood ? disc : diamond, class: point.isGood ? "good" : "questionable" });
+  const measured = point.roundTrip === null ? " unmeasured" : "";
+  setAttributes(mark, {
+    d: point.isGood ? disc : diamond,
+    class: point.isGood ? `good${measured}` : "questionable",
+  });
   const state = point.isGood ? "good" : "questionable";
   setText(
     mark.firstElementChild,

@@ -27,11 +27,7 @@ export function verdict(model) {
     case "isolated":
       return ["bad", "Isolated", "No other node answers: what is announced elsewhere is not found here."];
     case "degraded":
-      return [
-        "degraded",
-        "Degraded",
-        "It answers lookups and announces, but its state is not on the disk: puts are refused.",
-      ];
+      return ["degraded", "Degraded", "It answers lookups and announces, but its state is not on the disk."];
     case "stopping":
       return ["stopping", "Stopping", "It was told to stop, and takes no new work."];
     default:
@@ -49,7 +45,8 @@ function unreachable(model) {
   if (model.reason === "connections") {
     return ["degraded", "Disconnected", `The grape needed the connection for others ${since}. ${again}`];
   }
-  if (model.reason === "stopping") return ["bad", "Stopped", `The grape was stopped ${since}. ${again}`];
+  if (model.reason === "stopping")
+    return ["bad", "Stopped", `The grape was stopped at ${clock(model.lostAt)}. ${again}`];
   const why = model.reason ? ` It answered: ${model.reason}` : "";
   return ["bad", "Not reachable", `No answer ${since}. ${again}${why}`];
 }
@@ -116,12 +113,17 @@ function facts(status) {
 function tiles(model, status) {
   const { good, questionable } = status.contacts;
   return [
-    ["Contacts", number(good + questionable), questionable ? `${number(questionable)} questionable` : "all good"],
+    ["Contacts", number(good + questionable), contactsNote(good, questionable)],
     ["Round trip", shortTime(medianRoundTrip(model.contacts.values())), "median of the contacts"],
     ["Services", number(status.services), "stored here"],
     ["Items", number(status.items), "stored here"],
     ["Queries", number(status.queries_in_flight), "waiting for an answer"],
   ];
+}
+
+function contactsNote(good, questionable) {
+  if (questionable) return `${number(questionable)} questionable`;
+  return good ? "all good" : "none yet";
 }
 
 /** A description list whose names stay and whose values change. */

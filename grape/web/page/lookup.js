@@ -87,7 +87,7 @@ export class Lookup {
       const found = trace.seq === null ? "No node has the item." : `The item was found: ${version}.`;
       this.tell(`${found} ${asked}.${whole}`);
     } else if (trace.peers.length) {
-      const peers = make("ul", { class: "peers" });
+      const peers = make("ul", { class: "peers", tabindex: "0", "aria-label": "Peers" });
       for (const peer of trace.peers) {
         const own = trace.own_peers.includes(peer) ? " (stored here)" : "";
         peers.append(make("li", {}, peer + own));

@@ -2,12 +2,12 @@
  * Shows the services that are stored here. The first 1,000 are live; those beyond are asked for a page at a time.
  */
 
-import { byId, KeyedChildren, make, setAttributes, setText } from "./dom.js";
+import { byId, KeyedChildren, make, setText } from "./dom.js";
 import { counted, duration, number } from "./format.js";
 import { Pager } from "./pager.js";
+import { Peers } from "./peers.js";
 
-const ROWS = 20;
-const SHOWN_PEERS = 3;
+const ROWS = 15;
 /** Milliseconds between the last key and a question to the grape for services beyond those that are live. */
 const PAUSE = 400;
 
@@ -18,8 +18,13 @@ export class Services {
     this.base = base;
     this.search = byId("services-search");
     this.search.addEventListener("input", () => this.searched());
-    this.rows = new KeyedChildren(byId("services-rows"), newRow, (row, service) => this.fill(row, service));
+    this.rows = new KeyedChildren(
+      byId("services-rows"),
+      (service) => this.newRow(service),
+      (row, service) => this.fill(row, service),
+    );
     this.pager = new Pager(byId("services-pager"), ROWS, "services", () => this.showRows());
+    this.peers = new Peers(() => this.uptime);
     this.sorted = [];
     this.found = [];
     this.shown = -1;
@@ -128,7 +133,7 @@ export class Services {
         key: service.key,
         name: service.name,
         count: service.peer_count,
-        peers: service.peers.slice(0, SHOWN_PEERS).map(({ address, age }) => ({ address, at: this.uptime - age })),
+        peers: service.peers.map(({ address, age }) => ({ address, at: this.uptime - age })),
       }));
     } catch {
       // The header says that the grape is not reachable.
@@ -138,17 +143,23 @@ export class Services {
 
   fill(row, service) {
     const [name, count, peers, age] = row.children;
-    setText(name, service.name);
-    setAttributes(name, { title: service.name.length > 40 ? service.name : null });
+    setText(name.firstElementChild, service.name);
     setText(count, number(service.count));
-    const shown = service.peers.map((peer) => peer.address).join(", ");
-    const more = service.count - service.peers.length;
-    setText(peers, more > 0 ? `${shown} and ${counted(more, "other")}` : shown);
-    setText(age, service.peers.length ? duration(this.uptime - service.peers[0].at) : "–");
+    const [newest] = service.peers;
+    const more = service.count > 1 ? ` and ${counted(service.count - 1, "other")}` : "";
+    setText(peers, newest ? newest.address + more : "–");
+    setText(age, newest ? duration(this.uptime - newest.at) : "–");
   }
-}
 
-function newRow() {
-  const cells = [make("th", { scope: "row", class: "name" }), make("td", { class: "figure" })];
-  return make("tr", {}, ...cells, make("td", { class: "addresses" }), make("td", { class: "figure" }));
+  newRow(service) {
+    const show = make("button", { type: "button", class: "link", "aria-controls": "services-peers" });
+    show.addEventListener("click", () => this.peers.show(this.known(service), (name) => this.ask({ name })));
+    const cells = [make("th", { scope: "row", class: "name" }, show), make("td", { class: "figure" })];
+    return make("tr", {}, ...cells, make("td", { class: "addresses" }), make("td", { class: "figure" }));
+  }
+
+  /** Returns a service as it is now, if it is still live. */
+  known(service) {
+    return this.sorted.find((one) => one.key === service.key) ?? service;
+  }
 }
