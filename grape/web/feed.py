@@ -66,6 +66,8 @@ class Feed:
         self.clock = self._watch.clock
         lines.open()
         self._told_lines = 0
+        # All that the last look saw, from the first time that it is asked for.
+        self._everything = b""
         self.look()
 
     def close(self) -> None:
@@ -80,12 +82,15 @@ class Feed:
         if lines:
             self._told_lines = lines[-1].number
         self._snapshot = _event("snapshot", self._told_snapshot())
+        self._everything = b""
         return self._snapshot + _rows(changes, is_whole=False) + _lines(lines)
 
     def everything(self) -> bytes:
         """Returns the events that a stream begins with: all that the last look saw."""
-        lines = [line for line in self._lines.after(0) if line.number <= self._told_lines]
-        return self._snapshot + _rows(self._watch.everything(), is_whole=True) + _lines(lines)
+        if not self._everything:
+            lines = [line for line in self._lines.after(0) if line.number <= self._told_lines]
+            self._everything = self._snapshot + _rows(self._watch.everything(), is_whole=True) + _lines(lines)
+        return self._everything
 
     def _told_snapshot(self) -> dict[str, object]:
         status, counters = self._inspected.status(), self._inspected.stats().counters
