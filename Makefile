@@ -22,7 +22,7 @@ help:
 	@echo "make run       run a grape: DHT on UDP port 20001, HTTP API on TCP port 30001"
 	@echo "               (other ports: make run FLAGS='--dp 20002 --aph 30002')"
 	@echo "make test      run the tests, about a minute (one file: make test ARGS=tests/test_store.py)"
-	@echo "make live      run the tests with real processes and real peers (some need node, npm and gcc)"
+	@echo "make live      run the tests with real processes and real peers (some need node, npm, gcc and chromium)"
 	@echo "make lint      check style, types and imports"
 	@echo "make man       write the man pages of the commands anew (make drawings: the drawings of docs/images/)"
 	@echo "make docs      build the documentation as a site, in build/docs/html"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from gauntlet.client import Client
 from grape.web.live_page import DIRECTORY
 from tests.live.browser import Browser, PageServer
 from tests.live.conftest import StartGrape, StartRing
@@ -168,6 +169,25 @@ def test_name_of_a_service_is_shown_as_text(browser: Browser, grape_process: Sta
     browser.open(f"{grape.api.url}/")
     browser.until_text("#services-rows", HOSTILE)
     assert browser.value("document.querySelectorAll('#services-rows img').length") == 0
+
+
+def test_services_beyond_those_that_are_live_are_reached(browser: Browser, grape_process: StartGrape) -> None:
+    grape = grape_process()
+    number = SERVICES + 40
+    with Client(grape.api.api_port) as client:
+        for at in range(number):
+            client.call("announce", [f"service-{at:04}", 1_000 + at])
+    browser.open(f"{grape.api.url}/")
+    browser.until_text("#services-pager", f"of {number:,} services")
+    next_page = "document.querySelector('#services-pager button:last-of-type')"
+    for first in range(15, number, 15):
+        browser.value(f"{next_page}.click()")
+        browser.until(f"{SERVICE_ROWS}.startsWith('service-{first:04}')")
+    assert browser.value(f"{next_page}.getAttribute('aria-disabled')") == "true"
+    browser.until_text("#services-rows", f"service-{number - 1:04}")
+    browser.value("document.querySelector('#services-search').focus()")
+    browser.do("type", text="service-1033")
+    browser.until(f"{SERVICE_ROWS}.startsWith('service-1033')")
 
 
 def test_peers_of_a_service_are_listed(browser: Browser, shot: Shot, grape_process: StartGrape) -> None:
