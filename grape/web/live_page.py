@@ -1,8 +1,8 @@
 """Declares the live page: at "/" for browsers, with its scripts and styles below "/page/".
 
-The files are read when the site is made and served from memory: a running grape must not depend on the files of its
-package, which an upgrade may replace. Their names are in the code of the page without a version, so a browser asks each
-time whether one has changed (ETag).
+The files are read when this module is loaded, once for all grapes of a process, and served from memory: a running grape
+must not depend on the files of its package, which an upgrade may replace. Their names are in the code of the page
+without a version, so a browser asks each time whether one has changed (ETag).
 """
 
 from __future__ import annotations
@@ -52,21 +52,20 @@ class LivePage:
 
     def __init__(self, otherwise: Callable[[Request], Awaitable[Answer]]) -> None:
         self._otherwise = otherwise
-        self._files = {name: _read(name) for name in (INDEX, *FILES)}
 
     @route.get("/", "Shows the grape in a browser.", Right.INSPECT, may_be_linked=True, is_described=False)
     def index(self, request: Request) -> Answer | Awaitable[Answer]:
         """Answers with the page if the request prefers HTML; else as any unknown path is answered."""
         if not prefers_html(request.headers.get(b"accept", b"").decode("latin-1")):
             return self._otherwise(request)
-        return _unless_known(self._files[INDEX], request, ((b"Vary", b"Accept"),))
+        return _unless_known(_ANSWERS[INDEX], request, ((b"Vary", b"Accept"),))
 
     @route(
         *(Route(f"/page/{name}", ("GET",), "A file of the page.", Right.INSPECT, is_described=False) for name in FILES)
     )
     def file(self, request: Request) -> Answer:
         """Answers with a file of the page."""
-        return _unless_known(self._files[request.path.rpartition("/")[2]], request)
+        return _unless_known(_ANSWERS[request.path.rpartition("/")[2]], request)
 
 
 def prefers_html(accept: str) -> bool:
@@ -107,3 +106,6 @@ def _unless_known(file: Answer, request: Request, headers: Headers = ()) -> Answ
     return Answer(
         304 if is_known else 200, b"" if is_known else file.body, file.content_type, (*headers, *file.headers)
     )
+
+
+_ANSWERS = {name: _read(name) for name in (INDEX, *FILES)}

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
 from gauntlet.client import Client
 from grape.web.live_page import DIRECTORY
-from tests.live.browser import Browser, PageServer
-from tests.live.conftest import StartGrape, StartRing
+from tests.live.browser import Browser, Event, PageServer
+from tests.live.conftest import Start, StartGrape, StartRing
 from tests.live.page_events import CONTACTS, SERVICES, Made
 from tests.live.processes import HOST, GrapeProcess
 
@@ -31,6 +31,7 @@ SERVICE_ROWS = "document.querySelector('#services-rows').innerText"
 UNITS = "page_units.mjs"
 
 Shot = Callable[[str], None]
+Serve = Callable[[Callable[[], Iterable[list[Event]]], float], PageServer]
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +42,25 @@ def chromium(node: Path) -> Iterator[Browser]:
 
 
 @pytest.fixture
-def browser(chromium: Browser) -> Iterator[Browser]:
-    """A browser, which must not have found fault with any page of the test, nor have asked another host."""
+def serve() -> Iterator[Serve]:
+    """Serves the page with events that the test makes: the arguments of PageServer."""
+    servers: list[PageServer] = []
+
+    def begin(events: Callable[[], Iterable[list[Event]]], pause: float) -> PageServer:
+        servers.append(PageServer(events, pause))
+        return servers[-1]
+
+    yield begin
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture
+def browser(chromium: Browser, start: Start, serve: Serve) -> Iterator[Browser]:
+    """A browser, which must not have found fault with any page of the test, nor have asked another host.
+
+    It is asked before what served the page ends: a page whose grape is gone notes that its requests fail.
+    """
     yield chromium
     assert chromium.do("faults") == []
     assert len(chromium.do("hosts")) == 1
@@ -249,38 +267,32 @@ def test_all_is_reached_by_keyboard(browser: Browser, grape_ring: StartRing) -> 
     assert {"Contacts as a table", "services-search", "Next", "lookup-name", "Look up"} <= set(reached)
 
 
-def test_large_network_is_smooth_for_ten_minutes(browser: Browser, shot: Shot, made: Made) -> None:
-    server = PageServer(lambda: made.run(TEN_MINUTES), FAST)
-    try:
-        browser.open(server.url)
-        browser.until_text("#services-count", f"{SERVICES:,}")
-        # What opening took is not judged: first all has to be shown.
-        browser.value("window.longTasks.length = 0")
-        browser.until_text("#charts-span", "10 min wide", 60)
-        longest = max(browser.value("window.longTasks"), default=0)
-        assert longest <= LONG_TASK, f"a task of {longest} ms"
-        assert browser.do("heap") < HEAP_BYTES
-        assert browser.value("document.querySelectorAll('#contacts-plot path.good').length") > CONTACTS / 2
-        shot("large")
-        browser.value("document.querySelector('#services-search').focus()")
-        browser.do("type", text="service-0999")
-        browser.until(f"{SERVICE_ROWS}.startsWith('rest:util:service-0999')")
-        browser.press("Tab", "Tab", "Enter")
-        browser.until_text("#services-peers", "6 peers, the 3 newest of them")
-    finally:
-        server.close()
+def test_large_network_is_smooth_for_ten_minutes(browser: Browser, shot: Shot, made: Made, serve: Serve) -> None:
+    server = serve(lambda: made.run(TEN_MINUTES), FAST)
+    browser.open(server.url)
+    browser.until_text("#services-count", f"{SERVICES:,}")
+    # What opening took is not judged: first all has to be shown.
+    browser.value("window.longTasks.length = 0")
+    browser.until_text("#charts-span", "10 min wide", 60)
+    longest = max(browser.value("window.longTasks"), default=0)
+    assert longest <= LONG_TASK, f"a task of {longest} ms"
+    assert browser.do("heap") < HEAP_BYTES
+    assert browser.value("document.querySelectorAll('#contacts-plot path.good').length") > CONTACTS / 2
+    shot("large")
+    browser.value("document.querySelector('#services-search').focus()")
+    browser.do("type", text="service-0999")
+    browser.until(f"{SERVICE_ROWS}.startsWith('rest:util:service-0999')")
+    browser.press("Tab", "Tab", "Enter")
+    browser.until_text("#services-peers", "6 peers, the 3 newest of them")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_degraded_grape_says_why(scheme: str, browser: Browser, shot: Shot, made: Made) -> None:
-    server = PageServer(lambda: made.run(3, is_degraded=True), 0.2)
-    try:
-        browser.open(server.url, scheme=scheme, height=1_400)
-        browser.until_text("#state", "Degraded")
-        browser.until_text("#problems", "No space left on device")
-        browser.until_text("#limits-rows", "--max-calls")
-        browser.until_text("#log-lines", "the state file cannot be written")
-        shot(f"degraded-{scheme}")
-        assert browser.do("axe") == []
-    finally:
-        server.close()
+def test_degraded_grape_says_why(scheme: str, browser: Browser, shot: Shot, made: Made, serve: Serve) -> None:
+    server = serve(lambda: made.run(3, is_degraded=True), 0.2)
+    browser.open(server.url, scheme=scheme, height=1_400)
+    browser.until_text("#state", "Degraded")
+    browser.until_text("#problems", "No space left on device")
+    browser.until_text("#limits-rows", "--max-calls")
+    browser.until_text("#log-lines", "the state file cannot be written")
+    shot(f"degraded-{scheme}")
+    assert browser.do("axe") == []
