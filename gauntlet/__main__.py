@@ -14,6 +14,7 @@ from pathlib import Path
 from gauntlet import about, abuse, baddays, browsers, chart, clock, hostile, hosts, live, mutated, simulated, survival
 from gauntlet.faults import FAULTS
 from gauntlet.machine import ROOT
+from gauntlet.page import rows as page
 from gauntlet.row import Finding, Record, Row, Run
 from gauntlet.table import as_json, table
 
@@ -26,6 +27,7 @@ ROWS = (
     *abuse.ROWS,
     *hostile.ROWS,
     *browsers.ROWS,
+    *page.ROWS,
     *mutated.ROWS,
     *hosts.ROWS,
     *reversed(simulated.ROWS),

@@ -3,6 +3,7 @@
  */
 
 import { drawn, setAttributes, setText } from "./dom.js";
+import { trimmed } from "./format.js";
 import { HISTORY_SECONDS } from "./model.js";
 
 const WIDTH = 300;
@@ -89,6 +90,6 @@ export class Chart {
     setAttributes(this.line, { d: path(points, highest, span(points.at(-1)?.at ?? 0)) });
     const last = points.at(-1);
     setText(this.value, last && !Number.isNaN(last.value) ? this.write(last.value) : "–");
-    setText(this.top, `up to ${this.write(highest)}`);
+    setText(this.top, points.length ? `up to ${trimmed(this.write(highest))}` : "from the next second on");
   }
 }

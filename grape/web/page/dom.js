@@ -84,16 +84,18 @@ export class KeyedChildren {
    */
   show(items, keyOf) {
     const shown = new Map();
-    let next = this.parent.firstElementChild;
     for (const item of items) {
-      const key = keyOf(item);
-      const element = this.elements.get(key) ?? this.create(item);
+      const element = this.elements.get(keyOf(item)) ?? this.create(item);
       this.update(element, item);
+      shown.set(keyOf(item), element);
+    }
+    // First, as all that follows one that is gone would be moved.
+    for (const [key, element] of this.elements) if (!shown.has(key)) element.remove();
+    let next = this.parent.firstElementChild;
+    for (const element of shown.values()) {
       if (element === next) next = next.nextElementSibling;
       else this.parent.insertBefore(element, next);
-      shown.set(key, element);
     }
-    for (const [key, element] of this.elements) if (!shown.has(key)) element.remove();
     this.elements = shown;
   }
 }

@@ -43,6 +43,14 @@ export function shortTime(seconds) {
 }
 
 /**
+ * Returns a text without the zeros after a decimal point that say nothing, for marks of scales: "5 ms" for "5.0 ms".
+ * @param {string} text
+ */
+export function trimmed(text) {
+  return text.replace(/\.(\d*?)0+(?=\D|$)/, (_, digits) => (digits ? `.${digits}` : ""));
+}
+
+/**
  * Returns an age or duration in its two largest units: "3 s", "2 min 5 s", "4 h 10 min", "12 d 3 h".
  * @param {number} seconds
  */

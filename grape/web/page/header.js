@@ -143,7 +143,7 @@ class Pairs {
   }
 
   add(name, note) {
-    const value = make("span", { class: "value" });
+    const value = make("span", { class: name === "Node id" ? "id" : "value" });
     const small = make("small");
     this.list.append(
       make("div", {}, make("dt", {}, name), note ? make("dd", {}, value, small) : make("dd", {}, value)),

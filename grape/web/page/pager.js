@@ -2,7 +2,7 @@
  * Shows a long list a page at a time: few rows are quick to change and to read, and all are reached by keyboard.
  */
 
-import { make, setText } from "./dom.js";
+import { make, setAttributes, setText } from "./dom.js";
 import { number } from "./format.js";
 
 /**
@@ -55,8 +55,8 @@ export class Pager {
     const last = Math.min(this.first + this.size, total);
     setText(this.where, total ? `${number(this.first + 1)} to ${number(last)} of ${number(total)} ${this.noun}` : "");
     // Not disabled, which would take the focus away from who turns to the last page by keyboard.
-    this.before.setAttribute("aria-disabled", String(this.first === 0));
-    this.after.setAttribute("aria-disabled", String(last >= total));
+    setAttributes(this.before, { "aria-disabled": String(this.first === 0) });
+    setAttributes(this.after, { "aria-disabled": String(last >= total) });
     this.parent.hidden = total <= this.size;
     return items.slice(this.first, last);
   }

@@ -3,7 +3,7 @@
  */
 
 import { drawn, make, setAttributes } from "./dom.js";
-import { counted, shortTime } from "./format.js";
+import { counted, shortTime, trimmed } from "./format.js";
 
 const ROW = 26;
 const TOP = 34;
@@ -12,7 +12,7 @@ const RIGHT = 14;
 /** Of the words beside the bars, which narrow screens find in the table alone. */
 const WORDS_WIDTH = 340;
 const NARROWEST = 320;
-const WIDEST = 1000;
+const WIDEST = 1240;
 
 const ABOUT =
   "Each row is a node, in the order in which they were asked; a bar lasts from the query to the answer, " +
@@ -89,10 +89,11 @@ function picture(trace, place) {
   const height = TOP + trace.steps.length * ROW + 6;
   const asked = `The lookup asked ${counted(trace.steps.length, "node")} in ${shortTime(trace.seconds)}.`;
   const label = `${asked} The table below has each.`;
-  const svg = drawn("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label });
+  // Its letters are as large as those of the page, whatever the width.
+  const svg = drawn("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": label });
   for (const mark of marks(end, middle / 90)) {
     svg.append(drawn("path", { class: "axis", d: `M${x(mark)} ${TOP - 6}V${height}` }));
-    svg.append(drawn("text", { class: "faint", x: x(mark), y: TOP - 14, "text-anchor": "middle" }, shortTime(mark)));
+    svg.append(drawn("text", { class: "faint", x: x(mark), y: TOP - 14, "text-anchor": "middle" }, trimmed(shortTime(mark))));
   }
   const rows = new Map(trace.steps.map((step, index) => [step.address, index]));
   const y = (index) => TOP + index * ROW + ROW / 2;

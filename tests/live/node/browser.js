@@ -7,10 +7,14 @@ const { chromium } = require('playwright-core')
 
 const AXE = fs.readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8')
 const RULES = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']
-// Notes in the page, before its own scripts run, what has taken longer than 50 ms and what its policy has forbidden.
+// Notes in the page, before its own scripts run, what has taken longer than 50 ms, what its policy has forbidden, and how
+// many elements, attributes and texts were changed.
 const WATCH = () => {
   window.longTasks = []
   window.violations = []
+  window.changes = 0
+  new MutationObserver((records) => { window.changes += records.length })
+    .observe(document, { subtree: true, childList: true, attributes: true, characterData: true })
   new PerformanceObserver((list) => {
     for (const entry of list.getEntries()) window.longTasks.push(Math.round(entry.duration))
   }).observe({ type: 'longtask', buffered: true })

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { path, roundUp, span } from './chart.js'
 import { scales } from './contacts.js'
-import { brief, counted, duration, quoted, shortTime } from './format.js'
+import { brief, counted, duration, quoted, shortTime, trimmed } from './format.js'
 import { verdict } from './header.js'
 import { problem } from './lookup.js'
 import { distance, medianRoundTrip, Model } from './model.js'
@@ -30,6 +30,11 @@ test('numbers have units and few digits', () => {
   assert.deepEqual([null, NaN, 0.00042, 0.0123, 1.3].map(shortTime), ['–', '–', '0.42 ms', '12 ms', '1.3 s'])
   assert.deepEqual([0, 3, 60, 125, 15000, 1047600].map(duration), ['0 s', '3 s', '1 min', '2 min 5 s', '4 h 10 min', '12 d 3 h'])
   assert.deepEqual([counted(1, 'peer'), counted(2000, 'peer')], ['1 peer', '2,000 peers'])
+})
+
+test('marks of scales have no zeros that say nothing', () => {
+  const texts = ['5.0 ms', '0.50 /s', '10 ms', '0.25 s', '1,000 /s', '0 ms', '1.0']
+  assert.deepEqual(texts.map(trimmed), ['5 ms', '0.5 /s', '10 ms', '0.25 s', '1,000 /s', '0 ms', '1'])
 })
 
 test('a shell takes an address as it is and quotes anything else', () => {

@@ -3,45 +3,43 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Iterator
 
-from tests.live.browser import Event
+#: A name and a JSON value.
+Event = tuple[str, object]
 
 SERVICES = 1_000
 CONTACTS = 500
 CHANGED_SERVICES = 8
 CHANGED_CONTACTS = 100
-FULL = "state is not on the disk: disk I/O error: No space left on device"
+FULL_DISK = "disk I/O error: No space left on device"
+STATE_FILE = "/var/lib/grape/grape-20001.sqlite"
 
 
-class Made:
-    """The events, the same ones each time."""
+# Seconds since 1970.
+LOGGED_AT = 1_790_000_000.0
+
+
+class LargeNetwork:
+    """The events of the network, the same ones each time."""
 
     def __init__(self) -> None:
         self._dice = random.Random(15)
-        self._is_open = True
         self._calls = 0
         self.own_id = self._id()
         # Most nodes are far away, as half of them are in each halving of the distance.
         self._nodes = [self._near(self._dice.expovariate(0.7)) for _ in range(CONTACTS)]
 
-    def close(self) -> None:
-        """Makes no more."""
-        self._is_open = False
-
-    def run(self, seconds: int, *, is_degraded: bool = False) -> Iterator[list[Event]]:
+    def events(self, seconds: int, *, is_degraded: bool = False) -> Iterator[list[Event]]:
         """Yields the events of each second."""
         yield [self._snapshot(0, is_degraded), *self._whole(), *self._lines(is_degraded)]
         for second in range(1, seconds + 1):
-            if not self._is_open:
-                return
             yield [self._snapshot(second, is_degraded), *self._changes(second)]
 
     def _snapshot(self, second: int, is_degraded: bool) -> Event:
         state = {"name": "state", "state": "ok", "text": "state is written to its file"}
         if is_degraded:
-            state = {"name": "state", "state": "degraded", "text": FULL}
+            state = {"name": "state", "state": "degraded", "text": f"state is not on the disk: {FULL_DISK}"}
         status = {
             "version": "0.1.0",
             "node_id": self.own_id,
@@ -62,7 +60,7 @@ class Made:
             "per_second": {"calls": 20.0, "queries_in": 100.0, "queries_out": 90.0},
             "bootstrap": ["10.0.0.2:20001", "10.0.0.3:20001"],
             "connections": {"open": 40, "limit": 512},
-            "state": {"file": "/var/lib/grape/grape-20001.sqlite", "last_commit": 3.0, "problem": None},
+            "state": {"file": STATE_FILE, "last_commit": 3.0, "problem": FULL_DISK if is_degraded else None},
         }
         self._calls += 40 + 30 * (second // 60 % 2)
         queries_in = 100 * second + self._dice.randrange(40)
@@ -92,11 +90,10 @@ class Made:
     def _lines(self, is_degraded: bool) -> list[Event]:
         if not is_degraded:
             return []
-        text = "the state file cannot be written: disk I/O error: No space left on device"
-        now = time.time()
+        text = f"the state file cannot be written: {FULL_DISK}"
         lines = [
-            [1, now - 70, "warn", "grape.krpc", "10.0.0.7:20001 has sent what is no message 12 times"],
-            [2, now, "error", "grape.state", text],
+            [1, LOGGED_AT - 70, "warn", "grape.krpc", "10.0.0.7:20001 has sent what is no message 12 times"],
+            [2, LOGGED_AT, "error", "grape.state", text],
         ]
         return [("log", {"lines": lines})]
 
