@@ -28,7 +28,7 @@ TEN_MINUTES = 600
 FAST = 0.02
 DONE_SECONDS = 90.0
 # Of elements, attributes and texts, for each snapshot: 100 contacts have changed, and 8 services.
-MOST_CHANGES = 500
+MOST_CHANGES = 300
 HEAP_BYTES = 50 * 1024 * 1024
 HOSTILE = "<img src=x onerror=alert(1)>"
 SERVICE_ROWS = "document.querySelector('#services-rows').innerText"
@@ -210,7 +210,7 @@ def test_peers_of_a_service_are_listed(browser: Browser, shot: Shot, grape_proce
     for port in range(1_001, 1_011):
         grape.call("announce", ["rest:util:net", port])
     browser.open(f"{grape.api.url}/")
-    browser.until_text("#services-rows", f"{HOST}:1010 and 9 others")
+    browser.until_text("#services-rows", f"{HOST}:1010")
     browser.value("document.querySelector('#services-rows button').click()")
     browser.until_text("#services-peers", "10 peers, as of")
     assert browser.value("document.querySelectorAll('#services-peers li').length") == 10

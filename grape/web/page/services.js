@@ -3,7 +3,7 @@
  */
 
 import { byId, KeyedChildren, make, setText } from "./dom.js";
-import { counted, duration, number } from "./format.js";
+import { duration, number } from "./format.js";
 import { Pager } from "./pager.js";
 import { Peers } from "./peers.js";
 
@@ -142,13 +142,12 @@ export class Services {
   }
 
   fill(row, service) {
-    const [name, count, peers, age] = row.children;
+    const [name, count, peer, age] = row.children;
     setText(name.firstElementChild, service.name);
     setText(count, number(service.count));
     const [newest] = service.peers;
-    const more = service.count > 1 ? ` and ${counted(service.count - 1, "other")}` : "";
-    setText(peers, newest ? newest.address + more : "–");
-    setText(age, newest ? duration(this.uptime - newest.at) : "–");
+    setText(peer, newest ? newest.address : "–");
+    setText(age, newest ? `${duration(this.uptime - newest.at)} ago` : "–");
   }
 
   newRow(service) {
