@@ -1,7 +1,7 @@
 # Two commands for a newcomer: make run and make test. The others are for developers.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test live lint man drawings docs gauntlet fuzz bench charts check clean python install-systemd
+.PHONY: help run test live lint man drawings picture docs gauntlet fuzz bench charts check clean python install-systemd
 
 VENV ?= .venv
 IN_VENV := $(VENV)/bin/python
@@ -25,6 +25,7 @@ help:
 	@echo "make live      run the tests with real processes and real peers (some need node, npm, gcc and chromium)"
 	@echo "make lint      check style, types and imports"
 	@echo "make man       write the man pages of the commands anew (make drawings: the drawings of docs/images/)"
+	@echo "make picture   write the picture of the live page anew (needs node, npm and chromium)"
 	@echo "make docs      build the documentation as a site, in build/docs/html"
 	@echo "make gauntlet  attack, kill and simulate grapes, and print figures; about eleven minutes"
 	@echo "make fuzz      send damaged datagrams to a grape for a minute (longer: make fuzz SECONDS=600)"
@@ -60,6 +61,9 @@ man: $(VENV)/.for-test
 
 drawings: $(VENV)/.for-test
 	@$(IN_VENV) -m docs._ext.drawings
+
+picture: $(VENV)/.for-bench
+	@$(IN_VENV) .ci/picture
 
 # Warnings are errors: a link or a reference that leads nowhere ends the build.
 docs: $(VENV)/.for-docs

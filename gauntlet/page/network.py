@@ -16,6 +16,17 @@ FULL_DISK = "disk I/O error: No space left on device"
 STATE_FILE = "/var/lib/grape/grape-20001.sqlite"
 
 
+# The nodes of a lookup: which one named it (None: the routing table), when it was asked and how long it took (seconds).
+TRACED = (
+    (None, 0.0001, 0.0042),
+    (None, 0.0002, 0.0087),
+    (None, 0.0002, 0.0051),
+    (0, 0.0044, None),
+    (0, 0.0045, 0.0068),
+    (2, 0.0054, 0.0103),
+    (4, 0.0114, 0.0049),
+    (4, 0.0116, 0.0126),
+)
 # Seconds since 1970.
 LOGGED_AT = 1_790_000_000.0
 
@@ -35,6 +46,28 @@ class LargeNetwork:
         yield [self._snapshot(0, is_degraded), *self._whole(), *self._lines(is_degraded)]
         for second in range(1, seconds + 1):
             yield [self._snapshot(second, is_degraded), *self._changes(second)]
+
+    def trace(self) -> dict[str, object]:
+        """Returns how a lookup went, as /trace/lookup answers: eight nodes, one of which is silent."""
+        peers = ["10.0.17.1:1337", "10.0.17.2:1337", "10.0.17.3:1337"]
+        steps: list[dict[str, object]] = []
+        for number, (by, asked, took) in enumerate(TRACED):
+            answered = None if took is None else round(asked + took, 4)
+            step = {"address": f"10.1.0.{number + 21}:20001", "id": self._nodes[number], "distance": 156 - number}
+            step |= {"told_by": None if by is None else f"10.1.0.{by + 21}:20001", "asked_at": asked}
+            step |= {"asked_again_at": None, "answered_at": answered, "error": None, "seq": None}
+            has_peers = number in (4, 5, 7)
+            step |= {"state": "silent" if answered is None else "answered", "nodes": 8 if answered else 0}
+            steps.append({**step, "peers": peers[: number - 3] if has_peers else []})
+        return {
+            "key": "",
+            "seconds": 0.0243,
+            "complete": True,
+            "steps": steps,
+            "peers": peers,
+            "own_peers": [],
+            "seq": None,
+        }
 
     def _snapshot(self, second: int, is_degraded: bool) -> Event:
         state = {"name": "state", "state": "ok", "text": "state is written to its file"}
