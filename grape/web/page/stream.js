@@ -59,6 +59,16 @@ export async function follow(url, take, lost) {
 
 class Refused extends Error {}
 
+function taken(take, event) {
+  try {
+    take(event.name, event.value);
+  } catch (error) {
+    // A fault of the page, which would look like a lost connection.
+    reportError(error);
+    throw error;
+  }
+}
+
 async function readOnce(url, take) {
   const aborted = new AbortController();
   let timer = setTimeout(() => aborted.abort(), SILENCE);
@@ -76,7 +86,7 @@ async function readOnce(url, take) {
       if (done) return;
       clearTimeout(timer);
       timer = setTimeout(() => aborted.abort(), SILENCE);
-      for (const event of parser.read(value)) take(event.name, event.value);
+      for (const event of parser.read(value)) taken(take, event);
     }
   } finally {
     clearTimeout(timer);
