@@ -14,6 +14,7 @@ import attrs
 
 from grape.dht.counts import ByMethod, LookupTimes, SentByMethod, Times
 from grape.dht.counts import Histogram as Histogram
+from grape.dht.counts import Kind as Kind
 
 
 def counter(text: str, metric: str = "") -> int:

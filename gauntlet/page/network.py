@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
+from grape.metrics import Histogram
+
 #: A name and a JSON value.
 Event = tuple[str, object]
 
@@ -37,6 +39,8 @@ class LargeNetwork:
     def __init__(self) -> None:
         self._dice = random.Random(15)
         self._calls = 0
+        self._lookups: list[float] = []
+        self._histogram = Histogram()
         self.own_id = self._id()
         # Most nodes are far away, as half of them are in each halving of the distance.
         self._nodes = [self._near(self._dice.expovariate(0.7)) for _ in range(CONTACTS)]
@@ -98,11 +102,21 @@ class LargeNetwork:
         self._calls += 40 + 30 * (second // 60 % 2)
         queries_in = 100 * second + self._dice.randrange(40)
         counts = {"calls": self._calls, "queries_in": queries_in, "queries_out": 90 * second}
+        # Most took some milliseconds, a few much longer.
+        for _ in range(20):
+            self._lookups.append(self._dice.lognormvariate(-6, 0.6) * (30 if self._dice.random() < 0.01 else 1))
         limits = []
         if is_degraded:
             text = "HTTP calls refused with 503 because too many were under way."
             limits.append({"name": "overloads", "count": 17 + second, "flag": "--max-calls", "text": text})
-        return "snapshot", {"start": 1.5, "status": status, "counts": counts, "limits": limits}
+        snapshot = {"start": 1.5, "status": status, "counts": counts, "lookup_times": self._times(), "limits": limits}
+        return "snapshot", snapshot
+
+    def _times(self) -> dict[str, object]:
+        self._histogram.add(self._lookups)
+        self._lookups.clear()
+        told = self._histogram
+        return {"count": told.count, "sum": told.sum, "bounds": told.bounds, "cumulative": told.cumulative}
 
     def _whole(self) -> list[Event]:
         services = [self._service(number, 90_000) for number in range(SERVICES)]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from grape.logs.recent import Line, RecentLines
-from grape.metrics import Stats, help_texts
+from grape.metrics import Histogram, Kind, Stats, help_texts
 from grape.node.readiness import Readiness
 from grape.node.status import Status
 from grape.node.watch import Changes, Watch
@@ -44,6 +44,8 @@ class Inspected(Protocol):
     def status(self) -> Status: ...
 
     def stats(self) -> Stats: ...
+
+    def lookup_times(self) -> Mapping[Kind, Histogram]: ...
 
     def watch(self, stopped: Callable[[], object]) -> Watch: ...
 
@@ -100,6 +102,7 @@ class Feed:
             "start": round(self._watch.started_at, 3),
             "status": told_of_status(status),
             "counts": {"calls": self._calls(), **{name: counters[name] for name in RATES}},
+            "lookup_times": _told_times(self._inspected.lookup_times()["peers"]),
             "limits": [
                 {"name": name, "count": count, "flag": LIMITS[name], "text": texts[name]}
                 for name, count in status.limits_hit.items()
@@ -110,6 +113,11 @@ class Feed:
 def end(reason: str) -> bytes:
     """Returns the last event of a stream."""
     return _event("end", {"reason": reason})
+
+
+def _told_times(times: Histogram) -> dict[str, object]:
+    seconds = round(times.sum, 6)
+    return {"count": times.count, "sum": seconds, "bounds": times.bounds, "cumulative": times.cumulative}
 
 
 def _rows(changes: Changes, *, is_whole: bool) -> bytes:

@@ -29,7 +29,7 @@ TYPES = {
 FILES = (
     *("page.css", "widgets.css", "icon.svg", "main.js", "stream.js", "model.js", "format.js", "dom.js", "header.js"),
     *("contacts.js", "services.js", "peers.js", "pager.js", "rates.js", "chart.js", "limits.js", "lookup.js"),
-    "trace.js",
+    *("times.js", "trace.js"),
 )
 
 # Scripts, styles, pictures and requests of the grape itself and nothing else, and no frame around it.

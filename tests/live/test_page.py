@@ -120,6 +120,7 @@ def test_ring_is_shown_and_accessible(scheme: str, browser: Browser, shot: Shot,
     browser.until_text("#lookup-outcome", "1 peer found. 3 nodes asked")
     assert browser.value("document.querySelectorAll('#lookup-trace rect.bar').length") == 3
     browser.until("document.querySelectorAll('#charts path.line')[0].getAttribute('d').includes('L')")
+    browser.until_text("#charts-span", "half of 1 lookup took up to")
     shot(scheme)
     assert browser.do("axe") == []
 

@@ -133,6 +133,22 @@ def test_stream_begins_with_everything(watched: Watched) -> None:
     assert services == {"is_whole": True, "gone": [], "total": 1}
 
 
+def test_snapshot_tells_how_long_lookups_of_services_took(watched: Watched) -> None:
+    other = Grape(reactor=watched.network.reactor("10.0.0.2"), dht_bootstrap=["10.0.0.1:20001"])
+    other.startService()
+    watched.network.result(other.when_ready())
+    reader = watched.reader()
+    (before,) = [snapshot["lookup_times"] for snapshot in reader.named("snapshot")]
+    watched.network.result(watched.grape.lookup("rest:util:net"))
+    watched.pass_time(1)
+    (after,) = [snapshot["lookup_times"] for snapshot in reader.named("snapshot")]
+    assert after["count"] == before["count"] + 1
+    assert after["sum"] >= before["sum"]
+    assert len(after["bounds"]) == len(after["cumulative"])
+    assert after["cumulative"][-1] == after["count"]
+    watched.network.result(other.stopService())
+
+
 def test_stream_is_typed_and_not_stored(watched: Watched) -> None:
     reader = watched.reader()
     assert reader.status() == 200

@@ -38,7 +38,8 @@ export function path(points, highest, wide) {
       continue;
     }
     const y = HEIGHT - (highest > 0 ? Math.min(value / highest, 1) : 0) * (HEIGHT - 2) - 1;
-    text += `${isOpen ? "L" : "M"}${x} ${y.toFixed(1)}`;
+    // The line to itself is a dot, where there is no other point beside it.
+    text += isOpen ? `L${x} ${y.toFixed(1)}` : `M${x} ${y.toFixed(1)}h0`;
     isOpen = true;
   }
   return text;

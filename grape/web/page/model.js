@@ -4,8 +4,10 @@
  * @typedef {{id: string, address: string, roundTrip: number | null, heardAt: number, isGood: boolean}} Contact
  * @typedef {{key: string, name: string, count: number, peers: {address: string, at: number}[]}} Service
  * @typedef {{number: number, time: number, level: string, logger: string, text: string}} Line
- * @typedef {{at: number, calls: number, queriesIn: number, queriesOut: number, roundTrip: number}} Sample
+ * @typedef {{at: number, calls: number, queriesIn: number, queriesOut: number, roundTrip: number, lookup: number}} Sample
  */
+
+import { mean, since } from "./times.js";
 
 /** Seconds of history that are kept, one sample each. */
 export const HISTORY_SECONDS = 600;
@@ -38,6 +40,8 @@ export class Model {
     this.versions = { contacts: 0, services: 0, lines: 0 };
     /** The counts of limits at the first snapshot since the grape's start. */
     this.limitsBefore = null;
+    /** How long lookups had taken at the first snapshot since the grape's start; null after a start that was seen. */
+    this.lookupsBefore = null;
     this.counts = null;
   }
 
@@ -68,9 +72,10 @@ export class Model {
     this.isConnected = true;
     this.reason = "";
     this.lostAt = 0;
+    if (!this.snapshot) this.lookupsBefore = snapshot.lookup_times;
     this.snapshot = snapshot;
     this.limitsBefore ??= new Map(snapshot.limits.map((limit) => [limit.name, limit.count]));
-    this.addSample(uptime, snapshot.counts);
+    this.addSample(uptime, snapshot.counts, snapshot.lookup_times);
   }
 
   /** Forgets what was true of the grape before it was started again. */
@@ -78,13 +83,14 @@ export class Model {
     this.restartedAt = now;
     this.counts = null;
     this.limitsBefore = new Map();
+    this.lookupsBefore = null;
     this.lines = [];
     this.versions.lines++;
   }
 
-  addSample(uptime, counts) {
+  addSample(uptime, counts, lookupTimes) {
     const last = this.counts;
-    this.counts = { at: uptime, ...counts };
+    this.counts = { ...counts, at: uptime, lookupTimes };
     const seconds = last ? uptime - last.at : 0;
     if (seconds <= 0) return;
     const previous = this.samples.at(-1);
@@ -95,8 +101,14 @@ export class Model {
       queriesIn: (counts.queries_in - last.queries_in) / seconds,
       queriesOut: (counts.queries_out - last.queries_out) / seconds,
       roundTrip: medianRoundTrip(this.contacts.values()),
+      lookup: mean(since(lookupTimes, last.lookupTimes)),
     });
     while (this.samples[0].at < at - HISTORY_SECONDS) this.samples.shift();
+  }
+
+  /** How long the lookups took that were made since the page was opened. */
+  lookups() {
+    return since(this.snapshot.lookup_times, this.lookupsBefore);
   }
 
   takeNodes({ is_whole: isWhole, rows, gone }) {

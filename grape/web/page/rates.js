@@ -4,9 +4,20 @@
 
 import { Chart, span } from "./chart.js";
 import { byId, setText } from "./dom.js";
-import { brief, duration, shortTime } from "./format.js";
+import { brief, counted, duration, shortTime } from "./format.js";
+import { quantile } from "./times.js";
 
 const perSecond = (value) => `${brief(value)} /s`;
+
+/**
+ * Returns how long lookups took, as the end of a sentence. Pure.
+ * @param {import("./times.js").Times} times
+ */
+export function lookupsText(times) {
+  if (!times.count) return "none was made";
+  const [half, most] = [0.5, 0.99].map((share) => shortTime(quantile(times, share)));
+  return `half of ${counted(times.count, "lookup")} took up to ${half}, 99 % up to ${most}`;
+}
 
 /** The charts. */
 export class Rates {
@@ -17,6 +28,7 @@ export class Rates {
       [new Chart(parent, "Queries received", perSecond), "queriesIn"],
       [new Chart(parent, "Queries sent", perSecond), "queriesOut"],
       [new Chart(parent, "Round trip", shortTime), "roundTrip"],
+      [new Chart(parent, "Lookup", shortTime), "lookup"],
     ];
     this.shown = -1;
   }
@@ -30,9 +42,7 @@ export class Rates {
       chart.show(model.samples.map((sample) => ({ at: sample.at, value: sample[name] })));
     }
     const wide = duration(span(last));
-    setText(
-      byId("charts-span"),
-      `Each chart is ${wide} wide, since this page was opened. Round trip: median of the contacts.`,
-    );
+    const told = `Each chart is ${wide} wide, since this page was opened. Round trip: median of the contacts.`;
+    setText(byId("charts-span"), `${told} Lookup of a service: mean; ${lookupsText(model.lookups())}.`);
   }
 }

@@ -8,7 +8,9 @@ import { verdict } from './header.js'
 import { problem } from './lookup.js'
 import { distance, medianRoundTrip, Model } from './model.js'
 import { within } from './pager.js'
+import { lookupsText } from './rates.js'
 import { Parser } from './stream.js'
+import { quantile } from './times.js'
 import { marks, outcome } from './trace.js'
 
 const ID = '8' + '0'.repeat(39)
@@ -21,8 +23,11 @@ function snapshot (uptime, changes = {}, start = 1) {
     readiness: { status: 'ready', checks: [] },
     ...changes
   }
-  const counts = { calls: 10 * uptime, queries_in: uptime, queries_out: 0 }
-  return { start, status, counts, limits: [] }
+  const counts = { calls: 10 * uptime, queries_in: uptime, queries_out: 0, lookups: uptime }
+  // From the fifth second on one a second, of 2 ms.
+  const looked = Math.max(uptime - 5, 0)
+  const times = { count: looked, sum: 0.002 * looked, bounds: [0.001, 0.004, 0.01], cumulative: [0, looked, looked] }
+  return { start, status, counts, lookup_times: times, limits: [] }
 }
 
 test('numbers have units and few digits', () => {
@@ -30,6 +35,21 @@ test('numbers have units and few digits', () => {
   assert.deepEqual([null, NaN, 0.00042, 0.0123, 1.3].map(shortTime), ['–', '–', '0.42 ms', '12 ms', '1.3 s'])
   assert.deepEqual([0, 3, 60, 125, 15000, 1047600].map(duration), ['0 s', '3 s', '1 min', '2 min 5 s', '4 h 10 min', '12 d 3 h'])
   assert.deepEqual([counted(1, 'peer'), counted(2000, 'peer')], ['1 peer', '2,000 peers'])
+})
+
+test('lookups are told by their mean in each second and by their shares since the page was opened', () => {
+  const model = new Model()
+  for (const uptime of [4, 5, 6, 8]) model.take('snapshot', snapshot(uptime), 0)
+  assert.deepEqual(model.samples.map(({ lookup }) => lookup), [NaN, 0.002, 0.002])
+  assert.equal(lookupsText(model.lookups()), 'half of 3 lookups took up to 2.5 ms, 99 % up to 4.0 ms')
+  model.take('snapshot', snapshot(4, {}, 2), 0)
+  assert.equal(lookupsText(model.lookups()), 'none was made')
+})
+
+test('shares of times are between the bounds', () => {
+  const times = { count: 4, sum: 1, bounds: [1, 2, 4], cumulative: [0, 2, 3] }
+  assert.deepEqual([0.25, 0.5, 0.75, 0.9].map((share) => quantile(times, share)), [1.5, 2, 4, 4])
+  assert.ok(Number.isNaN(quantile({ count: 0, sum: 0, bounds: [1], cumulative: [0] }, 0.5)))
 })
 
 test('marks of scales have no zeros that say nothing', () => {
@@ -111,7 +131,7 @@ test('charts are whole minutes wide and have gaps where nothing was measured', (
   assert.deepEqual([0, 59, 61, 700].map(span), [60, 60, 120, 600])
   assert.deepEqual([0, 0.3, 7, 20, 21].map(roundUp), [1, 0.5, 10, 20, 50])
   const points = [{ at: 0, value: 0 }, { at: 30, value: NaN }, { at: 60, value: 1 }]
-  assert.equal(path(points, 1, 60), 'M0 55.0M300 1.0')
+  assert.equal(path(points, 1, 60), 'M0 55.0h0M300 1.0h0')
   assert.equal(path([], 1, 60), '')
 })
 
