@@ -158,7 +158,7 @@ FAMILIES = (
     Family(
         "grape_http_requests_total",
         "counter",
-        "HTTP requests answered, by the path of their route (other: no route) and the status of the answer.",
+        "HTTP requests answered, by the path of their route (other: none; /page: files of the page) and the status.",
         lambda f: {(route, str(status)): number for route, status, number in f.counters.answers},
         ("route", "code"),
     ),

@@ -83,6 +83,11 @@ class Route:
         """The path without its first slash."""
         return self.path[1:]
 
+    @property
+    def counted(self) -> str:
+        """The path that its answers are counted under: the files of the page share one, "/page"."""
+        return self.path if self.is_described else f"/{self.path.split('/')[1]}"
+
     def overlaps(self, other: Route) -> bool:
         """Returns True if a request could be for both."""
         methods = set(self.methods) & set(other.methods) or not self.methods or not other.methods

@@ -176,7 +176,7 @@ class RoutedResource:
         return answered.addCallback(self._given, route, headers, http)
 
     def _given(self, answer: Answer, route: Route | None, headers: Headers, http: IRequest) -> bytes | Deferred[bytes]:
-        self._answers.count(route.path if route is not None else "other", answer.status)
+        self._answers.count(route.counted if route is not None else "other", answer.status)
         return _set_head(answer, headers, http)
 
     def _judge(self, http: IRequest, request: Request, route: Route | None) -> tuple[Answer | None, Headers]:

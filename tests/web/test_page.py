@@ -12,7 +12,7 @@ from grape import Grape
 from grape.resource import GrapeResource
 from grape.testing import MemoryNetwork
 from grape.web.access import Access
-from grape.web.live_page import DIRECTORY, FILES, INDEX, TYPES, prefers_html
+from grape.web.live_page import DIRECTORY, FILES, INDEX, TYPES, LivePage, prefers_html
 from grape.web.site import GrapeSite
 from tests.web.helpers import LOCAL, PEER, SiteClient, TCPReactor, request
 
@@ -117,6 +117,10 @@ def test_every_file_of_the_page_is_served_with_its_type(browser: Browser) -> Non
         assert status == 200
         assert headers["content-type"] == TYPES[name.rpartition(".")[2]].decode()
         assert body == (DIRECTORY / name).read_bytes()
+
+
+def test_files_of_the_page_are_counted_as_one_route() -> None:
+    assert [route.counted for route in LivePage.route] == ["/"] + ["/page"] * len(FILES)
 
 
 def test_every_file_is_listed_and_every_file_that_a_file_names() -> None:
