@@ -8,7 +8,10 @@ import attrs
 from twisted.internet.defer import Deferred, maybeDeferred
 
 from grape.dht.compact import Address
+from grape.dht.items import Item
 from grape.dht.nodeid import position
+from grape.encoding import to_json
+from grape.errors import GrapeError
 from grape.krpc.tracing import Asked, Tracer
 from grape.node.errors import raise_overloaded
 from grape.node.items import Items, target_of
@@ -61,6 +64,8 @@ class LookupTrace:
     own_peers: list[str]
     #: The highest sequence number of the item that was found, 0 for an immutable one; None: none, or a service.
     seq: int | None
+    #: The value of that item as JSON: text for strings and numbers. None without one.
+    value: object = None
 
 
 class LookupTracer:
@@ -100,10 +105,22 @@ class LookupTracer:
         tracer = _tracer(protocol, target, salt)
 
         def found(result: ItemFound) -> LookupTrace:
-            best = max((item.seq for item in (result.item, own) if item is not None), default=None)
-            return LookupTrace(hash, tracer.elapsed, result.lookup.complete, _steps(target, tracer), [], [], best)
+            seconds, steps = tracer.elapsed, _steps(target, tracer)
+            best = max(
+                (item for item in (result.item, own) if item is not None), key=lambda item: item.seq, default=None
+            )
+            seq, value = (best.seq, _json(best)) if best is not None else (None, None)
+            return LookupTrace(hash, seconds, result.lookup.complete, steps, [], [], seq, value)
 
         return protocol.get(target, salt, own, network=tracer).addCallbacks(found, raise_overloaded)
+
+
+def _json(item: Item) -> object:
+    """Returns the value of an item as JSON. Raises GrapeError ERR_GRAPE_GENERIC if it is nested too deep."""
+    try:
+        return to_json(item.value)
+    except ValueError as error:
+        raise GrapeError("ERR_GRAPE_GENERIC") from error
 
 
 def _tracer(protocol: DHTProtocol, key: bytes, salt: bytes = b"") -> Tracer:

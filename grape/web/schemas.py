@@ -11,6 +11,8 @@ import attrs
 Schema: TypeAlias = "dict[str, Any]"
 
 _PLAIN: Mapping[object, Schema] = {
+    # Any JSON value.
+    object: {},
     str: {"type": "string"},
     int: {"type": "integer"},
     float: {"type": "number"},

@@ -22,12 +22,12 @@ _SERVICE = """{"key": "726573743a7574696c3a6e6574", "seconds": 0.0012, "complete
  "steps": [{"address": "10.0.0.2:20001", "id": "0beec7b5ea3f0fdbc95d0dd47f3c5bc275da8a33", "distance": 158,
   "told_by": null, "state": "answered", "asked_at": 0.0001, "asked_again_at": null, "answered_at": 0.0009,
   "error": null, "nodes": 3, "peers": ["10.0.0.3:1337"], "seq": null}],
- "peers": ["10.0.0.3:1337"], "own_peers": [], "seq": null}"""
+ "peers": ["10.0.0.3:1337"], "own_peers": [], "seq": null, "value": null}"""
 _ITEM = """{"key": "6d33adc2b6b2c14c3036feefb7fedbca1a880527", "seconds": 0.0009, "complete": true,
  "steps": [{"address": "10.0.0.2:20001", "id": "0beec7b5ea3f0fdbc95d0dd47f3c5bc275da8a33", "distance": 159,
   "told_by": null, "state": "answered", "asked_at": 0.0001, "asked_again_at": null, "answered_at": 0.0008,
   "error": null, "nodes": 3, "peers": [], "seq": 0}],
- "peers": [], "own_peers": [], "seq": 0}"""
+ "peers": [], "own_peers": [], "seq": 0, "value": "hello world"}"""
 
 
 def _schema(schemas: Schemas) -> Schema:

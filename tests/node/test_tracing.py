@@ -95,6 +95,7 @@ def test_trace_of_an_item_has_its_seq(network: MemoryNetwork) -> None:
     assert 0 in {step.seq for step in trace.steps}
     nothing = network.result(grapes[1].trace_get("00" * 20))
     assert nothing.seq is None
+    assert nothing.value is None
     assert {step.seq for step in nothing.steps} == {None}
 
 

@@ -31,6 +31,7 @@ def test_trace_of_an_item_has_the_shape_of_its_example(network: MemoryNetwork) -
     assert status == 200
     assert shape(told) == shape(json.loads(_ITEM))
     assert told["seq"] == 0
+    assert told["value"] == "text"
 
 
 @pytest.mark.parametrize(

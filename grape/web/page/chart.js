@@ -86,11 +86,16 @@ export class Chart {
    */
   show(points) {
     let most = 0;
-    for (const { value } of points) if (value > most) most = value;
+    let isMeasured = false;
+    for (const { value } of points) {
+      if (value > most) most = value;
+      isMeasured ||= !Number.isNaN(value);
+    }
     const highest = roundUp(most);
     setAttributes(this.line, { d: path(points, highest, span(points.at(-1)?.at ?? 0)) });
     const last = points.at(-1);
     setText(this.value, last && !Number.isNaN(last.value) ? this.write(last.value) : "–");
-    setText(this.top, points.length ? `up to ${trimmed(this.write(highest))}` : "from the next second on");
+    const top = isMeasured ? `up to ${trimmed(this.write(highest))}` : "none yet";
+    setText(this.top, points.length ? top : "begins in a second");
   }
 }

@@ -34,6 +34,37 @@ export function scales(points) {
   return { nearest: Math.min(Math.floor(nearest - 0.5), 156), bottom, top: Math.max(top, bottom + 1) };
 }
 
+/**
+ * Returns what to do while no other node is known: a sentence, and a command for it or "". Pure.
+ * @param {any} status as /status answers
+ * @param {URL} base where the page is
+ */
+export function advice(status, base) {
+  const state = status.readiness.status;
+  if (state === "joining")
+    return { text: "No other node is known yet: the bootstrap nodes are being asked.", command: "" };
+  if (state === "isolated") {
+    const text = "No bootstrap node answers. On the host of this grape a command finds the cause:";
+    return { text, command: `grape doctor --url ${base.origin}` };
+  }
+  const [, host, port] = /^(.*):(\d+)$/.exec(status.advertised ?? status.dht_address ?? "") ?? [];
+  if (!port) return { text: "No other node is known.", command: "" };
+  // Bound to all addresses it has no own one before others tell it; IPv6 is not spoken between nodes.
+  const isOpen = host === "0.0.0.0";
+  const reached = base.hostname.startsWith("[") ? "HOST" : base.hostname;
+  const node = quoted(`${isOpen ? reached : host}:${port}`);
+  const isHere = /^(127\.|localhost:)/.test(node);
+  const text = "No other node is known. Start a grape that joins through this one, on";
+  if (!isHere) return { text: `${text} another host:`, command: `grape --bn ${node}` };
+  const apiPort = /:(\d+)$/.exec(status.api_address ?? "")?.[1] ?? base.port;
+  const bind = isOpen ? "" : `-b ${host} `;
+  return { text: `${text} this host with ports of its own:`, command: `grape ${bind}--dp ${beside(port)} --aph ${beside(apiPort)} --bn ${node}` };
+}
+
+function beside(port) {
+  return Number(port) < 65535 ? Number(port) + 1 : 65534;
+}
+
 /** The contacts. */
 export class Contacts {
   /** @param {URL} base */
@@ -88,15 +119,10 @@ export class Contacts {
 
   showEmpty(status) {
     const empty = byId("contacts-empty");
-    const address = status.advertised ?? status.dht_address;
-    if (!address || empty.dataset.address === address) return;
-    empty.dataset.address = address;
-    const node = address.replace(/^0\.0\.0\.0:/, `${location.hostname}:`);
-    const command = make("pre", {}, `grape --bn ${quoted(node)}`);
-    empty.replaceChildren(
-      make("p", {}, "No other node is known. Start a grape on another host that joins through this one:"),
-      command,
-    );
+    const { text, command } = advice(status, this.base);
+    if (empty.dataset.shown === text + command) return;
+    empty.dataset.shown = text + command;
+    empty.replaceChildren(make("p", {}, text), ...(command ? [make("pre", {}, command)] : []));
   }
 
   showPlot() {

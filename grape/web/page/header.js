@@ -25,14 +25,20 @@ export function verdict(model) {
     case "joining":
       return ["joining", "Joining", "It asks its bootstrap nodes for the first time."];
     case "isolated":
-      return ["bad", "Isolated", "No other node answers: what is announced elsewhere is not found here."];
+      return isolated(status.readiness.is_ready);
     case "degraded":
-      return ["degraded", "Degraded", "It answers lookups and announces, but its state is not on the disk."];
+      return ["degraded", "Degraded", "Lookups and announces are served; puts are refused."];
     case "stopping":
       return ["stopping", "Stopping", "It was told to stop, and takes no new work."];
     default:
       return ["degraded", status.readiness.status, ""];
   }
+}
+
+function isolated(isReady) {
+  const text = "No other node answers: what is announced elsewhere is not found here.";
+  if (!isReady) return ["bad", "Isolated", text];
+  return ["degraded", "Isolated", `${text} It serves all the same, as --ready-isolated says.`];
 }
 
 function unreachable(model) {
@@ -47,6 +53,8 @@ function unreachable(model) {
   }
   if (model.reason === "stopping")
     return ["bad", "Stopped", `The grape was stopped at ${clock(model.lostAt)}. ${again}`];
+  if (model.reason === "fault")
+    return ["bad", "Disconnected", `A fault of the grape ended the live events ${since}: its log says which. ${again}`];
   const why = model.reason ? ` It answered: ${model.reason}` : "";
   return ["bad", "Not reachable", `No answer ${since}. ${again}${why}`];
 }

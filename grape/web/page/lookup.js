@@ -16,6 +16,14 @@ export function problem(kind, name) {
   return kind === "get" && !/^[0-9a-f]{40}$/i.test(name) ? "A hash has 40 hex digits, as a put answers them." : "";
 }
 
+/**
+ * Returns the value of an item to be read: text as it is, anything else as JSON. Pure.
+ * @param {any} value
+ */
+export function valueText(value) {
+  return typeof value === "string" ? value : JSON.stringify(value, null, 2);
+}
+
 /** The form, the outcome and the picture. */
 export class Lookup {
   /** @param {URL} base */
@@ -84,8 +92,9 @@ export class Lookup {
     const whole = trace.complete ? "" : " It was stopped before the nodes closest to the key had answered.";
     if (kind === "get") {
       const version = trace.seq ? `version ${trace.seq} (seq)` : "an immutable value";
-      const found = trace.seq === null ? "No node has the item." : `The item was found: ${version}.`;
-      this.tell(`${found} ${asked}.${whole}`);
+      const isFound = trace.seq !== null;
+      const found = isFound ? `The item was found: ${version}.` : "No node has the item.";
+      this.tell(`${found} ${asked}.${whole}`, ...(isFound ? [make("pre", {}, valueText(trace.value))] : []));
     } else if (trace.peers.length) {
       const peers = make("ul", { class: "peers", tabindex: "0", "aria-label": "Peers" });
       for (const peer of trace.peers) {
@@ -99,7 +108,9 @@ export class Lookup {
     this.trace.show(trace);
   }
 
-  tell(text, ...more) {
-    byId("lookup-outcome").replaceChildren(make("p", {}, text), ...more);
+  /** Shows a text, which is read out, and what was found. */
+  tell(text, ...found) {
+    byId("lookup-outcome").replaceChildren(make("p", {}, text));
+    byId("lookup-found").replaceChildren(...found);
   }
 }

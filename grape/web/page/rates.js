@@ -5,9 +5,13 @@
 import { Chart, span } from "./chart.js";
 import { byId, setText } from "./dom.js";
 import { brief, counted, duration, shortTime } from "./format.js";
-import { quantile } from "./times.js";
+import { mean, quantile } from "./times.js";
 
 const perSecond = (value) => `${brief(value)} /s`;
+
+/** How many lookups it takes for a median, and for a share of 99 %, that says something. */
+const FOR_MEDIAN = 20;
+const FOR_MOST = 200;
 
 /**
  * Returns how long lookups took, as the end of a sentence. Pure.
@@ -15,8 +19,11 @@ const perSecond = (value) => `${brief(value)} /s`;
  */
 export function lookupsText(times) {
   if (!times.count) return "none was made";
+  const lookups = counted(times.count, "lookup");
+  if (times.count === 1) return `1 lookup took ${shortTime(mean(times))}`;
+  if (times.count < FOR_MEDIAN) return `${lookups} took ${shortTime(mean(times))} on average`;
   const [half, most] = [0.5, 0.99].map((share) => shortTime(quantile(times, share)));
-  return `half of ${counted(times.count, "lookup")} took up to ${half}, 99 % up to ${most}`;
+  return `half of ${lookups} took up to ${half}${times.count < FOR_MOST ? "" : `, 99 % up to ${most}`}`;
 }
 
 /** The charts. */
@@ -41,8 +48,8 @@ export class Rates {
     for (const [chart, name] of this.charts) {
       chart.show(model.samples.map((sample) => ({ at: sample.at, value: sample[name] })));
     }
-    const wide = duration(span(last));
-    const told = `Each chart is ${wide} wide, since this page was opened. Round trip: median of the contacts.`;
-    setText(byId("charts-span"), `${told} Lookup of a service: mean; ${lookupsText(model.lookups())}.`);
+    const told = `Each chart covers ${duration(span(last))}, up to now. Round trip: median of the contacts. Lookup: mean`;
+    const lookups = `of services looked up at other nodes; since this page was opened ${lookupsText(model.lookups())}.`;
+    setText(byId("charts-span"), `${told} ${lookups}`);
   }
 }

@@ -64,8 +64,8 @@ export class Services {
   }
 
   find() {
-    const part = this.search.value;
-    this.found = part ? this.sorted.filter((service) => service.name.includes(part)) : this.sorted;
+    const part = this.search.value.toLowerCase();
+    this.found = part ? this.sorted.filter(({ name }) => name.toLowerCase().includes(part)) : this.sorted;
   }
 
   showRows() {
@@ -152,7 +152,7 @@ export class Services {
 
   newRow(service) {
     const show = make("button", { type: "button", class: "link", "aria-controls": "services-peers" });
-    show.addEventListener("click", () => this.peers.show(this.known(service), (name) => this.ask({ name })));
+    show.addEventListener("click", () => this.peers.show(this.known(service), (name) => this.ask({ name }), show));
     const cells = [make("th", { scope: "row", class: "name" }, show), make("td", { class: "figure" })];
     return make("tr", {}, ...cells, make("td", { class: "addresses" }), make("td", { class: "figure" }));
   }

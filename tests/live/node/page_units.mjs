@@ -2,10 +2,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { path, roundUp, span } from './chart.js'
-import { scales } from './contacts.js'
+import { advice, scales } from './contacts.js'
 import { brief, counted, duration, quoted, shortTime, trimmed } from './format.js'
 import { verdict } from './header.js'
-import { problem } from './lookup.js'
+import { problem, valueText } from './lookup.js'
 import { distance, medianRoundTrip, Model } from './model.js'
 import { within } from './pager.js'
 import { lookupsText } from './rates.js'
@@ -41,7 +41,11 @@ test('lookups are told by their mean in each second and by their shares since th
   const model = new Model()
   for (const uptime of [4, 5, 6, 8]) model.take('snapshot', snapshot(uptime), 0)
   assert.deepEqual(model.samples.map(({ lookup }) => lookup), [NaN, 0.002, 0.002])
-  assert.equal(lookupsText(model.lookups()), 'half of 3 lookups took up to 2.5 ms, 99 % up to 4.0 ms')
+  assert.equal(lookupsText(model.lookups()), '3 lookups took 2.0 ms on average')
+  const many = (count) => lookupsText({ ...model.lookups(), count, sum: 0.002 * count, cumulative: [0, count, count] })
+  assert.equal(many(1), '1 lookup took 2.0 ms')
+  assert.equal(many(100), 'half of 100 lookups took up to 2.5 ms')
+  assert.equal(many(1000), 'half of 1,000 lookups took up to 2.5 ms, 99 % up to 4.0 ms')
   model.take('snapshot', snapshot(4, {}, 2), 0)
   assert.equal(lookupsText(model.lookups()), 'none was made')
 })
@@ -121,7 +125,10 @@ test('each state has its word', () => {
   const alone = new Model()
   alone.take('snapshot', snapshot(1, { contacts: { good: 0, questionable: 0 } }), 0)
   assert.equal(verdict(alone)[1], 'Alone')
-  for (const [reason, word] of [['stopping', 'Stopped'], ['503 ERR_GRAPE_STREAMS', 'Too many pages']]) {
+  const isolated = new Model()
+  isolated.take('snapshot', snapshot(1, { readiness: { status: 'isolated', is_ready: true, checks: [] } }), 0)
+  assert.match(verdict(isolated)[2], /--ready-isolated/)
+  for (const [reason, word] of [['stopping', 'Stopped'], ['fault', 'Disconnected'], ['503 ERR_GRAPE_STREAMS', 'Too many pages']]) {
     alone.lose(reason, 5)
     assert.equal(verdict(alone)[1], word)
   }
@@ -144,6 +151,23 @@ test('plots have room for what is measured', () => {
 
 test('pages stay within the list', () => {
   assert.deepEqual([within(40, 20, 50), within(40, 20, 40), within(40, 20, 0)], [40, 20, 0])
+})
+
+test('a grape that knows no other says what to do', () => {
+  const status = { readiness: { status: 'ready' }, dht_address: '127.0.0.1:20001', api_address: '127.0.0.1:30001' }
+  const told = (changes, base = 'http://127.0.0.1:30001/') => advice({ ...status, ...changes }, new URL(base)).command
+  assert.equal(told({}), 'grape -b 127.0.0.1 --dp 20002 --aph 30002 --bn 127.0.0.1:20001')
+  const open = { dht_address: '0.0.0.0:20001', api_address: '[::]:30001' }
+  assert.equal(told(open, 'http://localhost:30001/'), 'grape --dp 20002 --aph 30002 --bn localhost:20001')
+  assert.equal(told(open, 'http://10.0.0.1:30001/'), 'grape --bn 10.0.0.1:20001')
+  assert.equal(told(open, 'http://[fd00::1]:30001/'), 'grape --bn HOST:20001')
+  assert.equal(told({ advertised: '10.0.0.9:20001' }), 'grape --bn 10.0.0.9:20001')
+  assert.equal(told({ readiness: { status: 'isolated' } }), 'grape doctor --url http://127.0.0.1:30001')
+  assert.equal(told({ readiness: { status: 'joining' } }), '')
+})
+
+test('values of items are shown as they are, or as JSON', () => {
+  assert.deepEqual(['words', [1, 'a']].map(valueText), ['words', '[\n  1,\n  "a"\n]'])
 })
 
 test('steps of a lookup are told in words', () => {
