@@ -16,6 +16,7 @@ from grape import __version__  # noqa: E402
 
 project = "Grape for Python"
 author = "the Grape for Python developers"
+copyright = author
 version = release = __version__
 html_title = f"Grape {__version__}"
 
