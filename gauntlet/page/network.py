@@ -71,6 +71,7 @@ class LargeNetwork:
             "peers": peers,
             "own_peers": [],
             "seq": None,
+            "value": None,
         }
 
     def _snapshot(self, second: int, is_degraded: bool) -> Event:

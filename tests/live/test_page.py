@@ -17,7 +17,7 @@ from gauntlet.page.network import CONTACTS, SERVICES, Event, LargeNetwork
 from gauntlet.page.server import PageServer
 from grape.web.live_page import DIRECTORY
 from tests.live.conftest import Start, StartGrape, StartRing, unavailable
-from tests.live.processes import HOST, GrapeProcess
+from tests.live.processes import HOST, GrapeProcess, free_port
 
 APPEAR_SECONDS = 2.0
 # The rest of its life, the second of the next snapshot, and time for a busy machine.
@@ -120,7 +120,7 @@ def test_ring_is_shown_and_accessible(scheme: str, browser: Browser, shot: Shot,
     browser.until_text("#lookup-outcome", "1 peer found. 3 nodes asked")
     assert browser.value("document.querySelectorAll('#lookup-trace rect.bar').length") == 3
     browser.until("document.querySelectorAll('#charts path.line')[0].getAttribute('d').includes('L')")
-    browser.until_text("#charts-span", "since this page was opened 1 lookup took")
+    browser.until_text("#charts-span", "since the page was opened 1 lookup took")
     shot(scheme)
     assert browser.do("axe") == []
 
@@ -163,6 +163,15 @@ def test_empty_grape_says_what_to_do(browser: Browser, shot: Shot, grape_process
     command = browser.text("#services-empty pre")
     subprocess.run(command, shell=True, capture_output=True, timeout=10, check=True)
     browser.until_text("#services-rows", "rest:util:net", APPEAR_SECONDS)
+
+
+def test_isolated_grape_says_how_the_cause_is_found(browser: Browser, shot: Shot, grape_process: StartGrape) -> None:
+    grape = grape_process("--bn", f"{HOST}:{free_port()}")
+    browser.open(f"{grape.api.url}/")
+    browser.until_text("#state", "Isolated")
+    browser.until_text("#contacts-empty pre", f"grape doctor --url {grape.api.url}")
+    shot("isolated")
+    assert browser.do("axe") == []
 
 
 def test_restart_is_survived_and_said(browser: Browser, shot: Shot, grape_process: StartGrape) -> None:

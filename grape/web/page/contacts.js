@@ -58,7 +58,8 @@ export function advice(status, base) {
   if (!isHere) return { text: `${text} another host:`, command: `grape --bn ${node}` };
   const apiPort = /:(\d+)$/.exec(status.api_address ?? "")?.[1] ?? base.port;
   const bind = isOpen ? "" : `-b ${host} `;
-  return { text: `${text} this host with ports of its own:`, command: `grape ${bind}--dp ${beside(port)} --aph ${beside(apiPort)} --bn ${node}` };
+  const command = `grape ${bind}--dp ${beside(port)} --aph ${beside(apiPort)} --bn ${node}`;
+  return { text: `${text} this host with ports of its own:`, command };
 }
 
 function beside(port) {

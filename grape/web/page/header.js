@@ -37,7 +37,7 @@ export function verdict(model) {
 
 function isolated(isReady) {
   const text = "No other node answers: what is announced elsewhere is not found here.";
-  if (!isReady) return ["bad", "Isolated", text];
+  if (!isReady) return ["bad", "Isolated", `${text} On its host, grape doctor finds the cause.`];
   return ["degraded", "Isolated", `${text} It serves all the same, as --ready-isolated says.`];
 }
 
@@ -114,7 +114,7 @@ function facts(status) {
     ["HTTP connections", connections ? `${number(connections.open)} of ${number(connections.limit)}` : "–"],
     ["Joins through", bootstrap.length ? bootstrap.join(", ") : "nobody: it was given no nodes"],
     ["Node id", status.node_id],
-    ["State", file ? `${file}${problem ? `: ${problem}` : kept}` : "none is kept: a restart forgets"],
+    ["State", file ? `${file}${problem ? `: ${problem}` : kept}` : "none is kept: a restart forgets everything"],
   ];
 }
 

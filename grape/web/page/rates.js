@@ -48,8 +48,8 @@ export class Rates {
     for (const [chart, name] of this.charts) {
       chart.show(model.samples.map((sample) => ({ at: sample.at, value: sample[name] })));
     }
-    const told = `Each chart covers ${duration(span(last))}, up to now. Round trip: median of the contacts. Lookup: mean`;
-    const lookups = `of services looked up at other nodes; since this page was opened ${lookupsText(model.lookups())}.`;
-    setText(byId("charts-span"), `${told} ${lookups}`);
+    const told = `Each chart covers ${duration(span(last))}. Round trip: median of the contacts.`;
+    const lookups = lookupsText(model.lookups());
+    setText(byId("charts-span"), `${told} Lookup at other nodes: mean; since the page was opened ${lookups}.`);
   }
 }

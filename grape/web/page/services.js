@@ -34,7 +34,7 @@ export class Services {
     this.beyond = new Map();
     this.timer = 0;
     const origin = `curl -d '{"data":["rest:util:net",1337]}' ${new URL("announce", base)}`;
-    const text = "No service is stored here. Announce one, which lives for some minutes unless it is announced again:";
+    const text = "No service is stored here. Announce one; it is listed until it expires or is withdrawn:";
     byId("services-empty").append(make("p", {}, text), make("pre", {}, origin));
   }
 
