@@ -79,7 +79,7 @@ class Access:
         host = headers.get(b"host")
         name = _host_name(host) if host is not None else None
         if host is not None and not self._is_permitted(name, method, is_loopback(local_host)):
-            return _refused("ERR_GRAPE_HOST", self._advice("allow_host", _shown(host)))
+            return _refused("ERR_GRAPE_HOST", self._advice("allow_host", name or _shown(host)))
         origin = headers.get(b"origin")
         if origin is None:
             is_foreign = headers.get(b"sec-fetch-site", b"").lower() in (b"cross-site", b"same-site")

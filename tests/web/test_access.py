@@ -73,9 +73,14 @@ def test_access_is_given_by_host_and_origin(
 )
 def test_refusal_names_the_setting_that_would_allow_the_request(advice: Advice, host: str, origin: str) -> None:
     access = Access(advice=advice)
-    assert refused(access, "a.example", None, "POST", LOOPBACK) == f"ERR_GRAPE_HOST: {host}\n".encode()
+    for name in ("a.example", "a.example:30001", "A.Example:30001"):
+        assert refused(access, name, None, "POST", LOOPBACK) == f"ERR_GRAPE_HOST: {host}\n".encode()
     body = refused(access, "127.0.0.1", "http://a.example", "POST", LOOPBACK)
     assert body == f"ERR_GRAPE_ORIGIN: {origin}\n".encode()
+
+
+def test_refusal_of_a_malformed_host_shows_it_as_it_came() -> None:
+    assert refused(Access(), "a b:1", None, "POST", LOOPBACK) == b"ERR_GRAPE_HOST: add --allow-host a b:1\n"
 
 
 def test_allowed_hosts_and_origins_are_served() -> None:
