@@ -85,8 +85,10 @@ def ask(
         for node_id, end in (*anonymous, (os.urandom(ID_BYTES), begun + seconds)):
             transaction_id = os.urandom(TRANSACTION_BYTES)
             values: dict[bytes, BValue] = {b"id": node_id, **(arguments or {})}
-            opened.send(krpc.encode_query(transaction_id, method, values, read_only=True))
+            query = krpc.encode_query(transaction_id, method, values, read_only=True)
+            # Before it is sent: on one host, the answer may come before ``send`` returns.
             sent[transaction_id] = time.monotonic()
+            opened.send(query)
             while (reply := _received(opened, address, sent, end)) is not None:
                 if reply.error is None or (node_id and reply.transaction_id == transaction_id):
                     return reply

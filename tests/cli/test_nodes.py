@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from bencode2 import bdecode, bencode
+from twisted.internet.task import Clock
 
 from grape.cli.asking import ask, resolve
 from grape.cli.nodes import software
@@ -164,6 +165,21 @@ def test_ask_returns_the_values_of_the_answer(node: FakeNode) -> None:
     assert reply is not None
     assert (reply.node_id, reply.values, reply.version, reply.seen_as) == (NODE_ID, {b"id": NODE_ID}, None, None)
     assert node.queries[0][b"a"][b"target"] == NODE_ID
+
+
+def test_ask_measures_from_before_the_query_is_sent(node: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(socket.socket):
+        def send(self, *args: Any) -> int:
+            sent = super().send(*args)
+            clock.advance(0.25)
+            return sent
+
+    clock = Clock()
+    monkeypatch.setattr("grape.cli.asking.time.monotonic", clock.seconds)
+    monkeypatch.setattr("grape.cli.asking.socket.socket", Slow)
+    reply = ask(node.address)
+    assert reply is not None
+    assert reply.seconds == 0.25
 
 
 def test_resolve_takes_a_host_with_or_without_a_port() -> None:
