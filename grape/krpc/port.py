@@ -38,6 +38,9 @@ IS_LINUX = sys.platform == "linux"
 # From <linux/in.h>, where they are the same on all machines: Python before 3.14 does not name them.
 IP_PKTINFO = 8
 IP_MTU_DISCOVER, IP_PMTUDISC_DONT = 10, 0
+# From <asm-generic/socket.h> and <linux/sock_diag.h>, since Linux 4.12: nine numbers of 32 bits, the last of which is
+# SK_MEMINFO_DROPS.
+SO_MEMINFO, MEMINFO_BYTES, DROPS = 55, 36, slice(32, 36)
 # For a struct in_pktinfo (12 bytes) and a struct sock_extended_err with a struct sockaddr_in (32 bytes).
 ANCILLARY_BYTES = socket.CMSG_SPACE(12) + socket.CMSG_SPACE(32) if IS_LINUX else 0
 # Linux quotes 520 bytes of a datagram in an ICMP message. A query that is cut off gives no hint.
@@ -121,6 +124,14 @@ class Port(udp.Port):
                 # As in Twisted's own class: the socket stays open, whatever an embedder's callback raises.
                 _not_handled(address)
 
+    @property
+    def dropped(self) -> int | None:
+        """The datagrams that the kernel dropped unread, mostly for a full receive buffer; None where it does not tell.
+
+        Of a socket that is adopted, since it was made.
+        """
+        return _dropped(self.socket) if self.connected else None
+
     def connectionLost(self, reason: Failure | None = None) -> None:
         """Closes the port, unless it was called for an ICMP error, as by the poll and epoll reactors."""
         if reason is not None and self.connected and reason.check(ConnectionDone):
@@ -200,6 +211,12 @@ class WildcardPort(Port):
                 receiver.datagramReceived(datagram, address)
             except BaseException:
                 _not_handled(address)
+
+    @property
+    def dropped(self) -> int | None:
+        """Those of this port and of the ports beside it."""
+        own = super().dropped
+        return None if own is None else own + sum(port.dropped or 0 for port in self.beside)
 
     def stopListening(self) -> Deferred[None]:
         """Closes this port and those beside it. Fires when all are closed.
@@ -296,6 +313,14 @@ def _set(opened: socket.socket, option: int, value: int) -> None:
             opened.setsockopt(socket.IPPROTO_IP, option, value)
         except OSError as error:
             log.info("option {option} of the UDP socket cannot be set: {error}", option=option, error=error)
+
+
+def _dropped(opened: socket.socket) -> int | None:
+    try:
+        told = opened.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, MEMINFO_BYTES) if IS_LINUX else b""
+    except OSError:
+        return None
+    return int.from_bytes(told[DROPS], sys.byteorder) if len(told) == MEMINFO_BYTES else None
 
 
 def _set_reusable(opened: socket.socket, value: bool) -> None:

@@ -109,7 +109,12 @@ FAMILIES = (
         ("method", "outcome"),
     ),
     Family("grape_queries_in_flight", "gauge", "Queries sent that have not ended.", lambda f: f.queries_in_flight),
-    Family("grape_queries_in_flight_limit", "gauge", "Setting max_pending.", lambda f: f.config.max_pending),
+    Family(
+        "grape_queries_in_flight_limit",
+        "gauge",
+        "Queries in flight at most: setting max_pending.",
+        lambda f: f.config.max_pending,
+    ),
     Family(
         "grape_round_trip_seconds",
         "histogram",
@@ -138,16 +143,33 @@ FAMILIES = (
     ),
     Family("grape_buckets", "gauge", "Buckets of the routing table that hold contacts.", lambda f: f.buckets),
     Family("grape_services", "gauge", "Services (keys) with peers that are stored here.", lambda f: f.services),
-    Family("grape_services_limit", "gauge", "Setting max_keys.", lambda f: f.config.max_keys),
+    Family("grape_services_limit", "gauge", "Services stored at most: setting max_keys.", lambda f: f.config.max_keys),
     Family("grape_peers", "gauge", "Peers of all services stored here.", lambda f: f.peers),
     Family("grape_peer_store_bytes", "gauge", "About the memory that services take.", lambda f: f.peer_store_bytes),
-    Family("grape_peer_store_limit_bytes", "gauge", "Setting max_store_bytes.", lambda f: f.config.max_store_bytes),
+    Family(
+        "grape_peer_store_limit_bytes",
+        "gauge",
+        "Memory for services at most: setting max_store_bytes.",
+        lambda f: f.config.max_store_bytes,
+    ),
     Family("grape_items", "gauge", "Items stored here.", lambda f: f.items),
-    Family("grape_items_limit", "gauge", "Setting dht_maxValues.", lambda f: f.config.dht_max_values),
+    Family(
+        "grape_items_limit", "gauge", "Items stored at most: setting dht_max_values.", lambda f: f.config.dht_max_values
+    ),
     Family("grape_item_store_bytes", "gauge", "About the memory that items take.", lambda f: f.item_store_bytes),
-    Family("grape_item_store_limit_bytes", "gauge", "Setting max_item_bytes.", lambda f: f.config.max_item_bytes),
+    Family(
+        "grape_item_store_limit_bytes",
+        "gauge",
+        "Memory for items at most: setting max_item_bytes.",
+        lambda f: f.config.max_item_bytes,
+    ),
     Family("grape_own_announces", "gauge", "Announces of this grape that it repeats.", lambda f: f.own_announces),
-    Family("grape_own_announces_limit", "gauge", "Setting max_announces.", lambda f: f.config.max_announces),
+    Family(
+        "grape_own_announces_limit",
+        "gauge",
+        "Announces repeated at most: setting max_announces.",
+        lambda f: f.config.max_announces,
+    ),
     Family("grape_own_items", "gauge", "Items put through this grape that it puts again.", lambda f: f.own_items),
     Family(
         "grape_state_commit_age_seconds",
@@ -166,11 +188,22 @@ FAMILIES = (
     Family(
         "grape_http_connections_limit",
         "gauge",
-        "Setting max_connections, or fewer if the process may open few files.",
+        "HTTP connections at most: setting max_connections, or fewer if the process may open few files.",
         lambda f: f.http_connections_limit,
     ),
     Family("grape_http_calls", "gauge", "HTTP calls under way.", lambda f: f.http_calls),
-    Family("grape_http_calls_limit", "gauge", "Setting max_calls.", lambda f: f.config.max_calls),
+    Family(
+        "grape_http_calls_limit",
+        "gauge",
+        "HTTP calls under way at most: setting max_calls.",
+        lambda f: f.config.max_calls,
+    ),
+    Family(
+        "grape_dropped_datagrams_total",
+        "counter",
+        "Datagrams that the kernel dropped unread, as a rule because the receive buffer was full; Linux only.",
+        lambda f: f.dropped_datagrams,
+    ),
     *_plain_counters(),
 )
 

@@ -41,6 +41,8 @@ class Figures:
     own_announces: int
     own_items: int
     queries_in_flight: int
+    #: Those that the kernel dropped unread; None while the UDP socket is closed, or where the system does not tell.
+    dropped_datagrams: int | None
     #: How long ago something was committed to the state file, in seconds; None: not since the start, or there is none.
     state_commit_age: float | None
     #: Connections to the port of the HTTP API, how many there may be, and calls under way.

@@ -59,6 +59,9 @@ class Inspected(Protocol):
     @property
     def dht_port(self) -> int: ...
 
+    @property
+    def dropped_datagrams(self) -> int | None: ...
+
 
 class Serving(Protocol):
     """The HTTP API of a node: its address while it listens, and counts of this moment."""
@@ -257,6 +260,7 @@ class Inspector:
             own_announces=len(self._recorded.own_announces),
             own_items=len(self._recorded.own_items),
             queries_in_flight=self._queries_in_flight,
+            dropped_datagrams=node.dropped_datagrams,
             state_commit_age=now - committed_at if committed_at is not None else None,
             http_connections=http.connections if http is not None else 0,
             http_connections_limit=http.max_connections if http is not None else 0,

@@ -180,6 +180,12 @@ class Node(NodeCalls, Service):
         bound = cast("IPv4Address", self._port.getHost())
         return bound.host, bound.port
 
+    @property
+    def dropped_datagrams(self) -> int | None:
+        """The datagrams that the kernel dropped unread at the UDP socket; None while it is closed, or if unknown."""
+        dropped: int | None = getattr(self._port, "dropped", None)
+        return dropped
+
     def privilegedStartService(self) -> None:
         """Opens the UDP socket. Raises Twisted's CannotListenError."""
         super().privilegedStartService()

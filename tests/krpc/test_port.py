@@ -61,6 +61,36 @@ async def test_port_reads_a_bounded_number_of_datagrams_in_a_turn(host: str, ask
             assert len(echo.heard) == count
 
 
+@on_linux
+@pytest.mark.parametrize("host", ["", HOST])
+@pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
+async def test_port_tells_how_many_datagrams_a_full_buffer_lost(host: str) -> None:
+    echo, sent = Echo(), 500
+    async with opened(echo, host) as port:
+        assert port.dropped == 0
+        for one in all_of(port):
+            one.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        with client() as sender:
+            for _ in range(sent):
+                sender.sendto(b"x", (HOST, number_of(port)))
+        dropped = port.dropped
+        assert dropped
+        for _ in range(sent // DATAGRAMS_PER_TURN + 1):
+            read(port)
+        assert len(echo.heard) + dropped == sent
+    assert port.dropped is None
+
+
+@on_linux
+@pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
+async def test_port_tells_no_number_of_lost_datagrams_where_the_kernel_has_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "SO_MEMINFO", 250)
+    async with opened(Echo()) as port:
+        assert port.dropped is None
+
+
 @pytest.mark.parametrize("asked", [HOST, pytest.param("127.0.0.2", marks=on_linux)])
 @pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
 async def test_port_stays_open_whatever_its_protocol_raises(logged_failures: list[LogEvent], asked: str) -> None:
