@@ -68,8 +68,13 @@ class Exposition:
         media_type=TEXT_TYPE,
     )
     def metrics(self, request: Request) -> Answer:
-        """Answers in the format that the request accepts."""
-        encode, content_type = choose_encoder(request.headers.get(b"accept", b"").decode("latin-1"))
+        """Answers in the format that the request accepts; in the text format if it accepts none of them."""
+        accept = request.headers.get(b"accept", b"").decode("latin-1")
+        try:
+            encode, content_type = choose_encoder(accept)
+        except (TypeError, ValueError):
+            # prometheus-client 0.26 fails at a version that is no number.
+            encode, content_type = choose_encoder("")
         return Answer(200, encode(self._registry), content_type.encode())
 
 

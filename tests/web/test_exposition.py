@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families as text_format
 from twisted.web.resource import Resource
@@ -65,6 +67,31 @@ def test_scrape_is_text_unless_open_metrics_is_accepted(network: MemoryNetwork) 
     assert open_text.endswith("# EOF\n")
     # In the text format an info is a gauge.
     assert {family.name for family in open_metrics(open_text)} - {"grape_build"} == names - {"grape_build_info"}
+
+
+ACCEPTED = (
+    "application/openmetrics-text",
+    "text/plain",
+    "*/*",
+    ";",
+    ",",
+    "=",
+    "version",
+    "escaping",
+    "1.0.0",
+    "x",
+    "q",
+)
+
+
+@given(st.lists(st.sampled_from(ACCEPTED), max_size=12).map("".join) | st.text(st.characters(max_codepoint=255)))
+@example("application/openmetrics-text; version=abc")
+@example("text/plain;version=1.x.0;escaping=bogus")
+def test_scrape_is_answered_whatever_is_accepted(accept: str) -> None:
+    grape = lone_grape(MemoryNetwork())
+    kind, text = scraped(grape, accept.encode("latin-1"))
+    assert kind.startswith(("text/plain; version=", "application/openmetrics-text; version="))
+    assert "grape_ready 1.0\n" in text
 
 
 def test_scrape_has_every_declared_metric_once_with_its_labels_and_text(network: MemoryNetwork) -> None:
