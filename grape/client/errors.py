@@ -36,7 +36,8 @@ class UnreachableError(ClientError):
     """No grape answered. ``failures`` are lines such as ``http://127.0.0.1:30001: connection refused``."""
 
     def __init__(self, failures: Sequence[str], code: str = "ERR_GRAPE_UNREACHABLE") -> None:
-        super().__init__(code, "; ".join(failures) or "no grape was asked")
+        # A grape may have been asked several times with the same end.
+        super().__init__(code, "; ".join(dict.fromkeys(failures)) or "no grape was asked")
         self.failures = tuple(failures)
 
 

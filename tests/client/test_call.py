@@ -89,6 +89,7 @@ def test_call_asks_again_a_few_times_where_all_fail() -> None:
     with pytest.raises(UnreachableError) as raised:
         _ = call.result
     assert raised.value.failures[-2:] == (f"{A}: refused", f"{B}: gone")
+    assert str(raised.value) == f"ERR_GRAPE_UNREACHABLE: {A}: refused; {B}: refused; {B}: gone"
 
 
 def test_call_ends_at_the_deadline_and_leaves_the_silent_alone() -> None:
