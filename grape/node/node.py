@@ -213,7 +213,7 @@ class Node(NodeCalls, Service):
             self._reactor,
             protocol,
             config,
-            [self._peer_store, self._withdrawals],
+            [self._peer_store, self._withdrawals, self._services.reannouncer],
             resolver(self._reactor),
             self._random_bytes,
             self._dice.random,

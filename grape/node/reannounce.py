@@ -145,6 +145,16 @@ class Reannouncer:
             self._changed(*announce)
         return dropped
 
+    def expire(self, now: float) -> None:
+        """Drops the announces whose peers have expired at ``now``: their services did not announce them again."""
+        if self._max_age:
+            old = [
+                announce_id for announce_id, announce in self._announces.items() if now - announce.at >= self._max_age
+            ]
+            for announce_id in old:
+                del self._announces[announce_id]
+                self._changed(*announce_id)
+
     def address_changed(self) -> None:
         """Has all announces made again, with their age, because other nodes see this one at another address now.
 

@@ -106,6 +106,29 @@ def test_announce_that_is_too_old_is_not_repeated() -> None:
     assert newcomer.stats().services == 0
 
 
+def test_announce_that_is_too_old_is_no_more_counted_though_no_contact_comes_or_goes(network: MemoryNetwork) -> None:
+    first, _ = make_grapes(network, 2)
+    network.result(first.announce("rest:util:net", 1337))
+    network.result(first.announce("rest:util:short", 1338, ttl=100))
+    reannouncer = first.node._services.reannouncer
+    network.clock.advance(170)
+    assert reannouncer.announces() == [(b"rest:util:net", 1337)]
+    network.clock.advance(140)
+    assert len(reannouncer) == 0
+
+
+def test_announces_of_a_network_without_an_age_stay() -> None:
+    clock = HeapClock()
+    gone: list[tuple[bytes, int]] = []
+    for max_age, left in ((0.0, 1), (MAX_AGE, 0)):
+        socket = FailingSocket(clock, None)
+        reannouncer = Reannouncer(clock, max_age, socket.protocol, changed=lambda key, port: gone.append((key, port)))
+        reannouncer.announced(b"key", 1, frozenset([b"n" * 20]))
+        reannouncer.expire(clock.seconds() + MAX_AGE)
+        assert len(reannouncer) == left
+    assert gone == [(b"key", 1)] * 3
+
+
 def test_get_updates_stale_holders() -> None:
     network = MemoryNetwork(seed=3)
     grapes = make_grapes(network, 4)
