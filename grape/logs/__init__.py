@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
+from typing import Self
 
 NAMESPACE = "grenache:grape"
 
@@ -37,6 +38,22 @@ def write_line(text: str) -> None:
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     sys.stderr.write(f"{now} {NAMESPACE} {text}\n")
     sys.stderr.flush()
+
+
+class Counted(int):
+    """A number in a log event: with its noun in the text, as ``counted`` says it, and alone in JSON."""
+
+    text: str
+
+    def __new__(cls, number: int, one: str, many: str = "") -> Self:
+        """Makes one of a number and its noun."""
+        made = super().__new__(cls, number)
+        made.text = counted(number, one, many)
+        return made
+
+    def __str__(self) -> str:
+        """Returns the number with its noun."""
+        return self.text
 
 
 def counted(number: int, one: str, many: str = "") -> str:

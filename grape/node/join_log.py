@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from twisted.logger import Logger
 
 from grape.dht.compact import Address
-from grape.logs import counted
+from grape.logs import Counted
 from grape.reactor import Clock, Timer
 
 # The Node grape's first attempt to join ends after 2 s, ours after 2.5 s.
@@ -67,7 +67,7 @@ class JoinLog:
             return
         if remembered and not bootstrap:
             log.info(
-                "no bootstrap nodes; asking {contacts} of the last run", contacts=counted(len(remembered), "contact")
+                "no bootstrap nodes; asking {contacts} of the last run", contacts=Counted(len(remembered), "contact")
             )
         if bootstrap or remembered:
             self._call_later(NO_ANSWER_SECONDS, self._check_answers)
@@ -125,8 +125,8 @@ class JoinLog:
             return
         again = " again" if self._lost_at > -math.inf else ""
         self._is_joined = True
-        log.info("joined{again} through {host}:{port}, {contacts}", again=again, host=through[0], port=through[1],
-                 contacts=counted(self._contacts(), "contact"))  # fmt: skip
+        log.info(f"joined{again} through {{host}}:{{port}}, {{contacts}}", host=through[0], port=through[1],
+                 contacts=Counted(self._contacts(), "contact"))  # fmt: skip
 
     def _begin_pause(self, now: float) -> None:
         self._logged_at, self._unlogged = now, 0
@@ -137,12 +137,12 @@ class JoinLog:
         if not self._unlogged:
             return
         now, contacts = self._clock.seconds(), self._contacts()
-        losses = counted(self._unlogged, "more time", "more times")
-        minutes = counted(round((now - self._logged_at) / 60), "minute")
+        losses = Counted(self._unlogged, "more time", "more times")
+        minutes = Counted(round((now - self._logged_at) / 60), "minute")
         self._is_joined = contacts > 0
         if contacts:
             log.warn("all contacts lost and found again {losses} in {minutes}; {contacts} now",
-                     losses=losses, minutes=minutes, contacts=counted(contacts, "contact"))  # fmt: skip
+                     losses=losses, minutes=minutes, contacts=Counted(contacts, "contact"))  # fmt: skip
         else:
             log.warn("all contacts lost {losses} in {minutes}; trying to join again", losses=losses, minutes=minutes)
         self._begin_pause(now)

@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from grape.dht.compact import Address
-from grape.logs import counted
+from grape.logs import Counted
 from grape.metrics import Counters
 from grape.reactor import Clock, Timer
 from grape.state import records
@@ -282,14 +282,14 @@ def _log_restored(path: str, found: records.Records, recorded: Recorded) -> None
     """Logs what a state file gave back, unless it is new."""
     if found.node_id is None and not found.latest:
         return
-    counts = (
-        (len(found.contacts), "contact"),
-        (len(recorded.peers), "service"),
-        (len(recorded.items), "item"),
+    log.info(
+        "restored from {path}: node id {node_id}, {contacts}, {services}, {items}",
+        path=path,
+        node_id=found.node_id.hex() if found.node_id is not None else "none",
+        contacts=Counted(len(found.contacts), "contact"),
+        services=Counted(len(recorded.peers), "service"),
+        items=Counted(len(recorded.items), "item"),
     )
-    node_id = found.node_id.hex() if found.node_id is not None else "none"
-    log.info("restored from {path}: node id {node_id}, {counts}", path=path, node_id=node_id,
-             counts=", ".join(counted(number, noun) for number, noun in counts))  # fmt: skip
 
 
 def recorder_of(

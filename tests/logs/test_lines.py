@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from twisted.logger import LogEvent, LogLevel
 from twisted.python.failure import Failure
 
+from grape.logs import Counted
 from grape.logs.lines import json_line, text_line, with_priority
 
 AT = 1_764_048_000.25
@@ -54,6 +55,13 @@ def test_text_of_a_failure_has_its_traceback() -> None:
 
 def test_text_without_words_is_no_line() -> None:
     assert text_line({"log_level": LogLevel.info}) == json_line({"log_level": LogLevel.info}) == ""
+
+
+def test_number_has_its_noun_in_the_text_and_is_a_number_in_json() -> None:
+    logged = event("{contacts} in {minutes}", contacts=Counted(2_000, "contact"), minutes=Counted(1, "minute"))
+    assert text_line(logged, has_time=False) == "[info] 2,000 contacts in 1 minute"
+    line = json.loads(json_line(logged))
+    assert (line["message"], line["contacts"], line["minutes"]) == ("2,000 contacts in 1 minute", 2_000, 1)
 
 
 def test_json_has_the_members_and_the_plain_fields_of_the_event() -> None:
