@@ -14,8 +14,6 @@ from __future__ import annotations
 
 from enum import Enum
 
-import attrs
-
 from grape.dht.compact import Address
 
 
@@ -91,7 +89,6 @@ class Candidate:
         return (self.doubtful, self.distance) < (other.doubtful, other.distance)
 
 
-@attrs.define(slots=True)
 class Found:
     """Holds a lookup's result: the closest nodes that answered, nearest first, and how many were queried.
 
@@ -100,12 +97,36 @@ class Found:
     ``closest`` when they answer.
     """
 
-    complete: bool
-    closest: tuple[Candidate, ...]
-    asked: int
-    answered: int
-    failed: int
-    expected: tuple[Candidate, ...] = ()
+    __slots__ = ("answered", "asked", "closest", "complete", "expected", "failed")
+
+    def __init__(
+        self,
+        complete: bool,
+        closest: tuple[Candidate, ...],
+        asked: int,
+        answered: int,
+        failed: int,
+        expected: tuple[Candidate, ...] = (),
+    ) -> None:
+        self.complete = complete
+        self.closest = closest
+        self.asked = asked
+        self.answered = answered
+        self.failed = failed
+        self.expected = expected
+
+    def __eq__(self, other: object) -> bool:
+        """Returns True for a result with the same candidates and counts."""
+        return isinstance(other, Found) and self._compared() == other._compared()
+
+    def __repr__(self) -> str:
+        return (
+            f"Found(complete={self.complete!r}, closest={self.closest!r}, asked={self.asked!r}, "
+            f"answered={self.answered!r}, failed={self.failed!r}, expected={self.expected!r})"
+        )
+
+    def _compared(self) -> tuple[object, ...]:
+        return self.complete, self.closest, self.asked, self.answered, self.failed, self.expected
 
     @property
     def is_settled(self) -> bool:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import cast
 
-import attrs
-
 from grape.dht import bencoding
 from grape.dht.bencoding import BValue
 from grape.dht.errors import RemoteProtocolError
@@ -31,7 +29,9 @@ CLIENT_VERSION = CLIENT + b"\x00\x01"
 MAX_ERROR_BYTES = 512
 
 
-@attrs.define(slots=True)
+# The three messages are written out by hand, not with attrs, so that mypyc can compile them.
+
+
 class Query:
     """Holds a query: ``method`` and ``arguments`` as sent, ``transaction_id`` ``None`` if there was no ``t``.
 
@@ -39,22 +39,62 @@ class Query:
     ``size`` is the datagram's bytes.
     """
 
-    method: bytes
-    arguments: dict[bytes, BValue]
-    transaction_id: BValue | None
-    read_only: bool = False
-    canonical: bool = True
-    size: int = attrs.field(default=1_024, eq=False)
+    __slots__ = ("arguments", "canonical", "method", "read_only", "size", "transaction_id")
+
+    def __init__(
+        self,
+        method: bytes,
+        arguments: dict[bytes, BValue],
+        transaction_id: BValue | None,
+        read_only: bool = False,
+        canonical: bool = True,
+        size: int = 1_024,
+    ) -> None:
+        self.method = method
+        self.arguments = arguments
+        self.transaction_id = transaction_id
+        self.read_only = read_only
+        self.canonical = canonical
+        self.size = size
+
+    def __eq__(self, other: object) -> bool:
+        """Returns True for a query that is equal but for its size."""
+        return isinstance(other, Query) and self._compared() == other._compared()
+
+    def __repr__(self) -> str:
+        return (
+            f"Query(method={self.method!r}, arguments={self.arguments!r}, transaction_id={self.transaction_id!r}, "
+            f"read_only={self.read_only!r}, canonical={self.canonical!r}, size={self.size!r})"
+        )
+
+    def _compared(self) -> tuple[object, ...]:
+        return self.method, self.arguments, self.transaction_id, self.read_only, self.canonical
 
 
-@attrs.define(slots=True)
 class Response:
     """Holds a response: ``values`` is its ``r`` dictionary, ``message`` the whole of it."""
 
-    values: dict[bytes, BValue]
-    transaction_id: BValue | None
-    # What few answers are asked for is read from it: to read it each time would be felt in each lookup.
-    message: dict[bytes, BValue] | None = attrs.field(default=None, eq=False, repr=False)
+    __slots__ = ("message", "transaction_id", "values")
+
+    def __init__(
+        self,
+        values: dict[bytes, BValue],
+        transaction_id: BValue | None,
+        message: dict[bytes, BValue] | None = None,
+    ) -> None:
+        self.values = values
+        self.transaction_id = transaction_id
+        # What few answers are asked for is read from it: to read it each time would be felt in each lookup.
+        self.message = message
+
+    def __eq__(self, other: object) -> bool:
+        """Returns True for a response with the same values and transaction id."""
+        return (
+            isinstance(other, Response) and self.values == other.values and self.transaction_id == other.transaction_id
+        )
+
+    def __repr__(self) -> str:
+        return f"Response(values={self.values!r}, transaction_id={self.transaction_id!r})"
 
     @property
     def is_of_ours(self) -> bool:
@@ -63,13 +103,27 @@ class Response:
         return isinstance(version, bytes) and version.startswith(CLIENT)
 
 
-@attrs.define(slots=True)
 class Error:
     """Holds an error: ``code`` and ``message`` of its ``e`` list."""
 
-    code: int
-    message: str
-    transaction_id: BValue | None
+    __slots__ = ("code", "message", "transaction_id")
+
+    def __init__(self, code: int, message: str, transaction_id: BValue | None) -> None:
+        self.code = code
+        self.message = message
+        self.transaction_id = transaction_id
+
+    def __eq__(self, other: object) -> bool:
+        """Returns True for an equal error."""
+        return (
+            isinstance(other, Error)
+            and self.code == other.code
+            and self.message == other.message
+            and self.transaction_id == other.transaction_id
+        )
+
+    def __repr__(self) -> str:
+        return f"Error(code={self.code!r}, message={self.message!r}, transaction_id={self.transaction_id!r})"
 
 
 def decode(datagram: bytes) -> Query | Response | Error:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import ClassVar, Protocol
 
-import attrs
-
 from grape.dht.bencoding import BValue
 from grape.dht.candidates import FAILED, HEARD, LATE, PENDING, SLOW, TARDY, Candidate, Found
 from grape.dht.compact import NODE_BYTES, Address, decode_nodes
@@ -65,7 +63,6 @@ class Network(Protocol):
         """Calls a function after some seconds."""
 
 
-@attrs.define(slots=True)
 class WriteOutcome:
     """The outcome of an announce or put.
 
@@ -74,11 +71,27 @@ class WriteOutcome:
     once another had accepted, because they are slow by their own record: they are expected to accept.
     """
 
-    asked: int
-    accepted: int
-    unanswered: int
-    refusals: tuple[RemoteError, ...] = ()
-    holders: frozenset[bytes] = frozenset()
+    __slots__ = ("accepted", "asked", "holders", "refusals", "unanswered")
+
+    def __init__(
+        self,
+        asked: int,
+        accepted: int,
+        unanswered: int,
+        refusals: tuple[RemoteError, ...] = (),
+        holders: frozenset[bytes] = frozenset(),
+    ) -> None:
+        self.asked = asked
+        self.accepted = accepted
+        self.unanswered = unanswered
+        self.refusals = refusals
+        self.holders = holders
+
+    def __repr__(self) -> str:
+        return (
+            f"WriteOutcome(asked={self.asked!r}, accepted={self.accepted!r}, unanswered={self.unanswered!r}, "
+            f"refusals={self.refusals!r}, holders={self.holders!r})"
+        )
 
 
 class Operation:

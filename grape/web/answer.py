@@ -9,8 +9,6 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeAlias
 
-import attrs
-
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.web.iweb import IRequest
@@ -30,25 +28,50 @@ NO_STORE: Headers = ((b"Cache-Control", b"no-store"),)
 RETRY: Headers = ((b"Retry-After", b"1"),)
 
 
-# Mutable, because a frozen attrs class takes 0.13 us longer to make (0.21 instead of 0.08 us).
-@attrs.define
 class Answer:
     """An HTTP answer: its status, its body with the body's media type, and headers of its own."""
 
-    status: int
-    body: bytes
-    content_type: bytes = JSON_TYPE
-    headers: Headers = ()
+    __slots__ = ("body", "content_type", "headers", "status")
+
+    def __init__(self, status: int, body: bytes, content_type: bytes = JSON_TYPE, headers: Headers = ()) -> None:
+        self.status = status
+        self.body = body
+        self.content_type = content_type
+        self.headers = headers
+
+    def __eq__(self, other: object) -> bool:
+        """Returns True for an equal answer."""
+        return isinstance(other, Answer) and self._compared() == other._compared()
+
+    def __repr__(self) -> str:
+        return (
+            f"Answer(status={self.status!r}, body={self.body!r}, content_type={self.content_type!r}, "
+            f"headers={self.headers!r})"
+        )
+
+    def _compared(self) -> tuple[object, ...]:
+        return self.status, self.body, self.content_type, self.headers
 
 
-@attrs.define(kw_only=True)
 class StreamedAnswer(Answer):
     """An answer whose body is written by ``begin(http)``, which returns a Deferred that fires with its last bytes.
 
     The Deferred is cancelled when the client is gone.
     """
 
-    begin: Callable[[IRequest], Deferred[bytes]]
+    __slots__ = ("begin",)
+
+    def __init__(
+        self,
+        status: int,
+        body: bytes,
+        content_type: bytes = JSON_TYPE,
+        headers: Headers = (),
+        *,
+        begin: Callable[[IRequest], Deferred[bytes]],
+    ) -> None:
+        super().__init__(status, body, content_type, headers)
+        self.begin = begin
 
 
 # For an item that no node has: an empty body is no JSON.
