@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -36,13 +37,13 @@ def deferred(start: Callable[[Callable[[T | Failure], object]], Cancellable]) ->
     Cancelling the Deferred cancels the work. Raises what ``start`` raises.
     """
     under_way: list[Cancellable] = []
-
-    def cancel(_: Deferred[T]) -> None:
-        under_way[0].cancel()
-
-    result: Deferred[T] = Deferred(cancel)
+    result: Deferred[T] = Deferred(partial(_cancel, under_way))
     under_way.append(start(result.callback))
     return result
+
+
+def _cancel(under_way: list[Cancellable], _: object) -> None:
+    under_way[0].cancel()
 
 
 class _Caller(Generic[V]):

@@ -68,7 +68,7 @@ def _shape(value: BValue, depth: int = 0) -> Json:
     return {key.decode("utf-8", "replace"): _shape(member, depth + 1) for key, member in value.items()}
 
 
-def _whole(number: float) -> int:
+def _whole(number: int | float) -> int:
     # Infinity and NaN have no integer ratio: is_integer() is false for both.
     whole = int(number) if isinstance(number, int) or number.is_integer() else None
     if whole is None or abs(whole) > MAX_INTEGER:

@@ -6,6 +6,7 @@ Its words are the BEPs': keys, targets, contacts. Services are a matter of ``gra
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from twisted.internet.defer import Deferred, fail, maybeDeferred
 
@@ -130,18 +131,17 @@ class DHTProtocol(KRPCProtocol):
 
     def find_node(self, target: bytes) -> Deferred[Found]:
         """Finds the nodes closest to a 20-byte ``target`` (BEP 5)."""
+        return deferred(partial(self._start_find_node, target))
 
-        def start(done: Callable[[Found], object]) -> Cancellable:
-            lookup, known = self.begin_lookup(target)
-            traversal: Traversal
-            if target == self.table.own_id:
-                traversal = OwnIdSearch(lookup, self.queries, LOOKUP_SECONDS, done, known, self._own_id_listed)
-            else:
-                traversal = Traversal(lookup, self.queries, b"find_node", b"target", LOOKUP_SECONDS, done, known)
-            traversal.start()
-            return traversal
-
-        return deferred(start)
+    def _start_find_node(self, target: bytes, done: Callable[[Found], object]) -> Cancellable:
+        lookup, known = self.begin_lookup(target)
+        traversal: Traversal
+        if target == self.table.own_id:
+            traversal = OwnIdSearch(lookup, self.queries, LOOKUP_SECONDS, done, known, self._own_id_listed)
+        else:
+            traversal = Traversal(lookup, self.queries, b"find_node", b"target", LOOKUP_SECONDS, done, known)
+        traversal.start()
+        return traversal
 
     def _own_id_listed(self, address: Address, told_by: Address) -> None:
         if address != (self.own_host, self.port) and self.table.rules.is_usable(address[0], told_by[0]):
@@ -153,11 +153,12 @@ class DHTProtocol(KRPCProtocol):
 
     def get_peers(self, key: bytes, network: Network | None = None) -> Deferred[PeersFound]:
         """Finds the peers announced under ``key``, of any length (BEP 5); ``network`` is that of ``find_peers``."""
+        return maybeDeferred(deferred, partial(self._start_get_peers, key, network))
 
-        def start(done: Callable[[PeersFound], object]) -> Cancellable:
-            return self.find_peers(key, None, lambda peers, lookup: done(PeersFound(peers, lookup)), network=network)
-
-        return maybeDeferred(deferred, start)
+    def _start_get_peers(
+        self, key: bytes, network: Network | None, done: Callable[[PeersFound], object]
+    ) -> Cancellable:
+        return self.find_peers(key, None, lambda peers, lookup: done(PeersFound(peers, lookup)), network=network)
 
     def find_peers(
         self,
@@ -195,17 +196,30 @@ class DHTProtocol(KRPCProtocol):
         """
         if self.is_busy:
             return fail(Overloaded())
+        return deferred(partial(self._start_get, target, salt, own, seconds, network or self.queries))
 
-        def start(done: Callable[[ItemFound], object]) -> Cancellable:
-            def ended(answers: list[tuple[Item, Candidate]], found: Found) -> None:
-                done(self._newest(answers, own, found))
+    def _start_get(
+        self,
+        target: bytes,
+        salt: bytes,
+        own: Item | None,
+        seconds: float,
+        network: Network,
+        done: Callable[[ItemFound], object],
+    ) -> Cancellable:
+        lookup, known = self.begin_lookup(target)
+        search = ItemSearch(lookup, network, seconds, partial(self._got, own, done), known, salt, own)
+        search.start()
+        return search
 
-            lookup, known = self.begin_lookup(target)
-            search = ItemSearch(lookup, network or self.queries, seconds, ended, known, salt, own)
-            search.start()
-            return search
-
-        return deferred(start)
+    def _got(
+        self,
+        own: Item | None,
+        done: Callable[[ItemFound], object],
+        answers: list[tuple[Item, Candidate]],
+        found: Found,
+    ) -> None:
+        done(self._newest(answers, own, found))
 
     def _newest(self, answers: list[tuple[Item, Candidate]], own: Item | None, found: Found) -> ItemFound:
         """Returns the item of highest seq that nodes gave, and sends the newest to those that gave an older one."""
@@ -324,7 +338,7 @@ class _WriteOperation:
         """Begins with the lookup, or with the write if the closest nodes are cached."""
         cached = self._protocol._closest.get(self._key, self._protocol.queries.seconds())
         if cached is None:
-            self._look_up(LOOKUP_BEFORE_WRITE_SECONDS, self._end)
+            self._look_up(LOOKUP_BEFORE_WRITE_SECONDS)
         else:
             self._send(cached, self._sent_to_cached)
         return self
@@ -337,17 +351,17 @@ class _WriteOperation:
                 if part is not None:
                     part.cancel()
 
-    def _look_up(self, seconds: float, done: Callable[[WriteOutcome], object]) -> None:
-        def found(result: Found) -> None:
-            protocol._closest.put(self._key, result, protocol.queries.seconds())
-            self._send(result, done)
-
-        protocol = self._protocol
-        lookup, known = protocol.begin_lookup(self._key)
+    def _look_up(self, seconds: float) -> None:
+        queries, share = self._protocol.queries, self._share
+        lookup, known = self._protocol.begin_lookup(self._key)
         self._search = search = TokenSearch(
-            lookup, protocol.queries, self._find, self._field, seconds * self._share, found, known, self._came_late
+            lookup, queries, self._find, self._field, seconds * share, self._looked_up, known, self._came_late
         )
         search.start()
+
+    def _looked_up(self, found: Found) -> None:
+        self._protocol._closest.put(self._key, found, self._protocol.queries.seconds())
+        self._send(found, self._end)
 
     def _send(self, found: Found, done: Callable[[WriteOutcome], object]) -> None:
         holders = [candidate for candidate in found.closest if candidate.token is not None]
@@ -369,7 +383,7 @@ class _WriteOperation:
         if outcome.refusals and any(refusal.code == krpc.PROTOCOL_ERROR for refusal in outcome.refusals):
             self._protocol._closest.forget(self._key)
             if not outcome.accepted:
-                self._look_up(SECOND_LOOKUP_SECONDS, self._end)
+                self._look_up(SECOND_LOOKUP_SECONDS)
                 return
         self._end(outcome)
 

@@ -39,10 +39,6 @@ class Outcome(Protocol):
         """Learns that no useful response will come."""
 
 
-class Uncounted:
-    """Marks the outcome of a query that not every node knows: to leave it unanswered says nothing about a node."""
-
-
 class _Nobody:
     """Ignores how a query ends: the outcome of one whose end was already reported."""
 

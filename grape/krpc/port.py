@@ -47,7 +47,7 @@ ANCILLARY_BYTES = socket.CMSG_SPACE(12) + socket.CMSG_SPACE(32) if IS_LINUX else
 QUOTE_BYTES = 1_024
 # Where the local address that was asked stands in a struct in_pktinfo, between an interface's number and the
 # address in the datagram's header (ipi_spec_dst, ip(7)).
-ASKED = slice(4, 8)
+ASKED_AT, ASKED_END = 4, 8
 
 SendTo = Callable[[bytes, Address], object]
 
@@ -247,7 +247,7 @@ class WildcardPort(Port):
         for level, kind, data in ancillary:
             if level == socket.IPPROTO_IP and kind == IP_PKTINFO:
                 # The address again, as the source, and any interface.
-                source = bytes(4) + data[ASKED] + bytes(4)
+                source = bytes(4) + data[ASKED_AT:ASKED_END] + bytes(4)
                 return partial(_send_from, self.socket, [(socket.IPPROTO_IP, IP_PKTINFO, source)])
         return self.socket.sendto
 

@@ -21,9 +21,9 @@ from grape.dht.messages import Frame
 from grape.dht.nodeid import RandomBytes
 from grape.dht.routing import RoutingTable
 from grape.dht.rtt import RoundTrips
-from grape.dht.transactions import Outcome, Pending, Transactions, Uncounted
+from grape.dht.transactions import Outcome, Pending, Transactions
 from grape.krpc.port import SendTo
-from grape.krpc.traversal import Arguments
+from grape.krpc.traversal import Arguments, UncountedWrite
 from grape.krpc.udp import is_sent_again
 from grape.metrics import Counters
 from grape.reactor import Clock, Timer
@@ -38,7 +38,7 @@ class Queries:
     """The queries of one socket that are in flight, at most ``max_pending``; what lookups and writes send through.
 
     With ``read_only`` (BEP 43) queries carry ``ro``. ``timed_out(pending, now)`` is called before the outcome of a
-    query that was not answered in time, unless its outcome is Uncounted.
+    query that was not answered in time, unless its outcome is an UncountedWrite.
 
     ``hearsay`` marks addresses that nodes name and that do not answer; those in ``never_marked``, the bootstrap nodes,
     are exempt, and so are queriers while ``is_checking(address)``: they are being pinged.
@@ -227,7 +227,7 @@ class Queries:
             self.call(pending.outcome.slow, pending)
         for pending in failed:
             pending.counts.timed_out += 1
-            if not isinstance(pending.outcome, Uncounted):
+            if not isinstance(pending.outcome, UncountedWrite):
                 self.call(self._timed_out, pending, now)
             reason = QueryTimeout(f"{pending.address[0]}:{pending.address[1]}")
             self.call(pending.outcome.failed, pending, reason)

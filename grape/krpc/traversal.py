@@ -368,3 +368,7 @@ class Write(Operation):
         done = self._stop()
         if done is not None:
             done(WriteOutcome(len(holders), len(accepted), unanswered, refusals, ids))
+
+
+class UncountedWrite(Write):
+    """A write that not every node knows: to leave it unanswered says nothing about a node."""

@@ -14,9 +14,9 @@ from grape.dht.errors import QueryFailed, RemoteError
 from grape.dht.lookup import Lookup
 from grape.dht.messages import METHOD_UNKNOWN, Response
 from grape.dht.routing import K
-from grape.dht.transactions import Pending, Uncounted
+from grape.dht.transactions import Pending
 from grape.krpc.searches import Known, TokenSearch
-from grape.krpc.traversal import Arguments, Network, Write, WriteOutcome
+from grape.krpc.traversal import Arguments, Network, UncountedWrite, WriteOutcome
 
 # Twice as many as an announce goes to: closer nodes may have displaced some that hold the peer.
 WIDE_K = 2 * K
@@ -47,7 +47,7 @@ class _Search(TokenSearch):
         super().answered(pending, response)
 
 
-class _Write(Write, Uncounted):
+class _Write(UncountedWrite):
     """A write whose time-outs do not count against a node; ``unaware`` are the ids of nodes that do not know it."""
 
     unaware: frozenset[bytes] = frozenset()

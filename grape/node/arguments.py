@@ -44,14 +44,15 @@ def name_in_slot(name: str, timeslot: float, ago: int) -> str:
     return f"{name}-{now - now % length}"
 
 
-def age_of(ttl: float, max_age: float) -> float:
+def age_of(ttl: object, max_age: float) -> float:
     """Returns how many seconds of a peer's life are gone when it is announced to live ``ttl`` seconds.
 
     ``max_age`` is the network's age, 0 if peers live for ever. Raises GrapeError ERR_GRAPE_SERVICE_TTL if a peer
     cannot be announced so: for less than a second, or more than the age; or with an age of over a day, which no node
     takes.
     """
-    is_number = isinstance(ttl, (int, float)) and not isinstance(ttl, bool)
-    if not is_number or not 1 <= ttl <= max_age or (max_age - ttl) * 1000 >= MAX_AGE_MILLISECONDS:
+    if not isinstance(ttl, (int, float)) or isinstance(ttl, bool):
+        raise GrapeError("ERR_GRAPE_SERVICE_TTL")
+    if not 1 <= ttl <= max_age or (max_age - ttl) * 1000 >= MAX_AGE_MILLISECONDS:
         raise GrapeError("ERR_GRAPE_SERVICE_TTL")
     return max_age - ttl

@@ -1,12 +1,13 @@
-"""Maps the outcomes of writes, and Overloaded, to Grenache's errors.
+"""Maps the outcomes of writes, and other failures, to Grenache's errors.
 
-Under 60 lines: the texts of the Node grape for a failed announce or put stand here alone.
+The texts of the Node grape for a failed announce or put stand here alone.
 """
 
 from __future__ import annotations
 
 from typing import NoReturn
 
+from twisted.internet.defer import FirstError
 from twisted.python.failure import Failure
 
 from grape.config import Config
@@ -52,3 +53,9 @@ def raise_overloaded(failure: Failure) -> NoReturn:
     """Raises the GrapeError for a Failure with Overloaded; raises any other Failure's own error."""
     failure.trap(Overloaded)
     raise overloaded()
+
+
+def first_error(failure: Failure) -> Failure:
+    """Returns the failure inside the FirstError of gatherResults."""
+    error = failure.value
+    return error.subFailure if isinstance(error, FirstError) else failure

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol, TypeVar
 
-from twisted.internet.defer import CancelledError, FirstError, gatherResults
+from twisted.internet.defer import CancelledError, gatherResults
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -25,7 +25,7 @@ from grape.errors import GrapeError
 from grape.krpc.traversal import WriteOutcome
 from grape.metrics import Counters
 from grape.node.arguments import age_of, check_name, check_service, key_of, name_in_slot
-from grape.node.errors import accepted_by, may_keep_alone, overloaded
+from grape.node.errors import accepted_by, first_error, may_keep_alone, overloaded
 from grape.node.first_join import FirstJoin
 from grape.node.listing import Listing
 from grape.node.own_address import hosts_of
@@ -166,7 +166,7 @@ class Services:
         return self._in_both(names, done)
 
     def begin_announce(
-        self, name: str | bytes, port: int, done: Callable[[int | Failure], object], ttl: float | None = None
+        self, name: object, port: object, done: Callable[[int | Failure], object], ttl: object = None
     ) -> Cancellable:
         """Announces a service at ``port`` of this host: calls ``done`` with how many nodes accepted, or a Failure.
 
@@ -194,36 +194,44 @@ class Services:
         is_stored = self.listing.is_configured
         if is_stored:
             self._store(key, port, age)
-
-        def outcome(written: WriteOutcome) -> int:
-            if self._withdrawn and self.withdrawer.overtook(key, port):
-                return accepted_by(written)
-            if not written.accepted:
-                # A node that stops ends its queries: their failures are no answer of the network.
-                self._socket()
-                is_alone = may_keep_alone(written, self._config)
-                if is_alone and not is_stored:
-                    self._store(key, port, age)
-                if is_alone or is_stored:
-                    # Lookups here list it: it is announced to the nodes that are met while it lives.
-                    self.reannouncer.announced(key, port, age=age)
-                if is_alone:
-                    return 1
-            accepted = accepted_by(written)
-            self.reannouncer.announced(key, port, written.holders, age)
-            return accepted
-
-        def ended(written: WriteOutcome) -> None:
-            try:
-                result: int | Failure = outcome(written)
-            except Exception:
-                result = Failure()
-            done(result)
-
+        ended = partial(self._announce_ended, key, port, age, is_stored, done)
         if self._first_join.is_under_way:
             begin = partial(_announce, protocol, key, port, ended, age)
             return self._first_join.run(begin, done, LOOKUP_AND_WRITE_SECONDS)
         return _announce(protocol, key, port, ended, age, LOOKUP_AND_WRITE_SECONDS)
+
+    def _announce_ended(
+        self,
+        key: bytes,
+        port: int,
+        age: float,
+        is_stored: bool,
+        done: Callable[[int | Failure], object],
+        written: WriteOutcome,
+    ) -> None:
+        try:
+            result: int | Failure = self._announced(key, port, age, is_stored, written)
+        except Exception:
+            result = Failure()
+        done(result)
+
+    def _announced(self, key: bytes, port: int, age: float, is_stored: bool, written: WriteOutcome) -> int:
+        if self._withdrawn and self.withdrawer.overtook(key, port):
+            return accepted_by(written)
+        if not written.accepted:
+            # A node that stops ends its queries: their failures are no answer of the network.
+            self._socket()
+            is_alone = may_keep_alone(written, self._config)
+            if is_alone and not is_stored:
+                self._store(key, port, age)
+            if is_alone or is_stored:
+                # Lookups here list it: it is announced to the nodes that are met while it lives.
+                self.reannouncer.announced(key, port, age=age)
+            if is_alone:
+                return 1
+        accepted = accepted_by(written)
+        self.reannouncer.announced(key, port, written.holders, age)
+        return accepted
 
     def begin_unannounce(self, name: str | bytes, port: int, done: Callable[[int | Failure], object]) -> Cancellable:
         """Withdraws a service at ``port`` of this host: calls ``done`` with how many nodes confirmed, or a Failure.
@@ -249,7 +257,7 @@ class Services:
                 done(failure)
 
         both = gatherResults([first, second], consumeErrors=True)
-        both.addCallbacks(lambda found: self._pick(_sum(found[0], found[1])), _first_error)
+        both.addCallbacks(lambda found: self._pick(Counter(found[0]) + Counter(found[1])), first_error)
         return both.addCallbacks(done, failed)
 
     def _look_up(
@@ -385,16 +393,3 @@ def _announce(
         return protocol.announce(key, port, ended, 0, None, seconds)
     except Overloaded as error:
         raise overloaded() from error
-
-
-def _sum(first: Peers, second: Peers) -> Peers:
-    peers = dict(first)
-    for peer, count in second.items():
-        peers[peer] = peers.get(peer, 0) + count
-    return peers
-
-
-def _first_error(failure: Failure) -> Failure:
-    """Returns the failure inside the FirstError of gatherResults."""
-    error = failure.value
-    return error.subFailure if isinstance(error, FirstError) else failure

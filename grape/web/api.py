@@ -313,15 +313,16 @@ class Api:
         salt = buffer(options.get("salt"), "utf-8", refused)
         if "v" not in options:
             raise GrapeError("opts.v not given")
-        put = self._calls.put(
+        # What is no number is for the node to refuse.
+        put: Callable[..., Deferred[str]] = self._calls.put
+        put(
             storable(options["v"], refused),
             key=key,
             signature=signature,
             seq=integer_member(options, "seq"),
             salt=salt or b"",
             cas=integer_member(options, "cas"),
-        )
-        put.addBoth(call.put)
+        ).addBoth(call.put)
 
     def _get(self, data: Json | Missing, call: _Call) -> Cancellable:
         refused = GrapeError("ERR_GRAPE_GET", 400)

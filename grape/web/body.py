@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from typing import NoReturn, TypeAlias, cast
+from typing import NoReturn, TypeAlias
 
 from grape.encoding import Value, text_to_bytes
 from grape.errors import GrapeError
@@ -45,7 +45,7 @@ def _no_constant(text: str) -> NoReturn:
     raise ValueError(f"{text} is not JSON")
 
 
-def _number(digits: str) -> float:
+def _number(digits: str) -> int | float:
     # JavaScript's numbers are doubles; those that are exact either way stay integers.
     return int(digits) if len(digits) < 20 else float(digits)
 
@@ -68,17 +68,19 @@ def integer(value: Json) -> int | None:
     return int(value) if isinstance(value, int) or value.is_integer() else None
 
 
-def integer_member(options: dict[str, Json], name: str) -> int | None:
-    """Returns a member as the node takes it: None if it is absent, and what is no integer as it is, to be refused."""
+def integer_member(options: dict[str, Json], name: str) -> object:
+    """Returns a member as an int, None if it is absent, and what is no integer as it is, which the node refuses."""
     if name not in options:
         return None
     value = options[name]
     whole = integer(value)
+    if whole is not None:
+        return whole
     # JSON's null is a wrong value; None would be an absent one.
-    return whole if whole is not None else cast("int", False if value is None else value)
+    return False if value is None else value
 
 
-def ttl_of(value: Json) -> float:
+def ttl_of(value: Json) -> int | float:
     """Returns a number of seconds as it is; NaN, which the node refuses, for anything else."""
     return value if isinstance(value, (int, float)) and not isinstance(value, bool) else math.nan
 

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from twisted.internet import protocol
 from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IPushProducer
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from grape.coalesce import Cancellable
 from grape.reactor import Clock
@@ -68,7 +68,6 @@ class Factory(Protocol):
     def response(self, answer: Answer, request: PendingRequest) -> bytes: ...
 
 
-@implementer(IPushProducer, IHalfCloseableProtocol)
 class Connection(RequestParser):
     """A client's connection, over TCP or a unix socket."""
 
@@ -77,7 +76,7 @@ class Connection(RequestParser):
 
     def connectionMade(self) -> None:
         """Starts to read."""
-        self._begin_reading()
+        self._begin_reading(self.factory)
         # The requests that are not answered yet; the first _running of them are started.
         self._queue: deque[PendingRequest] = deque()
         self._running = 0
@@ -382,3 +381,7 @@ class Connection(RequestParser):
         self.deadline = self.factory.clock.seconds() + IDLE_SECONDS
         self._stop_producing()
         (self._inner or self.transport).loseConnection()
+
+
+# Not by a decorator: mypyc would not compile the class.
+classImplements(Connection, IPushProducer, IHalfCloseableProtocol)

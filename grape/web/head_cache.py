@@ -36,6 +36,18 @@ class Head:
         self.headers = headers
         self.body_bytes = body_bytes
 
+    def __eq__(self, other: object) -> bool:
+        """Returns True for the head of an equal call."""
+        return (
+            isinstance(other, Head)
+            and self.target == other.target
+            and self.headers == other.headers
+            and self.body_bytes == other.body_bytes
+        )
+
+    def __repr__(self) -> str:
+        return f"Head(target={self.target!r}, headers={self.headers!r}, body_bytes={self.body_bytes!r})"
+
 
 class HeadCache:
     """The heads of plain calls, by their bytes and by the address of this machine that they came to."""

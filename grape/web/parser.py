@@ -23,7 +23,7 @@ BODY_SECONDS = 10.0
 
 
 class Limits(Protocol):
-    """The reader's view of the factory that made the connection."""
+    """What the parser needs of the factory that made the connection."""
 
     clock: Clock
     max_payload_size: int
@@ -32,7 +32,6 @@ class Limits(Protocol):
 class RequestParser(protocol.Protocol):
     """The reading half of a connection. The ``on_*`` methods are httptools' callbacks."""
 
-    factory: Limits
     transport: Any
     #: The time at which the connection is cut, in the clock's seconds.
     deadline: float
@@ -52,7 +51,8 @@ class RequestParser(protocol.Protocol):
         """Answers a request before it is read to its end, after all earlier ones, and reads no more."""
         raise NotImplementedError
 
-    def _begin_reading(self) -> None:
+    def _begin_reading(self, limits: Limits) -> None:
+        self._limits = limits
         self._parser = httptools.HttpRequestParser(self)
         # The request that is being read, its headers and the pieces of its body.
         self._request: PendingRequest | None = None
@@ -104,7 +104,7 @@ class RequestParser(protocol.Protocol):
         self._data = b""
         self._in_head = True
         self._fields = self._field_bytes = self._body_bytes = 0
-        self.deadline = self.factory.clock.seconds() + HEAD_SECONDS
+        self.deadline = self._limits.clock.seconds() + HEAD_SECONDS
 
     def on_url(self, url: bytes) -> None:
         assert self._request is not None
@@ -129,7 +129,7 @@ class RequestParser(protocol.Protocol):
         assert request is not None
         self._in_head = False
         self._read_bytes = 0
-        self.deadline = self.factory.clock.seconds() + BODY_SECONDS
+        self.deadline = self._limits.clock.seconds() + BODY_SECONDS
         request.method = self._parser.get_method()
         version = self._parser.get_http_version()
         request.keep_alive = self._parser.should_keep_alive() and version == "1.1"
@@ -149,7 +149,7 @@ class RequestParser(protocol.Protocol):
             self._upgrade_refused = True
             return
         length = headers.get(b"content-length", b"0")
-        if length.isdigit() and int(length[:20]) > self.factory.max_payload_size:
+        if length.isdigit() and int(length[:20]) > self._limits.max_payload_size:
             self._refuse(PAYLOAD_TOO_BIG)
             return
         expectation = headers.get(b"expect")
@@ -164,7 +164,7 @@ class RequestParser(protocol.Protocol):
         if self._deaf or self._request is None:
             return
         self._body_bytes += len(body)
-        if self._body_bytes > self.factory.max_payload_size:
+        if self._body_bytes > self._limits.max_payload_size:
             self._refuse(PAYLOAD_TOO_BIG)
         else:
             self._pieces.append(body)
