@@ -26,7 +26,7 @@ def text_to_bytes(text: str) -> bytes:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
-def to_bencode(value: Value, depth: int = 0) -> BValue:
+def to_bencode(value: object, depth: int = 0) -> BValue:
     """Converts a Python value to the bencode value that is stored for it. Raises ValueError.
 
     ``depth`` is how deep the value is nested in the one being converted; MAX_DEPTH is the limit.

@@ -15,10 +15,11 @@ from grape.encoding import text_to_bytes
 from grape.errors import GrapeError
 
 
-def check_name(name: object) -> None:
-    """Raises GrapeError ERR_GRAPE_LOOKUP for what is no name of a service."""
+def checked_name(name: object) -> str:
+    """Returns the name of a service to look up. Raises GrapeError ERR_GRAPE_LOOKUP for what is none."""
     if not isinstance(name, str) or not name:
         raise GrapeError("ERR_GRAPE_LOOKUP")
+    return name
 
 
 def check_service(name: object, port: object, code: str) -> None:

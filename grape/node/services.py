@@ -24,7 +24,7 @@ from grape.encoding import text_to_bytes
 from grape.errors import GrapeError
 from grape.krpc.traversal import WriteOutcome
 from grape.metrics import Counters
-from grape.node.arguments import age_of, check_name, check_service, key_of, name_in_slot
+from grape.node.arguments import age_of, check_service, checked_name, key_of, name_in_slot
 from grape.node.errors import accepted_by, first_error, may_keep_alone, overloaded
 from grape.node.first_join import FirstJoin
 from grape.node.listing import Listing
@@ -153,16 +153,16 @@ class Services:
         self.reannouncer.set_limit(config.max_announces)
         self.withdrawer.reconfigure(config)
 
-    def begin_lookup(self, name: str, done: Callable[[list[str] | Failure], object]) -> Cancellable:
+    def begin_lookup(self, name: object, done: Callable[[list[str] | Failure], object]) -> Cancellable:
         """Looks up the peers of a service: calls ``done`` with at most MAX_PEERS "ip:port", or with a Failure.
 
         Equal lookups under way share one search. Raises GrapeError ERR_GRAPE_LOOKUP for an invalid name,
         ERR_GRAPE_OVERLOADED when too many queries are in flight, ERR_GRAPE_NOT_RUNNING.
         """
-        check_name(name)
+        service = checked_name(name)
         if self._config.timeslot is None:
-            return self._look_up(name, self._lookups, done)
-        names = [name_in_slot(name, self._config.timeslot, ago) for ago in (0, 1)]
+            return self._look_up(service, self._lookups, done)
+        names = [name_in_slot(service, self._config.timeslot, ago) for ago in (0, 1)]
         return self._in_both(names, done)
 
     def begin_announce(
@@ -233,13 +233,15 @@ class Services:
         self.reannouncer.announced(key, port, written.holders, age)
         return accepted
 
-    def begin_unannounce(self, name: str | bytes, port: int, done: Callable[[int | Failure], object]) -> Cancellable:
+    def begin_unannounce(self, name: object, port: object, done: Callable[[int | Failure], object]) -> Cancellable:
         """Withdraws a service at ``port`` of this host: calls ``done`` with how many nodes confirmed, or a Failure.
 
         Of a 0.x network the service of the present time slot is withdrawn. Raises GrapeError ERR_GRAPE_SERVICE_PORT,
         ERR_GRAPE_UNANNOUNCE, ERR_GRAPE_OVERLOADED, ERR_GRAPE_NOT_RUNNING.
         """
         check_service(name, port, "ERR_GRAPE_UNANNOUNCE")
+        assert isinstance(name, (str, bytes))
+        assert isinstance(port, int)
         return self.withdrawer.begin(key_of(name, self._config.timeslot), port, done)
 
     def _in_both(self, names: Sequence[str], done: Callable[[list[str] | Failure], object]) -> Cancellable:
@@ -311,10 +313,9 @@ class Services:
         """Returns peers of a key that this node stores."""
         return self._pick(dict.fromkeys(self._own(key, self._clock.seconds()), 1))
 
-    def key(self, name: str) -> bytes:
+    def key(self, name: object) -> bytes:
         """Returns the key of a service, that of this time slot where there are some. Raises as ``begin_lookup``."""
-        check_name(name)
-        return key_of(name, self._config.timeslot)
+        return key_of(checked_name(name), self._config.timeslot)
 
     def _seen(self, name: str, peers: list[Address], through: Address) -> None:
         self._observer.peers_seen(peers, name, through)

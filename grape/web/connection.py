@@ -298,16 +298,20 @@ class Connection(RequestParser):
     def _flush(self) -> None:
         """Writes the answers that are there, in the order of the requests."""
         queue = self._queue
-        if not queue or queue[0].answer is None:
+        answers = queue[0].answer if queue else None
+        if answers is None:
             return
         was_full = len(queue) >= MAX_PIPELINED
         request = queue.popleft()
         self._running -= 1
-        answers = request.answer or b""
-        while queue and queue[0].answer is not None:
+        while queue:
+            # A name of its own: what mypy learns of ``queue[0]`` it believes after ``popleft``, too, and mypyc with it.
+            following = queue[0].answer
+            if following is None:
+                break
+            answers += following
             request = queue.popleft()
             self._running -= 1
-            answers += request.answer or b""
         write(self.transport, answers)
         if request.refused and not self._is_ending and self._discarded_bytes <= DISCARDED_BYTES:
             # The client may still be sending: to close at once could cost it the answer.

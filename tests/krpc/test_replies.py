@@ -109,9 +109,10 @@ def test_put_that_is_durable_after_the_socket_was_closed_is_not_answered(network
     assert bare.protocol.counters.send_errors == 0
 
 
-def test_error_about_a_query_goes_to_the_queries(network: MemoryNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[tuple[Address, bytes]] = []
+def test_error_about_a_query_goes_to_the_queries(network: MemoryNetwork) -> None:
     bare = Bare(network)
-    monkeypatch.setattr(bare.protocol.queries, "unreachable", lambda *what: told.append(what))
-    bare.protocol.unreachable(ASKER, b"ab")
-    assert told == [(ASKER, b"ab")]
+    bare.protocol.ping(ASKER).addErrback(lambda _: None)
+    (pending,) = bare.protocol.queries.transactions._pending.values()
+    bare.protocol.unreachable(ASKER, pending.transaction_id)
+    network.clock.advance(0.01)
+    assert bare.protocol.counters.slow == 1
