@@ -1,10 +1,14 @@
 # Two commands for a newcomer: make run and make test. The others are for developers.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test live lint man drawings picture docs gauntlet fuzz bench charts check clean python install-systemd
+.PHONY: help run run-fast test test-compiled live lint man drawings picture docs gauntlet fuzz bench charts wheels check clean \
+	python install-systemd
 
 VENV ?= .venv
 IN_VENV := $(VENV)/bin/python
+# A copy of the sources with the compiled modules beside them, and its environment; make test and make run do not see it.
+COMPILED_TREE := build/compiled
+COMPILED_VENV ?= .venv-compiled
 FLAGS ?=
 
 # Python 3.11 or later, with venv. An active virtual environment's goes first, then one that was built with optimisations,
@@ -18,10 +22,18 @@ PYTHON ?= $(shell \
 	$$p -c "import sys, sysconfig; from importlib import util; sys.exit(sys.version_info < (3, 11) or not ($$want))" \
 	2>/dev/null && { echo $$p; break 2; }; done; done)
 
+# One command for each CPython, with pip or not.
+CPYTHONS = $(shell for minor in 11 12 13 14; do \
+	for p in python3.$$minor "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.$$minor.*/bin/python3.$$minor; do \
+	$$p -c "import sysconfig, os; open(os.path.join(sysconfig.get_path('include'), 'Python.h'))" 2>/dev/null && \
+	{ echo $$p; break; }; done; done)
+
 help:
 	@echo "make run       run a grape: DHT on UDP port 20001, HTTP API on TCP port 30001"
 	@echo "               (other ports: make run FLAGS='--dp 20002 --aph 30002')"
+	@echo "make run-fast  the same, with the hot modules compiled (needs gcc and Python's headers; takes some minutes once)"
 	@echo "make test      run the tests, about a minute (one file: make test ARGS=tests/test_store.py)"
+	@echo "make test-compiled  run the tests on the compiled modules (ARGS=tests/live: another choice)"
 	@echo "make live      run the tests with real processes and real peers (some need node, npm, gcc and chromium)"
 	@echo "make lint      check style, types and imports"
 	@echo "make man       write the man pages of the commands anew (make drawings: the drawings of docs/images/)"
@@ -32,6 +44,7 @@ help:
 	@echo "make bench     measure the speed beside the Node grape and libtorrent; about thirteen minutes"
 	@echo "               (needs node, npm, gcc and wrk; with the compiled build: make bench COMPILED=/path/to/its/python)"
 	@echo "make charts    draw docs/images anew, of what make bench and make gauntlet measured last"
+	@echo "make wheels    build a wheel with compiled modules for each CPython that is there, and a pure one, into dist/"
 	@echo "make check     run everything that CI runs; under 45 minutes"
 	@echo "make install-systemd PREFIX=/opt/grape"
 	@echo "               install units for the twistd in PREFIX/bin and a file of settings (for packages: DESTDIR=)"
@@ -43,8 +56,14 @@ help:
 run: $(VENV)/.for-run
 	@exec $(IN_VENV) -m grape $(FLAGS)
 
+run-fast: $(COMPILED_VENV)/.for-run
+	@exec $(COMPILED_VENV)/bin/grape $(FLAGS)
+
 test: $(VENV)/.for-test
 	@$(IN_VENV) -m pytest -q --ignore tests/live $(ARGS)
+
+test-compiled: $(COMPILED_VENV)/.for-dev
+	@cd $(COMPILED_TREE) && $(abspath $(COMPILED_VENV))/bin/python -m pytest -q $(or $(ARGS),--ignore tests/live)
 
 live: $(VENV)/.for-dev
 	@$(IN_VENV) -m pytest -q tests/live $(ARGS)
@@ -93,6 +112,16 @@ charts: $(IN_VENV)
 	@if test -e $(RESULTS)/bench.json; then $(IN_VENV) -m benchmarks.chart $(RESULTS)/bench.json docs/images; fi
 	@if test -e $(RESULTS)/gauntlet.json; then $(IN_VENV) -m gauntlet.chart $(RESULTS)/gauntlet.json docs/images; fi
 
+# From a source distribution, so that nothing of an earlier build gets into a wheel.
+wheels: $(VENV)/.for-dev
+	@rm -rf dist
+	@$(IN_VENV) -m build --sdist --outdir dist . >/dev/null
+	@$(IN_VENV) -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist dist/*.tar.gz
+	@for python in $(CPYTHONS); do \
+		GRAPE_COMPILE=1 $(IN_VENV) -m pip --python "$$python" wheel --quiet --disable-pip-version-check --no-deps \
+		--wheel-dir dist dist/*.tar.gz || exit 1; done
+	@ls dist
+
 check:
 	@.ci/run
 
@@ -119,7 +148,7 @@ install-systemd:
 	@test -n "$(DESTDIR)" || echo "Next: edit $(SYSCONFDIR)/grape/grape.toml; systemctl daemon-reload; systemctl enable --now grape"
 
 # State files and what the fuzzer found stay: they cannot be made again.
-MADE = $(VENV) build dist grape_dht.egg-info .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis \
+MADE = $(VENV) $(COMPILED_VENV) build dist grape_dht.egg-info .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis \
 	twisted/plugins/dropin.cache fuzz/corpus \
 	$(foreach folder,tests/live/node benchmarks/node,$(folder)/node_modules $(folder)/package-lock.json)
 SOURCES = grape twisted tests gauntlet benchmarks fuzz docs
@@ -144,6 +173,25 @@ $(VENV)/.for-dev: setup.cfg pyproject.toml | $(IN_VENV)
 
 $(VENV)/.for-bench: setup.cfg pyproject.toml | $(IN_VENV)
 	$(call install,.[bench])
+
+# The compiled modules: made anew after any file of the repository changed.
+COMPILED_FROM = $(shell find $(SOURCES) contrib man .ci -type f -not -path '*/node_modules/*' -not -path 'fuzz/corpus/*' \
+	-not -name '*.pyc' -not -name dropin.cache) setup.py setup.cfg pyproject.toml Makefile README.md CHANGELOG.md MANIFEST.in
+
+$(COMPILED_VENV)/.for-run: $(COMPILED_FROM)
+	$(call compile,[cli])
+$(COMPILED_VENV)/.for-dev: $(COMPILED_FROM)
+	$(call compile,[dev])
+
+define compile
+@$(MAKE) --no-print-directory VENV=$(COMPILED_VENV) $(COMPILED_VENV)/bin/python
+@echo "Compiling into $(COMPILED_TREE), and installing that into $(COMPILED_VENV) ..."
+@mkdir -p $(COMPILED_TREE) && tar -cf - $(COMPILED_FROM) .gitignore CONTRIBUTING.md LICENSE | tar -xf - -C $(COMPILED_TREE)
+@GRAPE_COMPILE=1 $(COMPILED_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+	--editable './$(COMPILED_TREE)$(1)' || { \
+	echo "make: pip could not compile or install; its reason is above (gcc and Python's headers are needed)" >&2; exit 1; }
+@touch $@
+endef
 
 define install
 @echo "Installing what is needed into $(VENV) ..."

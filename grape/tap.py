@@ -113,8 +113,10 @@ class Options(UsageOptions):
         raise SystemExit(0)
 
     def opt_version(self) -> NoReturn:
-        """Prints the version and exits."""
-        sys.stdout.write(f"{__version__}\n")
+        """Prints the version, and with it whether the hot modules are compiled, and exits."""
+        from grape.node.status import own_build
+
+        sys.stdout.write(f"{__version__} (compiled)\n" if own_build() == "compiled" else f"{__version__}\n")
         raise SystemExit(0)
 
     def getSynopsis(self) -> str:

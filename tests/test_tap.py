@@ -18,6 +18,7 @@ import grape
 from grape import Config, Grape
 from grape.cli.run import COMMANDS
 from grape.config import DURABILITIES
+from grape.node.status import own_build
 from grape.settings.declaration import Setting, declare, settings_of
 from grape.settings.kinds import Whole
 from grape.tap import Options, makeService
@@ -297,7 +298,8 @@ def test_version_is_printed_alone(words: list[str], capsys: pytest.CaptureFixtur
     with pytest.raises(SystemExit) as raised:
         config(*words)
     assert not raised.value.code
-    assert capsys.readouterr().out == f"{grape.__version__}\n"
+    build = " (compiled)" if own_build() == "compiled" else ""
+    assert capsys.readouterr().out == f"{grape.__version__}{build}\n"
 
 
 def test_options_say_every_problem_at_once(capsys: pytest.CaptureFixture[str]) -> None:

@@ -200,7 +200,15 @@ class Inspector:
     def status(self) -> Status:
         """Returns what the node is and does at this moment."""
         from grape import __version__
-        from grape.node.status import LIMIT_COUNTERS, Connections, Contacts, PerSecond, Status, own_descriptors
+        from grape.node.status import (
+            LIMIT_COUNTERS,
+            Connections,
+            Contacts,
+            PerSecond,
+            Status,
+            own_build,
+            own_descriptors,
+        )
 
         node, now, http = self._node, self._clock.seconds(), self._http
         counts = self._counters().as_dict()
@@ -208,6 +216,7 @@ class Inspector:
         good = sum(contact.is_good(now) for contact in self._table)
         return Status(
             version=__version__,
+            build=own_build(),
             node_id=node.node_id.hex(),
             readiness=self.readiness(),
             uptime=now - self._started_at if self._protocol is not None else 0.0,

@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 import resource
 from contextlib import suppress
+from importlib.machinery import EXTENSION_SUFFIXES
 from typing import Generic, TypeVar
 
 import attrs
 
+from grape.dht import nodeid
 from grape.dht.buckets import UNMEASURED_SECONDS, Contact
 from grape.node.readiness import Readiness
 
@@ -90,6 +92,8 @@ class Status:
     """A snapshot of a grape, in one object."""
 
     version: str
+    #: "compiled" if its hot modules were compiled by mypyc, else "pure".
+    build: str
     #: 40 hex digits.
     node_id: str
     readiness: Readiness
@@ -186,6 +190,11 @@ def node_entry(contact: Contact, now: float) -> NodeEntry:
         now - contact.heard_at,
         "good" if contact.is_good(now) else "questionable",
     )
+
+
+def own_build() -> str:
+    """Returns "compiled" if the hot modules of this grape were compiled by mypyc, else "pure"."""
+    return "compiled" if nodeid.__file__.endswith(tuple(EXTENSION_SUFFIXES)) else "pure"
 
 
 def own_descriptors() -> Descriptors:

@@ -31,7 +31,7 @@ SERVICE_LABEL = "__meta_grape_service"
 # No instance was found, and no other node answers: there may be some.
 UNKNOWN = Answer(503, b'"ERR_GRAPE_ISOLATED"', headers=RETRY)
 
-_STATUS = """{"version": "0.1.0", "node_id": "0beec7b5ea3f0fdbc95d0dd47f3c5bc275da8a33",
+_STATUS = """{"version": "0.1.0", "build": "pure", "node_id": "0beec7b5ea3f0fdbc95d0dd47f3c5bc275da8a33",
  "readiness": {"is_ready": true, "status": "ready", "problems": [],
   "checks": [{"name": "process", "state": "ok", "text": "the grape runs"}]},
  "uptime": 3600.5, "dht_address": "0.0.0.0:20001", "api_address": "[::]:30001", "advertised": "10.0.0.1:20001",
@@ -160,7 +160,8 @@ def told_of_status(status: Status) -> dict[str, object]:
     """Returns a status for JSON."""
     readiness = {"is_ready": status.readiness.is_ready, **told_of(status.readiness, verbose=True)}
     rest = attrs.asdict(status, filter=lambda field, _: field.name != "readiness", value_serializer=_rounded)
-    return {"version": status.version, "node_id": status.node_id, "readiness": readiness, **rest}
+    first = {"version": status.version, "build": status.build, "node_id": status.node_id, "readiness": readiness}
+    return {**first, **rest}
 
 
 def _page(name: str, page: Page[T], entry: Callable[[T], dict[str, object]]) -> Answer:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from hashlib import sha1
+from importlib.machinery import ExtensionFileLoader
 from pathlib import Path
 
 import attrs
 import pytest
 
 from grape import Grape, __version__
+from grape.dht import lookup
 from grape.dht.routing import RoutingTable
 from grape.metrics import Counters
 from grape.node.inspector import LISTED_PEERS, PAGE_BYTES, SHOWN_PEERS
@@ -45,6 +47,8 @@ def test_status_tells_what_a_grape_is(network: MemoryNetwork) -> None:
     store(second, b"a", 1, 2)
     status = second.status()
     assert (status.version, status.node_id) == (__version__, second.stats().node_id)
+    is_compiled = isinstance(lookup.__spec__.loader if lookup.__spec__ is not None else None, ExtensionFileLoader)
+    assert status.build == ("compiled" if is_compiled else "pure")
     assert status.readiness.status == "ready"
     assert status.uptime == pytest.approx(30, abs=0.1)
     assert (status.dht_address, status.api_address, status.advertised) == ("10.0.0.2:20001", None, "10.0.0.2:20001")
