@@ -184,7 +184,7 @@ $(COMPILED_VENV)/.for-dev: $(COMPILED_FROM)
 	$(call compile,[dev])
 
 define compile
-@$(MAKE) --no-print-directory VENV=$(COMPILED_VENV) $(COMPILED_VENV)/bin/python
+@$(MAKE) --no-print-directory VENV=$(COMPILED_VENV) COMPILED_VENV=none $(COMPILED_VENV)/bin/python
 @echo "Compiling into $(COMPILED_TREE), and installing that into $(COMPILED_VENV) ..."
 @mkdir -p $(COMPILED_TREE) && tar -cf - $(COMPILED_FROM) .gitignore CONTRIBUTING.md LICENSE | tar -xf - -C $(COMPILED_TREE)
 @GRAPE_COMPILE=1 $(COMPILED_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
