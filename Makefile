@@ -22,11 +22,11 @@ PYTHON ?= $(shell \
 	$$p -c "import sys, sysconfig; from importlib import util; sys.exit(sys.version_info < (3, 11) or not ($$want))" \
 	2>/dev/null && { echo $$p; break 2; }; done; done)
 
-# One command for each CPython, with pip or not.
+# One of each CPython for which modules can be compiled. (Of a command that ends with 127, make takes no output.)
 CPYTHONS = $(shell for minor in 11 12 13 14; do \
 	for p in python3.$$minor "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.$$minor.*/bin/python3.$$minor; do \
-	$$p -c "import sysconfig, os; open(os.path.join(sysconfig.get_path('include'), 'Python.h'))" 2>/dev/null && \
-	{ echo $$p; break; }; done; done)
+	$$p -c "import os, sys, sysconfig; os.stat(sysconfig.get_path('include') + '/Python.h'); print(sys.executable)" \
+	2>/dev/null && break; done; done; true)
 
 help:
 	@echo "make run       run a grape: DHT on UDP port 20001, HTTP API on TCP port 30001"

@@ -47,7 +47,7 @@ class ByMethod:
 
     def __iter__(self) -> Iterator[tuple[str, int]]:
         """Returns each name with its number."""
-        return iter([(name, getattr(self, name)) for name in self.__slots__])
+        return iter([(name, getattr(self, name)) for name in (*METHODS, OTHER)])
 
     @property
     def total(self) -> int:
