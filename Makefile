@@ -115,11 +115,14 @@ charts: $(IN_VENV)
 # From a source distribution, so that nothing of an earlier build gets into a wheel.
 wheels: $(VENV)/.for-dev
 	@rm -rf dist
-	@$(IN_VENV) -m build --sdist --outdir dist . >/dev/null
+	@$(IN_VENV) -m build --sdist --outdir dist . >/dev/null 2>&1
 	@$(IN_VENV) -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist dist/*.tar.gz
 	@for python in $(CPYTHONS); do \
-		GRAPE_COMPILE=1 $(IN_VENV) -m pip --python "$$python" wheel --quiet --disable-pip-version-check --no-deps \
+		echo "Compiling for $$python ..."; \
+		"$$python" -m venv --clear build/wheels && \
+		GRAPE_COMPILE=1 build/wheels/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps \
 		--wheel-dir dist dist/*.tar.gz || exit 1; done
+	@rm -rf build/wheels
 	@ls dist
 
 check:
@@ -176,7 +179,7 @@ $(VENV)/.for-bench: setup.cfg pyproject.toml | $(IN_VENV)
 
 # The compiled modules: made anew after any file of the repository changed.
 COMPILED_FROM = $(shell find $(SOURCES) contrib man .ci -type f -not -path '*/node_modules/*' -not -path 'fuzz/corpus/*' \
-	-not -name '*.pyc' -not -name dropin.cache) setup.py setup.cfg pyproject.toml Makefile README.md CHANGELOG.md MANIFEST.in
+	-not -name '*.pyc' -not -name dropin.cache -not -name package-lock.json) setup.py setup.cfg pyproject.toml Makefile README.md CHANGELOG.md MANIFEST.in
 
 $(COMPILED_VENV)/.for-run: $(COMPILED_FROM)
 	$(call compile,[cli])
