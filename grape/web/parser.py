@@ -23,7 +23,7 @@ BODY_SECONDS = 10.0
 
 
 class Limits(Protocol):
-    """What the parser needs of the factory that made the connection."""
+    """The parser's view of the factory that made the connection."""
 
     clock: Clock
     max_payload_size: int
