@@ -192,7 +192,9 @@ define compile
 @mkdir -p $(COMPILED_TREE) && tar -cf - $(COMPILED_FROM) .gitignore CONTRIBUTING.md LICENSE | tar -xf - -C $(COMPILED_TREE)
 @GRAPE_COMPILE=1 $(COMPILED_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
 	--editable './$(COMPILED_TREE)$(1)' || { \
-	echo "make: pip could not compile or install; its reason is above (gcc and Python's headers are needed)" >&2; exit 1; }
+	echo "make: pip could not compile or install; its reason is above" >&2; exit 1; }
+@$(COMPILED_VENV)/bin/grape --version | grep -q compiled || { \
+	echo "make: nothing was compiled: gcc and Python's headers are needed (Debian: apt install gcc python3-dev)" >&2; exit 1; }
 @touch $@
 endef
 

@@ -1,15 +1,20 @@
 """Compiles the hot modules with mypyc if GRAPE_COMPILE is set; without it setup.cfg says everything.
 
-``GRAPE_COMPILE=1 pip install .`` needs a C compiler and the headers of Python (docs/decisions/0016-compiled.md). mypyc,
-and the packages whose types it reads, are installed for the build alone.
+``GRAPE_COMPILE=1 pip install .`` needs a C compiler and the headers of Python (docs/decisions/0016-compiled.md).
+Without them nothing is compiled, and a line says so. mypyc, and the packages whose types it reads, are installed for
+the build alone.
 """
 
 from __future__ import annotations
 
 import configparser
 import os
+import shlex
+import subprocess
 import sys
+import sysconfig
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from setuptools import setup
 
@@ -58,7 +63,23 @@ def needs() -> list[str]:
     return [*COMPILERS, *filter(None, config["options"]["install_requires"].split("\n"))]
 
 
+def can_compile() -> bool:
+    """Returns True if there is a C compiler, and the headers of Python."""
+    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC"))
+    with TemporaryDirectory() as folder:
+        source = Path(folder, "empty.c")
+        source.write_text("#include <Python.h>\n")
+        command = [*compiler, f"-I{sysconfig.get_path('include')}", "-c", source.name]
+        try:
+            return subprocess.run(command, cwd=folder, capture_output=True, check=False).returncode == 0
+        except OSError:
+            return False
+
+
 if not os.environ.get("GRAPE_COMPILE"):
+    setup()
+elif not can_compile():
+    sys.stderr.write("grape: nothing is compiled: there is no C compiler, or no Python.h\n")
     setup()
 elif COMPILING.isdisjoint(sys.argv):
     setup(setup_requires=needs())
