@@ -46,7 +46,7 @@ SITE_MODULES = tuple(
     klein._plating klein._requirer klein._session klein._version klein.resource klein grape.web.parameters
     grape.web.schemas grape.web.routes grape.web.health grape.node.status grape.web.inspection grape.krpc.tracing
     grape.node.tracing grape.web.tracing grape.web.call_schemas grape.web.openapi gzip wsgiref wsgiref.util
-    wsgiref.headers wsgiref.handlers wsgiref.simple_server prometheus_client.utils prometheus_client.validation
+    wsgiref.headers wsgiref.handlers wsgiref.simple_server prometheus_client.utils
     prometheus_client.openmetrics.exposition prometheus_client.openmetrics prometheus_client.samples
     prometheus_client.metrics_core prometheus_client.registry prometheus_client.asgi prometheus_client.exposition
     prometheus_client.gc_collector mmap prometheus_client.mmap_dict prometheus_client.values timeit
