@@ -18,7 +18,7 @@ PAIRS = 1_000
 KILLED_AT = 300
 CALLS = 1_000
 # With a dead grape in its ring a reference grape takes 2.5 s for each call.
-SLOW_ROUNDS = 8
+SLOW_ROUNDS = 4
 RINGS = ("ours", "reference", "mixed")
 
 Ring = list[GrapeProcess]
