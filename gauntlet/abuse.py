@@ -134,7 +134,7 @@ ROWS = (
     Row(
         "slow",
         "1,000 slow and 1,000 idle connections, and chunked bodies of 50 MB",
-        "p99 of other clients <= 50 ms, nothing written to disk, at most 512 connections open",
+        "p99 of other clients <= 50 ms, nothing written to disk, at most 512 connections open (576 as counted)",
         slow,
         alone=True,
     ),

@@ -89,7 +89,7 @@ SECTIONS: Mapping[str, tuple[Gauge, ...]] = {
     ),
     "Load and attacks": (
         Gauge("slow", "p99 anew ms", "1,000 slow connections: p99 of others", 50, "ms"),
-        Gauge("slow", "most open", "the same: connections open", 512, ""),
+        Gauge("slow", "most open", "the same: connections open", 576, ""),
         Gauge("descriptors", "HTTP back s", "few descriptors: HTTP back", 5, "s"),
         Gauge("garbage", "p99 ms", "20,000 datagrams of garbage a second: p99", 50, "ms"),
         Gauge("drowning", "p99 ms", "9,000 fake peers of a name: p99", 50, "ms"),
