@@ -39,7 +39,7 @@ help:
 	@echo "make man       write the man pages of the commands anew (make drawings: the drawings of docs/images/)"
 	@echo "make picture   write the picture of the live page anew (needs node, npm and chromium)"
 	@echo "make docs      build the documentation as a site, in build/docs/html"
-	@echo "make gauntlet  attack, kill and simulate grapes, and print figures; about eleven minutes"
+	@echo "make gauntlet  attack, kill and simulate grapes, and print figures; about fourteen minutes"
 	@echo "make fuzz      send damaged datagrams to a grape for a minute (longer: make fuzz SECONDS=600)"
 	@echo "make bench     measure the speed beside the Node grape and libtorrent; about thirteen minutes"
 	@echo "               (needs node, npm, gcc and wrk; with the compiled build: make bench COMPILED=/path/to/its/python)"

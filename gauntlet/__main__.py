@@ -129,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m gauntlet",
         description="Tests grapes under failures, load and attacks: processes on loopback, hosts in network\n"
         "namespaces, and simulated networks. "
-        "Takes about eleven minutes. Status: 0 every goal is reached, 1 one is missed.",
+        "Takes about fourteen minutes. Status: 0 every goal is reached, 1 one is missed.",
         epilog="rows:\n" + "\n".join(f"  {row.name:<{width}}{row.what}" for row in ROWS),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

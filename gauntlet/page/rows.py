@@ -40,7 +40,7 @@ READ_BYTES = 1 << 20
 
 @attrs.frozen
 class Shown:
-    """What was seen of the page: the longest task of its opening, and those over 50 ms after it, in milliseconds.
+    """Holds what was seen of the page: the longest task of its opening, and those over 50 ms after it, in milliseconds.
 
     ``changes`` of elements, attributes and texts for each update; ``heap`` in bytes.
     """

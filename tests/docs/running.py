@@ -38,7 +38,7 @@ OUTSIDE = {"editor", "mv", "pip", "py-spy", "python3", "systemctl", "wrk"}
 
 
 class Place(NamedTuple):
-    """What a block has while it runs: the port of a grape's HTTP API, and a folder of its own."""
+    """Holds what a block has while it runs: the port of a grape's HTTP API, and a folder of its own."""
 
     port: int
     folder: Path
